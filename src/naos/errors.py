@@ -1,0 +1,47 @@
+"""The base of every refusal and failure.
+
+An error is a class with fields; its sentence is rendered here and nowhere else, so that API, console, CLI and activity log
+show the same words. A refusal names the rule, the numbers and the remedy.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+
+@dataclass(eq=False)
+class NaosError(Exception):
+    """A named error.
+
+    Subclasses are dataclasses (``@dataclass(eq=False)``) that set `code` (stable for ever, ``area.symbol``), `status` (HTTP) and `sentence`
+    (a format string over the fields).
+    """
+
+    code: ClassVar[str] = "naos.internal"
+    status: ClassVar[int] = 500
+    sentence: ClassVar[str] = "Something went wrong inside naos."
+    retryable: ClassVar[bool] = False
+
+    def details(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __str__(self) -> str:
+        return self.sentence.format(**self.details())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), tuple(self.details().values()))
+
+
+def wire(error: NaosError) -> dict[str, Any]:
+    """The one error shape of the HTTP API: ``{"error": {"code", "status", "message", "details"}}``."""
+    return {
+        "error": {
+            "code": error.code,
+            "status": error.status,
+            "message": str(error),
+            "details": {key: value if _plain(value) else str(value) for key, value in error.details().items()},
+        }
+    }
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float, bool, list, dict))
