@@ -1,0 +1,112 @@
+"""The keys that sign sessions: 256 random bits each, in files of the controller's home that only it can read.
+
+The table says which keys exist and until when a replaced one is accepted; the file holds the bytes. A controller with a
+key that others can read, or that is not random, does not start.
+"""
+
+import os
+import secrets
+import stat
+import uuid
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+from joserfc.jwk import OctKey
+from sqlalchemy.orm import Session
+
+from naos.tenancy.errors import KeyUnusable
+from naos.tenancy.models import SigningKey
+
+ALGORITHM = "HS256"
+KEY_BYTES = 32
+# 32 random bytes hold about 30 different values; fewer than 16 is text, zeros or a counter, not chance (p < 1e-12).
+_LEAST_DIFFERENT = 16
+
+
+def open_keys(session: Session, folder: Path, now: datetime) -> None:
+    """Make the first key, or check every key that is still accepted. Raises KeyUnusable."""
+    accepted = session.scalars(sa.select(SigningKey).where(_accepted(now))).all()
+    if not any(key.accepted_until is None for key in accepted):
+        _make(session, folder, now)
+    for key in accepted:
+        read_key(folder / key.file)
+
+
+def signing_key(session: Session, folder: Path) -> tuple[str, OctKey]:
+    """Id and bytes of the present key. Raises KeyUnusable."""
+    present = session.scalars(
+        sa.select(SigningKey).where(SigningKey.accepted_until.is_(None)).order_by(SigningKey.created_at.desc())
+    ).first()
+    if present is None:
+        raise KeyUnusable(str(folder), "no key has been made", "Start the controller once, which makes one.")
+    return present.id, read_key(folder / present.file)
+
+
+def accepted_key(session: Session, folder: Path, key_id: str, now: datetime) -> OctKey | None:
+    """The key of that id, unless it is unknown or no longer accepted."""
+    key = session.scalar(sa.select(SigningKey).where(SigningKey.id == key_id, _accepted(now)))
+    return None if key is None else read_key(folder / key.file)
+
+
+def rotate_key(session: Session, folder: Path, *, now: datetime, overlap: timedelta) -> str:
+    """Make a new present key; returns its id.
+
+    The one before is accepted for `overlap` more: a session's life for a routine change, zero when a key has leaked
+    (everybody then logs in again). Files of keys that were no longer accepted before this call are removed.
+    """
+    for key in session.scalars(sa.select(SigningKey)):
+        if key.accepted_until is None:
+            key.accepted_until = now + overlap
+        elif key.accepted_until <= now:
+            (folder / key.file).unlink(missing_ok=True)
+    return _make(session, folder, now)
+
+
+def read_key(path: Path) -> OctKey:
+    """Read a key after checking that nobody else can. Raises KeyUnusable."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        remedy = "Copy the key folder of the controller that made it, or rotate the key there."
+        raise KeyUnusable(str(path), error.strerror or "it cannot be opened", remedy) from error
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        value = file.read(4096) if stat.S_ISREG(facts.st_mode) else b""
+    owner = os.geteuid()
+    if facts.st_uid != owner:
+        raise KeyUnusable(str(path), f"it belongs to user {facts.st_uid}", f"Make it the controller's: chown {owner}.")
+    if facts.st_mode & 0o077:
+        mode = f"{stat.S_IMODE(facts.st_mode):04o}"
+        raise KeyUnusable(
+            str(path), f"others can reach it (mode {mode})", "It may be known: rotate the keys without overlap."
+        )
+    if len(value) != KEY_BYTES or len(set(value)) < _LEAST_DIFFERENT:
+        reason = f"it is weak ({len(value)} bytes, {len(set(value))} different; a key is {KEY_BYTES} random bytes)"
+        raise KeyUnusable(str(path), reason, "Rotate the keys without overlap.")
+    return OctKey.import_key(value)
+
+
+def _accepted(now: datetime) -> sa.ColumnElement[bool]:
+    return sa.or_(SigningKey.accepted_until.is_(None), SigningKey.accepted_until > now)
+
+
+def _make(session: Session, folder: Path, now: datetime) -> str:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = SigningKey(id=str(uuid.uuid4()), algorithm=ALGORITHM, file="", created_at=now)
+    key.file = f"{key.id}.key"
+    path = folder / key.file
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        session.add(key)
+        session.flush()
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
+    return key.id
