@@ -45,3 +45,35 @@ def wire(error: NaosError) -> dict[str, Any]:
 
 def _plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float, bool, list, dict))
+
+
+@dataclass(eq=False)
+class Unknown(NaosError):
+    """The object does not exist, or belongs to another tenant: the two are told apart to nobody."""
+
+    code: ClassVar[str] = "naos.unknown"
+    status: ClassVar[int] = 404
+    sentence: ClassVar[str] = "There is no {kind} {reference} in this tenant."
+    kind: str
+    reference: str
+
+
+@dataclass(eq=False)
+class NameTaken(NaosError):
+    code: ClassVar[str] = "naos.name_taken"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = "A {kind} named {name!r} exists already in this tenant; choose another name or delete that one."
+    kind: str
+    name: str
+
+
+@dataclass(eq=False)
+class Changed(NaosError):
+    """A condition that held when the request was accepted no longer does."""
+
+    code: ClassVar[str] = "naos.changed"
+    status: ClassVar[int] = 409
+    retryable: ClassVar[bool] = True
+    sentence: ClassVar[str] = "{what} changed while this request waited: {reason}. Look at it again and repeat the request."
+    what: str
+    reason: str

@@ -1,0 +1,268 @@
+"""The durable work of machines."""
+
+import time
+from typing import Any, cast
+
+from naos.activity import Run, Undo, undo, workflow
+from naos.catalogue import library
+from naos.compute import rules, seeds, steps
+from naos.compute.errors import GuestIgnored
+from naos.compute.models import Power
+
+from naos.fleet import cpools
+from naos.network import vlans
+from naos.storage import disks
+from naos.world import World
+
+SHUTDOWN_POLL_SECONDS = 0.25
+
+
+def _world(run: Run) -> World:
+    return cast(World, run.world)
+
+
+@workflow("virtual_machine.create")
+def create(run: Run, arguments: dict[str, Any]) -> str:
+    world, machine_id = _world(run), arguments["machine_id"]
+    for disk_id in arguments["disks"]:
+        run.step(
+            "make the disk",
+            _make_disk,
+            world,
+            disk_id,
+            arguments["template_id"],
+            undo=Undo("disk.remove", {"disk_id": disk_id}, "removed the disk"),
+        )
+    if arguments["power_on"]:
+        _start(run, world, machine_id)
+    run.step("publish", steps.set_active, world, machine_id)
+    return str(machine_id)
+
+
+def _make_disk(world: World, disk_id: str, template_id: str | None) -> None:
+    if template_id is None:
+        disks.create(world, disk_id)
+    else:
+        disks.clone_template(world, disk_id, library.image(world, template_id))
+
+
+@workflow("virtual_machine.power_on")
+def power_on(run: Run, arguments: dict[str, Any]) -> str:
+    world, machine_id = _world(run), arguments["machine_id"]
+    if not run.step("look", steps.is_running, world, machine_id):
+        _start(run, world, machine_id)
+    return str(machine_id)
+
+
+def _start(run: Run, world: World, machine_id: str) -> None:
+    """Place, connect, export, define, start: each undone when a later one fails."""
+    blade = run.step(
+        "choose a blade",
+        steps.place,
+        world,
+        machine_id,
+        undo=Undo("virtual_machine.release", {"machine_id": machine_id}, "gave the memory back"),
+    )
+    run.step("bring the networks", steps.bring_networks, world, machine_id, blade)
+    run.step(
+        "put the seed",
+        seeds.put,
+        world,
+        machine_id,
+        blade,
+        undo=Undo(
+            "virtual_machine.undefine", {"machine_id": machine_id, "blade": blade}, f"took the definition off {blade}"
+        ),
+    )
+    for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
+        run.step(
+            "export a disk",
+            _export,
+            world,
+            disk_id,
+            undo=Undo("disk.fence", {"disk_id": disk_id}, "cut the disk's export"),
+        )
+    run.step("define", steps.define, world, machine_id, blade)
+    run.step("tidy earlier blades", steps.undefine_elsewhere, world, machine_id, blade)
+    run.step(
+        "start",
+        steps.start,
+        world,
+        machine_id,
+        blade,
+        undo=Undo("virtual_machine.power_off", {"machine_id": machine_id}, "cut the power"),
+    )
+    run.step("note that it runs", steps.record_running, world, machine_id)
+
+
+def _export(world: World, disk_id: str) -> None:
+    disks.export(world, disk_id)
+
+
+@workflow("virtual_machine.power_off")
+def power_off(run: Run, arguments: dict[str, Any]) -> str:
+    world, machine_id = _world(run), arguments["machine_id"]
+    _stop(run, world, machine_id)
+    return str(machine_id)
+
+
+def _stop(run: Run, world: World, machine_id: str) -> None:
+    run.step("cut the power", steps.cut_power, world, machine_id)
+    for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
+        run.step("cut a disk's export", disks.fence, world, disk_id)
+    run.step("note that it is stopped", steps.record_stopped, world, machine_id)
+
+
+@workflow("virtual_machine.shutdown")
+def shutdown(run: Run, arguments: dict[str, Any]) -> str:
+    world, machine_id = _world(run), arguments["machine_id"]
+    run.step("press the power button", steps.press_button, world, machine_id)
+    run.step("wait for the guest", _await_stop, run, world, machine_id, arguments["seconds"])
+    _stop(run, world, machine_id)
+    return str(machine_id)
+
+
+def _await_stop(run: Run, world: World, machine_id: str, seconds: int) -> None:
+    started = time.monotonic()
+    while steps.is_running(world, machine_id):
+        waited = time.monotonic() - started
+        if waited > seconds:
+            raise GuestIgnored(steps.row(world, machine_id).name, seconds)
+        run.progress(waited / seconds)
+        time.sleep(SHUTDOWN_POLL_SECONDS)
+
+
+@workflow("virtual_machine.reset")
+def reset(run: Run, arguments: dict[str, Any]) -> str:
+    world, machine_id = _world(run), arguments["machine_id"]
+    run.step("reset", steps.reset, world, machine_id)
+    return str(machine_id)
+
+
+@workflow("virtual_machine.settle")
+def settle(run: Run, arguments: dict[str, Any]) -> str:
+    """A guest that stopped by itself, or whose blade lost power: fence its disks and say that it is stopped."""
+    world, machine_id = _world(run), arguments["machine_id"]
+    if run.step("look", steps.is_running, world, machine_id):
+        run.step("note that it runs", steps.record_running, world, machine_id)
+    else:
+        _stop(run, world, machine_id)
+    return str(machine_id)
+
+
+@workflow("virtual_machine.migrate")
+def migrate(run: Run, arguments: dict[str, Any]) -> str:
+    world, machine_id = _world(run), arguments["machine_id"]
+    source = run.step("look where it is", _blade, world, machine_id)
+    target = run.step("choose the target", steps.choose_target, world, machine_id, arguments["target"])
+    if source is None or source == target:
+        return str(machine_id)
+    run.step("bring the networks", steps.bring_networks, world, machine_id, target)
+    run.step(
+        "put the seed",
+        seeds.put,
+        world,
+        machine_id,
+        target,
+        undo=Undo("virtual_machine.abandon_move", {"machine_id": machine_id, "blade": target}, f"cleaned {target}"),
+    )
+    run.step("move", steps.move, world, machine_id, source, target, run.progress)
+    run.step("note the new blade", steps.record_blade, world, machine_id, target)
+    run.step("clean the old blade", seeds.remove, world, machine_id, source)
+    return str(machine_id)
+
+
+def _blade(world: World, machine_id: str) -> str | None:
+    return steps.row(world, machine_id).blade
+
+
+@workflow("virtual_machine.delete")
+def delete(run: Run, arguments: dict[str, Any]) -> str:
+    """Forward only: the row goes last, so a deletion that fails half-way is seen and can be repeated."""
+    world, machine_id = _world(run), arguments["machine_id"]
+    run.step("check that it is stopped", _check_stopped, world, machine_id)
+    for blade in run.step("list the blades", steps.siblings, world, machine_id):
+        run.step(f"take it off {blade}", steps.undefine, world, machine_id, blade)
+    for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
+        run.step("remove a disk", disks.remove, world, disk_id)
+    run.step("forget", steps.forget, world, machine_id)
+    return str(machine_id)
+
+
+def _check_stopped(world: World, machine_id: str) -> None:
+    machine = steps.row(world, machine_id)
+    rules.check_stopped(machine.name, Power.RUNNING if steps.is_running(world, machine_id) else machine.power)
+
+
+@workflow("virtual_machine.rename")
+def rename(run: Run, arguments: dict[str, Any]) -> str:
+    world, machine_id = _world(run), arguments["machine_id"]
+    run.step("rename", _rename, world, machine_id, arguments["name"])
+    return str(machine_id)
+
+
+def _rename(world: World, machine_id: str, name: str) -> None:
+    steps.update(world, machine_id, name=name)
+
+
+@workflow("virtual_machine.update")
+def update(run: Run, arguments: dict[str, Any]) -> str:
+    world, machine_id = _world(run), arguments["machine_id"]
+    size = {key: arguments[key] for key in ("cpu", "memory", "cores_per_socket")}
+    run.step("resize", _resize, world, machine_id, size)
+    return str(machine_id)
+
+
+def _resize(world: World, machine_id: str, size: dict[str, int]) -> None:
+    machine = steps.row(world, machine_id)
+    same = all(getattr(machine, key) == value for key, value in size.items())
+    if same:
+        return
+    if steps.is_running(world, machine_id):
+        world.rack.hypervisor(steps.home(world, machine_id)).resize(
+            machine_id, vcpus=size["cpu"], cores_per_socket=size["cores_per_socket"], memory=size["memory"]
+        )
+        steps.update(world, machine_id, **size, reserved=size["memory"])
+    else:
+        steps.update(world, machine_id, **size)
+
+
+@workflow("cpool.delete")
+def delete_cpool(run: Run, arguments: dict[str, Any]) -> str:
+    world, cpool_id = _world(run), arguments["cpool_id"]
+    run.step("take its VLANs off", _withdraw_vlans, world, cpool_id)
+    run.step("give the blades back", cpools.forget, world, cpool_id)
+    return str(cpool_id)
+
+
+def _withdraw_vlans(world: World, cpool_id: str) -> None:
+    for vlan_id in vlans.carried_by(world, cpool_id):
+        vlans.drop_pools(world, vlan_id, [cpool_id])
+
+
+@undo("virtual_machine.forget")
+def _forget(world: World, arguments: dict[str, Any]) -> None:
+    steps.forget(world, arguments["machine_id"])
+
+
+@undo("virtual_machine.release")
+def _release(world: World, arguments: dict[str, Any]) -> None:
+    steps.release(world, arguments["machine_id"])
+
+
+@undo("virtual_machine.undefine")
+def _undefine(world: World, arguments: dict[str, Any]) -> None:
+    steps.undefine(world, arguments["machine_id"], arguments["blade"])
+
+
+@undo("virtual_machine.power_off")
+def _power_off(world: World, arguments: dict[str, Any]) -> None:
+    steps.cut_power(world, arguments["machine_id"])
+    steps.record_stopped(world, arguments["machine_id"])
+
+
+@undo("virtual_machine.abandon_move")
+def _abandon_move(world: World, arguments: dict[str, Any]) -> None:
+    steps.abandon_move(world, arguments["machine_id"], arguments["blade"])
+
+

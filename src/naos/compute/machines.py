@@ -1,0 +1,295 @@
+"""Virtual machines: checks and plans. Nothing here touches the world; rows are reserved in the caller's transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from naos.activity import Item, Lock, Plan, Undo
+from naos.catalogue import library
+from naos.catalogue.models import Template
+from naos.compute import rules
+from naos.compute.errors import BladeForeign, PlacementUnsupported
+from naos.compute.models import Power, VirtualMachine
+from naos.engines.ports import Provisioning
+from naos.errors import NameTaken, Unknown
+from naos.fleet import cpools
+from naos.fleet.errors import PoolInUse
+from naos.fleet.models import Blade, Cpool
+from naos.network import adapters, vlans
+from naos.storage import disks, luns
+from naos.storage.models import Disk
+from naos.world import World
+
+
+@dataclass(frozen=True)
+class AdapterRequest:
+    """An adapter of a new machine. address: ``10.1.0.11/24`` for the guest's static configuration, None for DHCP."""
+
+    vlan_id: str
+    mac: str | None = None
+    address: str | None = None
+    gateway: str | None = None
+
+
+@dataclass(frozen=True)
+class MachineRequest:
+    """A new machine. Sizes in bytes; disk_size None keeps the template's."""
+
+    name: str
+    cpool_id: str
+    lun_id: str
+    cpu: int
+    memory: int
+    cores_per_socket: int = 1
+    template_id: str | None = None
+    disk_size: int | None = None
+    provisioning: Provisioning = Provisioning.DYNAMIC
+    adapters: Sequence[AdapterRequest] = ()
+    blade_id: str | None = None
+    seed: dict[str, Any] = field(default_factory=dict)
+    power_on: bool = False
+
+
+def find(session: Session, tenant_id: str, machine_id: str) -> VirtualMachine:
+    """A machine of the tenant. Raises Unknown."""
+    machine = session.get(VirtualMachine, machine_id)
+    if machine is None or machine.tenant_id != tenant_id:
+        raise Unknown("virtual machine", machine_id)
+    return machine
+
+
+def lock(machine_id: str) -> Lock:
+    return Lock(f"virtual_machine:{machine_id}")
+
+
+def item(machine_id: str) -> Item:
+    return Item(machine_id, "virtual_machine")
+
+
+def locks_of(session: Session, machine: VirtualMachine) -> tuple[Lock, ...]:
+    """The machine for itself, its volumes and cpool shared with others."""
+    volumes = {machine.lun_id, *(disk.lun_id for disk in disks.of_machine(session, machine.id))}
+    return (
+        lock(machine.id),
+        cpools.lock(machine.cpool_id, shared=True),
+        *(luns.lock(lun_id, shared=True) for lun_id in sorted(volumes)),
+    )
+
+
+def _check_name(session: Session, tenant_id: str, name: str, *, but: str | None = None) -> None:
+    holder = session.scalar(
+        sa.select(VirtualMachine.id).where(VirtualMachine.tenant_id == tenant_id, VirtualMachine.name == name)
+    )
+    if holder not in (None, but):
+        raise NameTaken("virtual machine", name)
+
+
+def _blade_name(session: Session, cpool: Cpool, blade_id: str | None) -> str | None:
+    if blade_id is None:
+        return None
+    blades = cpools.blades_of(session, [cpool.id])
+    for blade in blades:
+        if blade_id in (blade.id, blade.name):
+            return blade.name
+    raise BladeForeign(blade_id, cpool.name, ", ".join(blade.name for blade in blades))
+
+
+def _check_size(world: World, cpool: Cpool, cpu: int, memory: int) -> None:
+    model = cpools.model_of(world, cpool.model)
+    rules.check_size(cpool.name, cpu=cpu, memory=memory, threads=model.threads, physical=model.physical_memory)
+
+
+def plan_create(session: Session, world: World, tenant_id: str, request: MachineRequest) -> Plan:
+    """Reserve the names, rows and addresses of a new machine; the activity makes it real."""
+    cpool = cpools.find(session, tenant_id, request.cpool_id)
+    lun = luns.find(session, tenant_id, request.lun_id)
+    rules.check_zones(volume=lun.name, volume_zone=lun.zone, cpool=cpool.name, cpool_zone=cpool.zone)
+    _check_size(world, cpool, request.cpu, request.memory)
+    _check_name(session, tenant_id, request.name)
+    blade = _blade_name(session, cpool, request.blade_id)
+    template = library.find_template(session, tenant_id, request.template_id) if request.template_id else None
+    machine = VirtualMachine(
+        tenant_id=tenant_id,
+        cpool_id=cpool.id,
+        lun_id=lun.id,
+        name=request.name,
+        cpu=request.cpu,
+        cores_per_socket=request.cores_per_socket,
+        memory=request.memory,
+        template_id=template.id if template else None,
+        blade=blade,
+    )
+    session.add(machine)
+    session.flush()
+    made = _reserve_disks(session, world, machine, request, template)
+    machine.seed = {**request.seed, "addresses": _reserve_adapters(session, machine, cpool, request)}
+    return Plan(
+        kind="virtual_machine.create",
+        description=f"Create machine {request.name} in {cpool.name}" + (f" from {template.name}" if template else ""),
+        arguments={
+            "machine_id": machine.id,
+            "disks": made,
+            "template_id": template.id if template else None,
+            "power_on": request.power_on,
+        },
+        locks=(
+            lock(machine.id),
+            cpools.lock(cpool.id, shared=True),
+            luns.lock(lun.id, shared=True),
+            *((library.lock(template.id, shared=True),) if template else ()),
+        ),
+        concerned=(item(machine.id),),
+        undo=(Undo("virtual_machine.forget", {"machine_id": machine.id}, f"gave the name {request.name} back"),),
+    )
+
+
+def _reserve_disks(
+    session: Session, world: World, machine: VirtualMachine, request: MachineRequest, template: Template | None
+) -> list[str]:
+    if template is None and request.disk_size is None:
+        return []
+    size = request.disk_size or (template.virtual_size if template else 0)
+    if template is not None:
+        rules.check_template_fits(template.name, template_size=template.virtual_size, wanted=size)
+    disk = disks.reserve(
+        session,
+        world,
+        lun=luns.find(session, machine.tenant_id, request.lun_id),
+        machine_id=machine.id,
+        machine_name=machine.name,
+        size=size,
+        provisioning=request.provisioning,
+        backing=template.id if template else None,
+    )
+    return [disk.id]
+
+
+def _reserve_adapters(
+    session: Session, machine: VirtualMachine, cpool: Cpool, request: MachineRequest
+) -> list[dict[str, Any]]:
+    addresses = []
+    for wanted in request.adapters:
+        vlan = vlans.find(session, machine.tenant_id, wanted.vlan_id)
+        vlans.check_propagated(session, vlan, cpool.id, cpool.name)
+        adapter = adapters.reserve(
+            session, vlan=vlan, machine_id=machine.id, machine_name=machine.name, mac=wanted.mac, connected=True
+        )
+        addresses.append({"mac": adapter.mac, "address": wanted.address, "gateway": wanted.gateway})
+    return addresses
+
+
+def plan_power_on(session: Session, tenant_id: str, machine_id: str) -> Plan:
+    machine = find(session, tenant_id, machine_id)
+    return _plan(session, machine, "virtual_machine.power_on", f"Power on {machine.name}")
+
+
+def plan_power_off(session: Session, tenant_id: str, machine_id: str) -> Plan:
+    machine = find(session, tenant_id, machine_id)
+    return _plan(session, machine, "virtual_machine.power_off", f"Power off {machine.name}")
+
+
+def plan_shutdown(session: Session, tenant_id: str, machine_id: str, *, seconds: int = 120) -> Plan:
+    machine = find(session, tenant_id, machine_id)
+    rules.check_running(machine.name, machine.power)
+    return _plan(session, machine, "virtual_machine.shutdown", f"Shut down {machine.name}", seconds=seconds)
+
+
+def plan_reset(session: Session, tenant_id: str, machine_id: str) -> Plan:
+    machine = find(session, tenant_id, machine_id)
+    rules.check_running(machine.name, machine.power)
+    return _plan(session, machine, "virtual_machine.reset", f"Reset {machine.name}")
+
+
+def plan_settle(session: Session, machine_id: str) -> Plan:
+    """Make the tables say what the hypervisor shows, when a machine changed without an activity."""
+    machine = session.get(VirtualMachine, machine_id)
+    if machine is None:
+        raise Unknown("virtual machine", machine_id)
+    return _plan(session, machine, "virtual_machine.settle", f"Note what became of {machine.name}")
+
+
+def plan_delete(session: Session, tenant_id: str, machine_id: str) -> Plan:
+    machine = find(session, tenant_id, machine_id)
+    rules.check_stopped(machine.name, machine.power)
+    return _plan(session, machine, "virtual_machine.delete", f"Delete machine {machine.name}")
+
+
+def plan_rename(session: Session, tenant_id: str, machine_id: str, name: str) -> Plan:
+    machine = find(session, tenant_id, machine_id)
+    _check_name(session, tenant_id, name, but=machine.id)
+    return _plan(session, machine, "virtual_machine.rename", f"Rename {machine.name} to {name}", name=name)
+
+
+def plan_update(
+    session: Session, world: World, tenant_id: str, machine_id: str, *, cpu: int, memory: int, cores_per_socket: int
+) -> Plan:
+    """Another size; 0 leaves a value as it is."""
+    machine = find(session, tenant_id, machine_id)
+    cpool = session.get_one(Cpool, machine.cpool_id)
+    size = {
+        "cpu": cpu or machine.cpu,
+        "memory": memory or machine.memory,
+        "cores_per_socket": cores_per_socket or machine.cores_per_socket,
+    }
+    _check_size(world, cpool, size["cpu"], size["memory"])
+    return _plan(session, machine, "virtual_machine.update", f"Resize {machine.name}", **size)
+
+
+def plan_relocate(
+    session: Session, tenant_id: str, machine_id: str, *, blade_id: str | None, cpool_id: str | None, lun_id: str | None
+) -> Plan:
+    """Move a machine to another blade of its cpool. The placement that it has already is a move that ends at once."""
+    machine = find(session, tenant_id, machine_id)
+    cpool = session.get_one(Cpool, machine.cpool_id)
+    if cpool_id not in (None, machine.cpool_id):
+        raise PlacementUnsupported(machine.name, "it would leave its cpool; deploy it again there")
+    if lun_id not in (None, machine.lun_id):
+        raise PlacementUnsupported(machine.name, "its disks would leave their volume; deploy it again there")
+    target = _blade_name(session, cpool, blade_id)
+    description = f"Move {machine.name} to {target}" if target else f"Confirm where {machine.name} is"
+    return _plan(session, machine, "virtual_machine.migrate", description, target=target)
+
+
+def _plan(session: Session, machine: VirtualMachine, kind: str, description: str, **arguments: Any) -> Plan:
+    return Plan(
+        kind=kind,
+        description=description,
+        arguments={"machine_id": machine.id, **arguments},
+        locks=locks_of(session, machine),
+        concerned=(item(machine.id),),
+    )
+
+
+def plan_delete_cpool(session: Session, tenant_id: str, cpool_id: str) -> Plan:
+    """Delete a cpool that no machine is in. It lives here because only compute knows the machines."""
+    cpool = cpools.find(session, tenant_id, cpool_id)
+    names = list(session.scalars(sa.select(VirtualMachine.name).where(VirtualMachine.cpool_id == cpool_id)))
+    if names:
+        raise PoolInUse(cpool.name, len(names), ", ".join(sorted(names)))
+    return Plan(
+        kind="cpool.delete",
+        description=f"Delete cpool {cpool.name}",
+        arguments={"cpool_id": cpool.id},
+        locks=(cpools.lock(cpool.id),),
+        concerned=(Item(cpool.id, "host_cluster"),),
+    )
+
+
+def running_on(session: Session, blade: str) -> list[VirtualMachine]:
+    """Machines that the tables have running on a blade."""
+    return list(
+        session.scalars(
+            sa.select(VirtualMachine).where(VirtualMachine.blade == blade, VirtualMachine.power == Power.RUNNING)
+        )
+    )
+
+
+def blades(session: Session) -> list[Blade]:
+    return list(session.scalars(sa.select(Blade).order_by(Blade.name)))
+
+
+def boot_disk(session: Session, machine_id: str) -> Disk | None:
+    return next(iter(disks.of_machine(session, machine_id)), None)

@@ -1,0 +1,50 @@
+"""What may be done with machines: pure functions of plain values."""
+
+from naos.compute.errors import MachineSize, PoolFull, TemplateLarger, WrongPower, WrongZone
+from naos.compute.models import Power
+from naos.units import MIB, size_text
+
+MINIMUM_MEMORY = 32 * MIB  # the wire API's default machine
+
+
+def check_size(cpool: str, *, cpu: int, memory: int, threads: int, physical: int) -> None:
+    """Raises MachineSize unless the machine could run alone on a blade of `threads` and `physical` bytes."""
+    if not 1 <= cpu <= threads:
+        raise MachineSize(cpool, "vCPUs", str(cpu), "1", str(threads), "the threads of one blade")
+    if not MINIMUM_MEMORY <= memory <= physical:
+        low, high = size_text(MINIMUM_MEMORY), size_text(physical)
+        raise MachineSize(cpool, "of memory", f"{size_text(memory)} ({memory} bytes)", low, high, "the memory of one blade")
+    if memory % MIB:
+        low, high = size_text(MINIMUM_MEMORY), size_text(physical)
+        raise MachineSize(cpool, "of memory", f"{memory} bytes", low, high, "in whole MiB")
+
+
+def check_zones(*, volume: str, volume_zone: str, cpool: str, cpool_zone: str) -> None:
+    """Raises WrongZone unless volume and cpool share a zone."""
+    if volume_zone != cpool_zone:
+        raise WrongZone(volume, volume_zone, cpool, cpool_zone)
+
+
+def check_template_fits(template: str, *, template_size: int, wanted: int) -> None:
+    """Raises TemplateLarger when the disk would cut the template's end off."""
+    if wanted < template_size:
+        raise TemplateLarger(template, size_text(template_size), size_text(wanted))
+
+
+def check_stopped(machine: str, power: str, remedy: str = "power it off first") -> None:
+    """Raises WrongPower unless the machine is stopped."""
+    if power != Power.STOPPED:
+        raise WrongPower(machine, power, Power.STOPPED, remedy)
+
+
+def check_running(machine: str, power: str, remedy: str = "power it on first") -> None:
+    """Raises WrongPower unless the machine is running."""
+    if power != Power.RUNNING:
+        raise WrongPower(machine, power, Power.RUNNING, remedy)
+
+
+def check_pool_memory(cpool: str, machine: str, *, enabled: int, used: int, needed: int) -> None:
+    """Raises PoolFull when the running machines would use more than the cpool's enabled memory."""
+    if used + needed > enabled:
+        missing = used + needed - enabled
+        raise PoolFull(cpool, machine, *(size_text(value) for value in (enabled, used, needed, missing)))

@@ -1,0 +1,269 @@
+"""The steps on one machine that activities are made of.
+
+Every step takes the world and ids, looks before it acts, and can be repeated after a crash.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from naos.compute import rules, seeds
+from naos.compute.models import Power, VirtualMachine
+from naos.compute.placement import Candidate, choose
+from naos.engines.ports import DomainDisk, DomainNic, DomainSpec, PowerState
+from naos.errors import Changed, Unknown
+from naos.fleet import cpools
+from naos.fleet.models import Cpool
+from naos.lifecycle import Lifecycle
+from naos.network import adapters, vlans
+from naos.network.models import Adapter
+from naos.storage import disks
+from naos.storage.models import Disk
+from naos.world import World
+
+
+def row(world: World, machine_id: str) -> VirtualMachine:
+    """The machine as it is now. Raises Unknown."""
+    with world.database.read() as session:
+        machine = session.get(VirtualMachine, machine_id)
+        if machine is None:
+            raise Unknown("virtual machine", machine_id)
+        return machine
+
+
+def update(world: World, machine_id: str, **values: Any) -> None:
+    """Change columns of the row and raise its generation."""
+    with world.database.write() as session:
+        machine = session.get(VirtualMachine, machine_id)
+        if machine is None:
+            raise Unknown("virtual machine", machine_id)
+        for name, value in values.items():
+            setattr(machine, name, value)
+
+
+def home(world: World, machine_id: str) -> str:
+    """The blade on which the machine is. Raises Changed when it has none yet."""
+    machine = row(world, machine_id)
+    if machine.blade is None:
+        raise Changed(f"machine {machine.name}", "it is on no blade")
+    return machine.blade
+
+
+def disk_ids(world: World, machine_id: str) -> list[str]:
+    with world.database.read() as session:
+        return [disk.id for disk in disks.of_machine(session, machine_id)]
+
+
+def is_running(world: World, machine_id: str) -> bool:
+    """What the hypervisor says, not what the table remembers."""
+    machine = row(world, machine_id)
+    if machine.blade is None:
+        return False
+    state = world.rack.hypervisor(machine.blade).state(machine_id)
+    return state in (PowerState.RUNNING, PowerState.PAUSED, PowerState.IO_ERROR, PowerState.STOPPING)
+
+
+# ------------------------------------------------------------------------------------------------------------ placement
+
+
+def candidates(session: Session, world: World, cpool: Cpool, but: str) -> list[Candidate]:
+    """The cpool's blades with what other machines have reserved on them."""
+    rows = session.execute(
+        sa.select(VirtualMachine.blade, sa.func.sum(VirtualMachine.reserved), sa.func.count())
+        .where(VirtualMachine.cpool_id == cpool.id, VirtualMachine.reserved > 0, VirtualMachine.id != but)
+        .group_by(VirtualMachine.blade)
+    )
+    taken = {blade: (int(reserved), int(count)) for blade, reserved, count in rows}
+    memory = cpools.model_of(world, cpool.model).physical_memory
+    return [
+        Candidate(blade.name, memory, *taken.get(blade.name, (0, 0)), connected=blade.connected)
+        for blade in cpools.blades_of(session, [cpool.id])
+    ]
+
+
+def place(world: World, machine_id: str) -> str:
+    """Choose a blade and set the memory aside there, in one transaction. Raises NoRoom, PoolFull."""
+    with world.database.write() as session:
+        machine = session.get(VirtualMachine, machine_id)
+        if machine is None:
+            raise Unknown("virtual machine", machine_id)
+        cpool = session.get_one(Cpool, machine.cpool_id)
+        choices = candidates(session, world, cpool, machine_id)
+        used = sum(candidate.reserved for candidate in choices)
+        rules.check_pool_memory(cpool.name, machine.name, enabled=cpool.memory, used=used, needed=machine.memory)
+        blade = choose(cpool.name, machine.name, choices, machine.memory, preferred=machine.blade)
+        machine.blade, machine.reserved = blade, machine.memory
+        return blade
+
+
+def choose_target(world: World, machine_id: str, target: str | None) -> str:
+    """Where a move goes: the blade asked for, when it has room."""
+    with world.database.read() as session:
+        machine = session.get_one(VirtualMachine, machine_id)
+        if target is None or target == machine.blade:
+            return str(machine.blade)
+        cpool = session.get_one(Cpool, machine.cpool_id)
+        wanted = [entry for entry in candidates(session, world, cpool, machine_id) if entry.name == target]
+        return choose(cpool.name, machine.name, wanted, machine.memory)
+
+
+def release(world: World, machine_id: str) -> None:
+    update(world, machine_id, reserved=0)
+
+
+# -------------------------------------------------------------------------------------------------- the blade's own part
+
+
+def bring_networks(world: World, machine_id: str, blade: str) -> None:
+    """Make sure that the blade carries the machine's VLANs."""
+    with world.database.read() as session:
+        wanted = {adapter.vlan_id for adapter in adapters.of_machine(session, machine_id)}
+    for vlan_id in sorted(wanted):
+        vlans.bring(world, vlan_id, blade)
+
+
+def _nics(world: World, machine_id: str, blade: str) -> list[DomainNic]:
+    with world.database.read() as session:
+        rows = adapters.of_machine(session, machine_id)
+    return [nic_of(world, adapter.id, blade) for adapter in rows]
+
+
+def nic_of(world: World, adapter_id: str, blade: str) -> DomainNic:
+    """One adapter as the blade's hypervisor needs it."""
+    with world.database.read() as session:
+        adapter = session.get_one(Adapter, adapter_id)
+        vlan = session.get_one(vlans.Vlan, adapter.vlan_id)
+    mtu = next(entry.fabric.mtu for entry in world.inventory.blades if entry.name == blade)
+    return adapters.nic(world, adapter_id, world.rack.fabric(blade).bridge(vlan.tag), mtu)
+
+
+def spec(world: World, machine_id: str, blade: str, attached: Sequence[DomainDisk]) -> DomainSpec:
+    """The machine as the tables have it, with its disks at the given addresses."""
+    machine = row(world, machine_id)
+    model = cpools.model_of(world, _pool(world, machine).model)
+    return DomainSpec(
+        id=machine.id,
+        title=machine.name,
+        vcpus=machine.cpu,
+        cores_per_socket=machine.cores_per_socket,
+        memory=machine.memory,
+        disks=attached,
+        nics=_nics(world, machine_id, blade),
+        cdrom=seeds.path_on_blade(machine_id) if machine.template_id else None,
+        max_vcpus=model.threads if machine.hot_add_cpu else None,
+        max_memory=model.physical_memory if machine.hot_add_memory else None,
+    )
+
+
+def _pool(world: World, machine: VirtualMachine) -> Cpool:
+    with world.database.read() as session:
+        return session.get_one(Cpool, machine.cpool_id)
+
+
+def define(world: World, machine_id: str, blade: str) -> None:
+    """Bring the blade's definition to what the tables say; exported disks at their present addresses."""
+    attached = []
+    with world.database.read() as session:
+        rows = disks.of_machine(session, machine_id)
+    for disk in rows:
+        attached.append(disks.address_of(world, disk.id) if disk.exported else disks.parked(world, disk.id))
+    hypervisor = world.rack.hypervisor(blade)
+    definition = hypervisor.define(spec(world, machine_id, blade, attached))
+    update(world, machine_id, definition=definition)
+
+
+def undefine(world: World, machine_id: str, blade: str) -> None:
+    """Remove definition and seed from a blade; absent is fine."""
+    world.rack.hypervisor(blade).undefine(machine_id)
+    seeds.remove(world, machine_id, blade)
+
+
+def undefine_elsewhere(world: World, machine_id: str, blade: str) -> None:
+    """A machine is defined on one blade only: a definition left on an earlier one is removed."""
+    for other in siblings(world, machine_id):
+        if other != blade and world.rack.hypervisor(other).state(machine_id) == PowerState.STOPPED:
+            undefine(world, machine_id, other)
+
+
+def siblings(world: World, machine_id: str) -> list[str]:
+    """The connected blades of the machine's cpool."""
+    machine = row(world, machine_id)
+    with world.database.read() as session:
+        return [blade.name for blade in cpools.blades_of(session, [machine.cpool_id]) if blade.connected]
+
+
+# ---------------------------------------------------------------------------------------------------------------- power
+
+
+def start(world: World, machine_id: str, blade: str) -> None:
+    world.rack.hypervisor(blade).start(machine_id)
+
+
+def cut_power(world: World, machine_id: str) -> None:
+    machine = row(world, machine_id)
+    if machine.blade is not None:
+        world.rack.hypervisor(machine.blade).power_off(machine_id)
+
+
+def press_button(world: World, machine_id: str) -> None:
+    blade = home(world, machine_id)
+    if world.rack.hypervisor(blade).state(machine_id) == PowerState.RUNNING:
+        world.rack.hypervisor(blade).shutdown(machine_id)
+
+
+def reset(world: World, machine_id: str) -> None:
+    world.rack.hypervisor(home(world, machine_id)).reset(machine_id)
+
+
+def record_running(world: World, machine_id: str) -> None:
+    update(world, machine_id, power=Power.RUNNING)
+
+
+def record_stopped(world: World, machine_id: str) -> None:
+    update(world, machine_id, power=Power.STOPPED, reserved=0)
+
+
+def move(world: World, machine_id: str, source: str, target: str, progress: Callable[[float], None]) -> None:
+    """Live when it runs; a stopped machine is only defined at the target."""
+    origin, destination = world.rack.hypervisor(source), world.rack.hypervisor(target)
+    if is_running(world, machine_id) or destination.state(machine_id) == PowerState.RUNNING:
+        origin.migrate(machine_id, destination, progress=progress)
+        return
+    define(world, machine_id, target)
+    undefine(world, machine_id, source)
+
+
+def abandon_move(world: World, machine_id: str, target: str) -> None:
+    """Clean the target of a move that did not happen; a machine that did arrive is noted there instead."""
+    if world.rack.hypervisor(target).state(machine_id) == PowerState.RUNNING:
+        update(world, machine_id, blade=target)
+        return
+    undefine(world, machine_id, target)
+
+
+def record_blade(world: World, machine_id: str, blade: str) -> None:
+    update(world, machine_id, blade=blade)
+
+
+# ----------------------------------------------------------------------------------------------------------------- life
+
+
+def set_active(world: World, machine_id: str) -> None:
+    """Publish a machine and all that was made with it."""
+    with world.database.write() as session:
+        machine = session.get_one(VirtualMachine, machine_id)
+        machine.lifecycle = Lifecycle.ACTIVE
+        for table in (Disk, Adapter):
+            session.execute(
+                sa.update(table).where(table.machine_id == machine_id).values(lifecycle=Lifecycle.ACTIVE)
+            )
+
+
+def forget(world: World, machine_id: str) -> None:
+    """Remove the rows: the last thing that a deletion does."""
+    with world.database.write() as session:
+        for table in (Disk, Adapter):
+            session.execute(sa.delete(table).where(table.machine_id == machine_id))
+        session.execute(sa.delete(VirtualMachine).where(VirtualMachine.id == machine_id))

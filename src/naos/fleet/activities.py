@@ -1,0 +1,21 @@
+"""The durable work of cpools."""
+
+from typing import Any, cast
+
+from naos.activity import Run, undo, workflow
+from naos.fleet import cpools
+from naos.world import World
+
+
+@workflow("cpool.create")
+def create_cpool(run: Run, arguments: dict[str, Any]) -> str:
+    world, cpool_id = cast(World, run.world), arguments["cpool_id"]
+    for blade in arguments["blades"]:
+        run.step(f"verify {blade}", cpools.verify_blade, world, blade)
+    run.step("publish", cpools.set_active, world, cpool_id)
+    return str(cpool_id)
+
+
+@undo("cpool.forget")
+def _forget(world: World, arguments: dict[str, Any]) -> None:
+    cpools.forget(world, arguments["cpool_id"])

@@ -1,0 +1,40 @@
+"""What may be done with VLANs and adapters: pure functions of plain values."""
+
+import re
+from collections.abc import Set as AbstractSet
+
+from naos.network.errors import MacInvalid, TagsExhausted, TagTaken
+
+FIRST_TAG, LAST_TAG = 100, 4094
+ADAPTERS_PER_MACHINE = 10  # vSphere's limit, which the offer inherits
+_MAC = re.compile(r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
+
+
+def free_tag(taken: AbstractSet[int], wanted: int | None = None) -> int:
+    """The tag to give: `wanted` when it is free, else the lowest free one. Raises TagTaken, TagsExhausted."""
+    free = next((tag for tag in range(FIRST_TAG, LAST_TAG + 1) if tag not in taken), None)
+    if wanted is not None and wanted not in taken:
+        return wanted
+    if free is None:
+        raise TagsExhausted(LAST_TAG - FIRST_TAG + 1, FIRST_TAG, LAST_TAG)
+    if wanted is not None:
+        raise TagTaken(wanted, free)
+    return free
+
+
+def check_mac(mac: str) -> str:
+    """The MAC's key (lower case) for comparing. Raises MacInvalid."""
+    if not _MAC.match(mac):
+        raise MacInvalid(mac, "it is not six hexadecimal bytes with colons")
+    key = mac.lower()
+    if int(key[:2], 16) & 1:
+        raise MacInvalid(mac, "its first byte marks a group (multicast) address")
+    if key == "00:00:00:00:00:00":
+        raise MacInvalid(mac, "it is all zero")
+    return key
+
+
+def mac_from(value: int) -> str:
+    """A locally administered MAC in naos' range 02:4e:00:00:00:00/24 bits from a random `value`."""
+    tail = value & 0xFFFFFF
+    return f"02:4e:00:{tail >> 16:02x}:{tail >> 8 & 0xFF:02x}:{tail & 0xFF:02x}"

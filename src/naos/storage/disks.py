@@ -1,0 +1,210 @@
+"""Disks: rows, and the steps on one disk that machine activities are made of.
+
+A disk is exported only while a machine runs with it; every export has a new epoch, so whoever held an older one is cut off.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from naos.engines.ports import DomainDisk, NbdAddress, Provisioning
+from naos.errors import Unknown
+from naos.lifecycle import Lifecycle
+from naos.storage import luns
+from naos.storage.errors import TooManyDisks
+from naos.storage.models import Disk, Lun
+from naos.storage.rules import DISKS_PER_MACHINE, check_disk_size, check_growth, check_room, next_unit
+from naos.world import World
+
+
+def find(session: Session, tenant_id: str, disk_id: str) -> Disk:
+    """A disk of the tenant. Raises Unknown."""
+    disk = session.get(Disk, disk_id)
+    if disk is None or disk.tenant_id != tenant_id:
+        raise Unknown("disk", disk_id)
+    return disk
+
+
+def of_machine(session: Session, machine_id: str) -> list[Disk]:
+    """The machine's disks in the order of their units."""
+    return list(session.scalars(sa.select(Disk).where(Disk.machine_id == machine_id).order_by(Disk.unit)))
+
+
+def reserve(
+    session: Session,
+    world: World,
+    *,
+    lun: Lun,
+    machine_id: str,
+    machine_name: str,
+    size: int,
+    provisioning: Provisioning = Provisioning.DYNAMIC,
+    mode: str = "persistent",
+    backing: str | None = None,
+) -> Disk:
+    """Add the row of a disk to come. Raises DiskSize, VolumeRoom, TooManyDisks."""
+    check_disk_size(lun.name, size, lun_capacity=lun.capacity)
+    present = of_machine(session, machine_id)
+    if len(present) >= DISKS_PER_MACHINE:
+        raise TooManyDisks(machine_name, len(present), DISKS_PER_MACHINE)
+    if provisioning is not Provisioning.DYNAMIC:
+        check_room(lun.name, "a reserved disk", needed=size, free=luns.usage(world, lun.id).free)
+    unit = next_unit({disk.unit for disk in present})
+    disk = Disk(
+        tenant_id=lun.tenant_id,
+        lun_id=lun.id,
+        machine_id=machine_id,
+        unit=unit,
+        name=f"Hard disk {unit + 1}",
+        capacity=size,
+        provisioning=provisioning.value,
+        mode=mode,
+        backing=backing,
+    )
+    session.add(disk)
+    session.flush()
+    return disk
+
+
+def check_extend(session: Session, disk: Disk, size: int) -> None:
+    """Raises DiskSize, DiskShrinks."""
+    lun = session.get_one(Lun, disk.lun_id)
+    check_growth(disk.name, present=disk.capacity, wanted=size)
+    check_disk_size(lun.name, size, lun_capacity=lun.capacity)
+
+
+def _row(world: World, disk_id: str) -> Disk:
+    with world.database.read() as session:
+        disk = session.get(Disk, disk_id)
+        if disk is None:
+            raise Unknown("disk", disk_id)
+        return disk
+
+
+def _update(world: World, disk_id: str, **values: Any) -> None:
+    with world.database.write() as session:
+        session.execute(sa.update(Disk).where(Disk.id == disk_id).values(**values))
+
+
+def create(world: World, disk_id: str) -> None:
+    """Make an empty disk on its volume."""
+    disk = _row(world, disk_id)
+    array, lun = luns.spec(world, disk.lun_id)
+    world.rack.array(array).create_disk(lun, disk.id, disk.capacity, Provisioning(disk.provisioning))
+
+
+def clone_template(world: World, disk_id: str, image: Path) -> None:
+    """Make a copy-on-write disk of its template; the template is brought onto the volume when it is not there yet."""
+    disk = _row(world, disk_id)
+    if disk.backing is None:
+        raise Unknown("template of disk", disk_id)
+    name, lun = luns.spec(world, disk.lun_id)
+    array = world.rack.array(name)
+    if not array.template_staged(lun.id, disk.backing):
+        array.stage_template(lun.id, disk.backing, image)
+    array.clone_template(lun, disk.id, disk.backing, disk.capacity)
+
+
+def copy(world: World, source_id: str, disk_id: str) -> None:
+    """Make a full, independent copy of a disk of the same volume, as it is at this moment."""
+    disk = _row(world, disk_id)
+    array, lun = luns.spec(world, disk.lun_id)
+    world.rack.array(array).copy_disk(lun, source_id, disk_id)
+
+
+def set_active(world: World, disk_id: str) -> None:
+    _update(world, disk_id, lifecycle=Lifecycle.ACTIVE)
+
+
+def flattened(world: World, disk_id: str) -> bool:
+    """Go on making a clone independent of its template; True when it is."""
+    try:
+        disk = _row(world, disk_id)
+    except Unknown:
+        return True
+    if disk.backing is None:
+        return True
+    name, lun = luns.spec(world, disk.lun_id)
+    job = world.rack.array(name).flatten(lun, disk_id)
+    if job.running:
+        return False
+    if job.error is None:
+        _update(world, disk_id, backing=None)
+    return True
+
+
+def stop_flattening(world: World, disk_id: str) -> None:
+    disk = _row(world, disk_id)
+    array, lun = luns.spec(world, disk.lun_id)
+    world.rack.array(array).cancel_jobs(lun.id, disk_id)
+
+
+def export(world: World, disk_id: str) -> DomainDisk:
+    """Export under a new epoch; whoever used an older one can never write again."""
+    with world.database.write() as session:
+        disk = session.get(Disk, disk_id)
+        if disk is None:
+            raise Unknown("disk", disk_id)
+        disk.epoch += 1
+        disk.exported = True
+        session.flush()
+    array, lun = luns.spec(world, disk.lun_id)
+    address = world.rack.array(array).export_disk(lun, disk.id, disk.epoch)
+    return DomainDisk(disk.id, disk.unit, address)
+
+
+def address_of(world: World, disk_id: str) -> DomainDisk:
+    """Where a disk is exported now (asked of the array, which repeats its answer), as the hypervisor needs it."""
+    disk = _row(world, disk_id)
+    array, lun = luns.spec(world, disk.lun_id)
+    return DomainDisk(disk.id, disk.unit, world.rack.array(array).export_disk(lun, disk.id, disk.epoch))
+
+
+def parked(world: World, disk_id: str) -> DomainDisk:
+    """How a disk of a stopped machine stands in its definition: an address that answers to nobody."""
+    disk = _row(world, disk_id)
+    array, lun = luns.spec(world, disk.lun_id)
+    host = next(str(entry.address) for entry in world.inventory.arrays if entry.name == array)
+    return DomainDisk(disk.id, disk.unit, NbdAddress(host, lun.port, f"{disk.id}.{disk.epoch}"))
+
+
+def fence(world: World, disk_id: str) -> None:
+    """Cut every export of a disk. The table says so first: a recovery that reads it never brings the export back."""
+    try:
+        disk = _row(world, disk_id)
+    except Unknown:
+        return
+    _update(world, disk_id, exported=False)
+    array, lun = luns.spec(world, disk.lun_id)
+    world.rack.array(array).fence_disk(lun.id, disk_id)
+
+
+def resize(world: World, disk_id: str, size: int) -> None:
+    disk = _row(world, disk_id)
+    array, lun = luns.spec(world, disk.lun_id)
+    world.rack.array(array).resize_disk(lun, disk_id, size)
+    _update(world, disk_id, capacity=size)
+
+
+def delete(world: World, disk_id: str) -> None:
+    """Remove the disk's file; the row stays until `forget`, so a half-done deletion is never lost from sight."""
+    try:
+        disk = _row(world, disk_id)
+    except Unknown:
+        return
+    _update(world, disk_id, exported=False)
+    array, lun = luns.spec(world, disk.lun_id)
+    world.rack.array(array).delete_disk(lun.id, disk_id)
+
+
+def forget(world: World, disk_id: str) -> None:
+    with world.database.write() as session:
+        session.execute(sa.delete(Disk).where(Disk.id == disk_id))
+
+
+def remove(world: World, disk_id: str) -> None:
+    """File, then row."""
+    delete(world, disk_id)
+    forget(world, disk_id)

@@ -1,0 +1,198 @@
+"""Volumes: checks, and the steps that activities are made of.
+
+Every step takes the world and ids, looks before it acts, and can be repeated.
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from naos.activity import Item, Lock, Plan, Undo
+from naos.engines.ports import ExportedDisk, LunSpec, LunUsage
+from naos.errors import NameTaken, Unknown
+from naos.inventory.catalogues import iops_limit
+from naos.inventory.model import Array
+from naos.lifecycle import Lifecycle
+from naos.storage.errors import ClassUnknown, LunInUse, NoArray
+from naos.storage.models import Disk, Lun
+from naos.storage.rules import check_array_room, check_growth, check_lun_size, next_port
+from naos.units import size_text
+from naos.world import World
+
+
+def find(session: Session, tenant_id: str, lun_id: str) -> Lun:
+    """A volume of the tenant. Raises Unknown."""
+    lun = session.get(Lun, lun_id)
+    if lun is None or lun.tenant_id != tenant_id:
+        raise Unknown("volume", lun_id)
+    return lun
+
+
+def lock(lun_id: str, *, shared: bool = False) -> Lock:
+    return Lock(f"lun:{lun_id}", shared=shared)
+
+
+def spec(world: World, lun_id: str) -> tuple[str, LunSpec]:
+    """The array's name and what the array must know of the volume."""
+    with world.database.read() as session:
+        lun = session.get(Lun, lun_id)
+        if lun is None:
+            raise Unknown("volume", lun_id)
+        return lun.array, _spec(world, lun)
+
+
+def _spec(world: World, lun: Lun) -> LunSpec:
+    return LunSpec(lun.id, lun.capacity, iops_limit(_class(world, lun.storage_class), lun.capacity), lun.port)
+
+
+def _class(world: World, name: str):  # noqa: ANN202 - the catalogue's own type
+    try:
+        return world.storage.classes[name]
+    except KeyError:
+        raise ClassUnknown(name, ", ".join(sorted(world.storage.classes))) from None
+
+
+def _array_of(world: World, zone: str) -> Array:
+    for array in world.inventory.arrays:
+        if array.zone == zone:
+            return array
+    raise NoArray(zone, ", ".join(sorted({array.zone for array in world.inventory.arrays})) or "none")
+
+
+def _taken(session: Session, array: str) -> int:
+    return session.scalar(sa.select(sa.func.coalesce(sa.func.sum(Lun.capacity), 0)).where(Lun.array == array)) or 0
+
+
+# ---------------------------------------------------------------------------------------------------------------- plans
+
+
+def plan_create(session: Session, world: World, *, tenant_id: str, name: str, zone: str, storage_class: str, size: int) -> Plan:
+    """Reserve a volume's name, space and port; the activity makes it real."""
+    kind = _class(world, storage_class)
+    check_lun_size(kind.name, size, minimum=kind.minimum, maximum=kind.maximum, step=kind.step)
+    array = _array_of(world, zone)
+    check_array_room(array.name, capacity=array.capacity, taken=_taken(session, array.name), size=size)
+    if session.scalar(sa.select(Lun.id).where(Lun.tenant_id == tenant_id, Lun.name == name)):
+        raise NameTaken("volume", name)
+    ports = set(session.scalars(sa.select(Lun.port).where(Lun.array == array.name)))
+    lun = Lun(
+        tenant_id=tenant_id,
+        name=name,
+        zone=zone,
+        array=array.name,
+        storage_class=storage_class,
+        capacity=size,
+        port=next_port(array.first_port, ports),
+    )
+    session.add(lun)
+    session.flush()
+    return Plan(
+        kind="lun.create",
+        description=f"Create volume {name}: {size_text(size)} {kind.name} in {zone}",
+        arguments={"lun_id": lun.id},
+        locks=(lock(lun.id),),
+        concerned=(Item(lun.id, "datastore"),),
+        undo=(Undo("lun.forget", {"lun_id": lun.id}, f"gave the name {name} and its space back"),),
+    )
+
+
+def plan_extend(session: Session, world: World, *, tenant_id: str, lun_id: str, size: int) -> Plan:
+    """Grow a volume and, with it, its IOPS limit."""
+    lun = find(session, tenant_id, lun_id)
+    kind = _class(world, lun.storage_class)
+    check_growth(lun.name, present=lun.capacity, wanted=size)
+    check_lun_size(kind.name, size, minimum=kind.minimum, maximum=kind.maximum, step=kind.step)
+    array = _array_of(world, lun.zone)
+    taken = _taken(session, array.name) - lun.capacity
+    check_array_room(array.name, capacity=array.capacity, taken=taken, size=size)
+    return Plan(
+        kind="lun.extend",
+        description=f"Grow volume {lun.name} from {size_text(lun.capacity)} to {size_text(size)}",
+        arguments={"lun_id": lun.id, "size": size},
+        locks=(lock(lun.id),),
+        concerned=(Item(lun.id, "datastore"),),
+    )
+
+
+def plan_delete(session: Session, *, tenant_id: str, lun_id: str) -> Plan:
+    """Delete an empty volume."""
+    lun = find(session, tenant_id, lun_id)
+    check_empty(session, lun)
+    return Plan(
+        kind="lun.delete",
+        description=f"Delete volume {lun.name}",
+        arguments={"lun_id": lun.id},
+        locks=(lock(lun.id),),
+        concerned=(Item(lun.id, "datastore"),),
+    )
+
+
+def check_empty(session: Session, lun: Lun) -> None:
+    """Raises LunInUse, naming the disks' machines."""
+    disks = list(session.scalars(sa.select(Disk).where(Disk.lun_id == lun.id)))
+    if disks:
+        machines = sorted({disk.machine_id or f"unattached disk {disk.id}" for disk in disks})
+        raise LunInUse(lun.name, len(disks), ", ".join(machines))
+
+
+# ---------------------------------------------------------------------------------------------------------------- steps
+
+
+def make(world: World, lun_id: str) -> None:
+    array, wanted = spec(world, lun_id)
+    world.rack.array(array).create_lun(wanted)
+    world.rack.array(array).ensure_daemon(wanted, exported(world, lun_id))
+
+
+def set_active(world: World, lun_id: str) -> None:
+    with world.database.write() as session:
+        session.execute(sa.update(Lun).where(Lun.id == lun_id).values(lifecycle=Lifecycle.ACTIVE))
+
+
+def unmake(world: World, lun_id: str) -> None:
+    """End the daemon and remove the volume; an absent one is left alone."""
+    try:
+        array, _ = spec(world, lun_id)
+    except Unknown:
+        return
+    world.rack.array(array).delete_lun(lun_id)
+
+
+def forget(world: World, lun_id: str) -> None:
+    with world.database.write() as session:
+        session.execute(sa.delete(Lun).where(Lun.id == lun_id))
+
+
+def record_capacity(world: World, lun_id: str, size: int) -> None:
+    with world.database.write() as session:
+        session.execute(sa.update(Lun).where(Lun.id == lun_id).values(capacity=size))
+
+
+def grow(world: World, lun_id: str, size: int) -> None:
+    array, present = spec(world, lun_id)
+    wanted = LunSpec(present.id, size, present.iops, present.port)
+    world.rack.array(array).resize_lun(wanted)
+
+
+def apply_limit(world: World, lun_id: str) -> None:
+    array, wanted = spec(world, lun_id)
+    world.rack.array(array).limit_lun(wanted)
+
+
+def exported(world: World, lun_id: str) -> Sequence[ExportedDisk]:
+    """The disks that running machines use, by the tables."""
+    with world.database.read() as session:
+        rows = session.scalars(sa.select(Disk).where(Disk.lun_id == lun_id, Disk.exported.is_(True)))
+        return [ExportedDisk(disk.id, disk.epoch) for disk in rows]
+
+
+def ensure_daemon(world: World, lun_id: str) -> bool:
+    """Bring the daemon back with every limit and export that the tables have. True when it had been away."""
+    array, wanted = spec(world, lun_id)
+    return world.rack.array(array).ensure_daemon(wanted, exported(world, lun_id))
+
+
+def usage(world: World, lun_id: str) -> LunUsage:
+    array, _ = spec(world, lun_id)
+    return world.rack.array(array).usage(lun_id)
