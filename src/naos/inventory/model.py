@@ -124,6 +124,7 @@ class Catalogues(_Strict):
     """Replacements for the data files that ship with naos; empty means the shipped one."""
 
     blades: str = ""
+    storage: str = ""
     prices: str = ""
 
 
