@@ -1,6 +1,7 @@
 """The controller's settings: the only singleton, read once from the environment."""
 
 import os
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,14 @@ class Settings:
     home: folder of the controller's own files (database, keys, content library).
     database_url: SQLAlchemy URL; SQLite in `home` by default, PostgreSQL for several controllers.
     inventory: path of the platform's TOML file.
+    requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
     """
 
     home: Path
     database_url: str
     inventory: Path
     token_lifetime_seconds: int
+    requests_per_second: float | None = 25.0
 
     @property
     def library(self) -> Path:
@@ -33,4 +36,14 @@ def settings() -> Settings:
         database_url=os.environ.get("NAOS_DATABASE_URL", f"sqlite:///{home}/naos.db"),
         inventory=Path(os.environ.get("NAOS_INVENTORY", str(home / "inventory.toml"))),
         token_lifetime_seconds=int(os.environ.get("NAOS_TOKEN_LIFETIME", "1800")),
+        requests_per_second=_rate(os.environ.get("NAOS_RATE_LIMIT", "25")),
     )
+
+
+def _rate(text: str) -> float | None:
+    """``off``, or requests a second. Raises ValueError."""
+    if text.strip().lower() == "off":
+        return None
+    if not re.fullmatch(r"\d+(\.\d+)?", text.strip()) or float(text) == 0:
+        raise ValueError(f"NAOS_RATE_LIMIT is {text!r}; write `off` or the requests a second, for example 25")
+    return float(text)

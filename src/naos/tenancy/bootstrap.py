@@ -41,8 +41,8 @@ def bootstrap(  # noqa: PLR0913 - the fields of one form, all named at the call
     """Make what is missing of one organisation, tenant, owner and token with every permission; leave what exists.
 
     Store the secret before the session commits (see `save_credential`): a crash in between then leaves a file that no
-    token answers to, and the next run makes a fresh pair. `renew_token`: revoke the present token and make another, for a
-    lost file.
+    token answers to, and the next run makes a fresh pair. `renew_token`: revoke the present token and make
+    another, for a lost file.
     """
     company = members.ensure_organisation(session, organisation)
     home = members.ensure_tenant(session, company, tenant, snc=snc)

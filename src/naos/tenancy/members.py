@@ -36,7 +36,7 @@ def ensure_organisation(session: Session, name: str) -> Organisation:
 def ensure_tenant(
     session: Session, organisation: Organisation, name: str, *, snc: bool = False, features: Iterable[str] | None = None
 ) -> Tenant:
-    """The tenant of that name, made with `features` (all when None) when it is absent; an existing one is left as it is."""
+    """The tenant of that name, made with `features` (None: all) when it is absent; an existing one is left as it is."""
     name = clean_name(name)
     mine = sa.select(Tenant).where(Tenant.organisation_id == organisation.id, Tenant.name == name)
     found = session.scalar(mine)
@@ -108,7 +108,7 @@ def tenants_of(session: Session, identity: Identity) -> list[Tenant]:
 
 
 def grant(session: Session, grantor: Identity, user_id: str, wanted: Iterable[str]) -> None:
-    """Give a user permissions in the grantor's tenant. Raises PermissionMissing, NotHeld, Unknown (another organisation's)."""
+    """Give a user permissions in the grantor's tenant. Raises PermissionMissing, NotHeld, Unknown."""
     names = list(wanted)
     rules.check_grant(names, grantor.permissions)
     _member(session, grantor, user_id)

@@ -97,7 +97,7 @@ class PersonalAccessToken(Identified, Base):
 
 
 class SigningKey(Identified, Base):
-    """A key that signs sessions. `file`: its name in the controller's key folder. `accepted_until`: null for the present key."""
+    """A key that signs sessions. `file`: its name in the key folder. `accepted_until`: null for the present key."""
 
     __tablename__ = "signing_keys"
     algorithm: Mapped[str] = mapped_column(sa.String(16))

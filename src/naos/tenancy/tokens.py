@@ -23,8 +23,8 @@ from sqlalchemy.orm import Session
 
 from naos.database import Database
 from naos.errors import Unknown
-from naos.ids import normal_id
 from naos.identity import Identity, Unauthenticated
+from naos.ids import normal_id
 from naos.names import clean_name
 from naos.tenancy import keys, rules
 from naos.tenancy.members import effective_permissions
