@@ -102,8 +102,13 @@ def _check_size(world: World, cpool: Cpool, cpu: int, memory: int) -> None:
     rules.check_size(cpool.name, cpu=cpu, memory=memory, threads=model.threads, physical=model.physical_memory)
 
 
-def plan_create(session: Session, world: World, tenant_id: str, request: MachineRequest) -> Plan:
-    """Reserve the names, rows and addresses of a new machine; the activity makes it real."""
+def plan_create(
+    session: Session, world: World, tenant_id: str, request: MachineRequest, *, library_id: str | None = None
+) -> Plan:
+    """Reserve the names, rows and addresses of a new machine; the activity makes it real.
+
+    library_id: where the template must be.
+    """
     cpool = cpools.find(session, tenant_id, request.cpool_id)
     lun = luns.find(session, tenant_id, request.lun_id)
     rules.check_zones(volume=lun.name, volume_zone=lun.zone, cpool=cpool.name, cpool_zone=cpool.zone)
@@ -111,6 +116,8 @@ def plan_create(session: Session, world: World, tenant_id: str, request: Machine
     _check_name(session, tenant_id, request.name)
     blade = _blade_name(session, cpool, request.blade_id)
     template = library.find_template(session, tenant_id, request.template_id) if request.template_id else None
+    if template is not None and library_id not in (None, template.library_id):
+        raise Unknown("template", template.id)
     machine = VirtualMachine(
         tenant_id=tenant_id,
         cpool_id=cpool.id,
@@ -214,7 +221,8 @@ def plan_settle(session: Session, machine_id: str) -> Plan:
 def plan_delete(session: Session, tenant_id: str, machine_id: str) -> Plan:
     machine = find(session, tenant_id, machine_id)
     rules.check_stopped(machine.name, machine.power)
-    return _plan(session, machine, "virtual_machine.delete", f"Delete machine {machine.name}")
+    locks = tuple(disks.flatten_lock(disk.id) for disk in disks.of_machine(session, machine.id))
+    return _plan(session, machine, "virtual_machine.delete", f"Delete machine {machine.name}", locks=locks)
 
 
 def plan_rename(session: Session, tenant_id: str, machine_id: str, name: str) -> Plan:
@@ -253,12 +261,20 @@ def plan_relocate(
     return _plan(session, machine, "virtual_machine.migrate", description, target=target)
 
 
-def _plan(session: Session, machine: VirtualMachine, kind: str, description: str, **arguments: Any) -> Plan:
+def _plan(
+    session: Session,
+    machine: VirtualMachine,
+    kind: str,
+    description: str,
+    *,
+    locks: tuple[Lock, ...] = (),
+    **arguments: Any,
+) -> Plan:
     return Plan(
         kind=kind,
         description=description,
         arguments={"machine_id": machine.id, **arguments},
-        locks=locks_of(session, machine),
+        locks=(*locks_of(session, machine), *locks),
         concerned=(item(machine.id),),
     )
 

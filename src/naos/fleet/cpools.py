@@ -10,7 +10,7 @@ from naos.errors import NameTaken, Unknown
 from naos.fleet.errors import ModelUnknown, ZoneUnknown
 from naos.fleet.models import Blade, Cpool, Region, Zone
 from naos.fleet.rules import check_blade_count, check_memory, choose_blades
-from naos.inventory.catalogues import BladeModel
+from naos.inventory.catalogues import BladeModel, memory_ceiling, memory_floor
 from naos.inventory.model import Inventory
 from naos.lifecycle import Lifecycle
 from naos.world import World
@@ -79,7 +79,7 @@ def plan_create(
         Blade.zone == zone, Blade.model == model, Blade.cpool_id.is_(None)
     )))
     chosen = choose_blades(zone, model, free, blades)
-    floor, ceiling = kind.memory_floor(blades), kind.memory_ceiling(blades)
+    floor, ceiling = memory_floor(kind, blades), memory_ceiling(kind, blades)
     enabled = floor if memory is None else memory
     check_memory(model, blades, enabled, floor=floor, ceiling=ceiling)
     if session.scalar(sa.select(Cpool.id).where(Cpool.tenant_id == tenant_id, Cpool.name == name)):

@@ -43,6 +43,12 @@ def delete_lun(run: Run, arguments: dict[str, Any]) -> str:
     return str(lun_id)
 
 
+@workflow("lun.recover", steps=1)
+def recover_lun(run: Run, arguments: dict[str, Any]) -> str:
+    run.step("bring the daemon back", luns.ensure_daemon, _world(run), arguments["lun_id"])
+    return str(arguments["lun_id"])
+
+
 def _check_empty(world: World, lun_id: str) -> None:
     with world.database.read() as session:
         lun = session.get(luns.Lun, lun_id)

@@ -3,12 +3,15 @@
 A disk is exported only while a machine runs with it; every export has a new epoch, so whoever held an older one is cut off.
 """
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from naos.activity import Lock
 from naos.engines.ports import DomainDisk, NbdAddress, Provisioning
 from naos.errors import Unknown
 from naos.lifecycle import Lifecycle
@@ -18,6 +21,8 @@ from naos.storage.models import Disk, Lun
 from naos.storage.rules import DISKS_PER_MACHINE, check_disk_size, check_growth, check_room, next_unit
 from naos.world import World
 
+FLATTEN_POLL_SECONDS = 0.2
+
 
 def find(session: Session, tenant_id: str, disk_id: str) -> Disk:
     """A disk of the tenant. Raises Unknown."""
@@ -25,6 +30,11 @@ def find(session: Session, tenant_id: str, disk_id: str) -> Disk:
     if disk is None or disk.tenant_id != tenant_id:
         raise Unknown("disk", disk_id)
     return disk
+
+
+def flatten_lock(disk_id: str) -> Lock:
+    """What keeps the background copy of a clone apart from changes that cannot share the disk with it."""
+    return Lock(f"flatten:{disk_id}")
 
 
 def of_machine(session: Session, machine_id: str) -> list[Disk]:
@@ -118,21 +128,26 @@ def set_active(world: World, disk_id: str) -> None:
     _update(world, disk_id, lifecycle=Lifecycle.ACTIVE)
 
 
-def flattened(world: World, disk_id: str) -> bool:
-    """Go on making a clone independent of its template; True when it is."""
-    try:
-        disk = _row(world, disk_id)
-    except Unknown:
-        return True
-    if disk.backing is None:
-        return True
-    name, lun = luns.spec(world, disk.lun_id)
-    job = world.rack.array(name).flatten(lun, disk_id)
-    if job.running:
-        return False
-    if job.error is None:
-        _update(world, disk_id, backing=None)
-    return True
+def flatten(
+    world: World, disk_id: str, progress: Callable[[float], None], yield_requested: Callable[[], bool]
+) -> None:
+    """Make a clone independent of its template; ends early when the disk goes away or another change needs it."""
+    while not yield_requested():
+        try:
+            disk = _row(world, disk_id)
+        except Unknown:
+            return
+        if disk.backing is None:
+            return
+        name, lun = luns.spec(world, disk.lun_id)
+        job = world.rack.array(name).flatten(lun, disk_id)
+        if not job.running:
+            if job.error is None:
+                _update(world, disk_id, backing=None)
+            return
+        progress(job.done / job.total if job.total else 0.0)
+        time.sleep(FLATTEN_POLL_SECONDS)
+    stop_flattening(world, disk_id)
 
 
 def stop_flattening(world: World, disk_id: str) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Item, Lock, Plan, Undo
 from naos.engines.ports import ExportedDisk, LunSpec, LunUsage
 from naos.errors import NameTaken, Unknown
-from naos.inventory.catalogues import iops_limit
+from naos.inventory.catalogues import StorageClass, iops_limit
 from naos.inventory.model import Array
 from naos.lifecycle import Lifecycle
 from naos.storage.errors import ClassUnknown, LunInUse, NoArray
@@ -46,7 +46,7 @@ def _spec(world: World, lun: Lun) -> LunSpec:
     return LunSpec(lun.id, lun.capacity, iops_limit(_class(world, lun.storage_class), lun.capacity), lun.port)
 
 
-def _class(world: World, name: str):  # noqa: ANN202 - the catalogue's own type
+def _class(world: World, name: str) -> StorageClass:
     try:
         return world.storage.classes[name]
     except KeyError:
@@ -122,6 +122,20 @@ def plan_delete(session: Session, *, tenant_id: str, lun_id: str) -> Plan:
     return Plan(
         kind="lun.delete",
         description=f"Delete volume {lun.name}",
+        arguments={"lun_id": lun.id},
+        locks=(lock(lun.id),),
+        concerned=(Item(lun.id, "datastore"),),
+    )
+
+
+def plan_recover(session: Session, lun_id: str) -> Plan:
+    """Bring a volume's daemon back with every limit and export that the tables have."""
+    lun = session.get(Lun, lun_id)
+    if lun is None:
+        raise Unknown("volume", lun_id)
+    return Plan(
+        kind="lun.recover",
+        description=f"Bring volume {lun.name} back",
         arguments={"lun_id": lun.id},
         locks=(lock(lun.id),),
         concerned=(Item(lun.id, "datastore"),),

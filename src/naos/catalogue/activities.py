@@ -1,0 +1,42 @@
+"""The durable work of templates."""
+
+from typing import Any, cast
+
+from naos.activity import Run, Undo, undo, workflow
+from naos.catalogue import library
+from naos.world import World
+
+
+@workflow("template.add", steps=2)
+def add_template(run: Run, arguments: dict[str, Any]) -> str:
+    world, template_id, upload_id = cast(World, run.world), arguments["template_id"], arguments["upload_id"]
+    run.step(
+        "check and keep the image",
+        library.bring_in,
+        world,
+        template_id,
+        upload_id,
+        arguments["url"],
+        arguments["checksum"],
+        undo=Undo("template.remove_image", {"template_id": template_id}, "removed the image"),
+    )
+    run.step("publish", library.publish, world, template_id)
+    if upload_id is not None:
+        run.step("drop the upload", library.drop_upload, world, upload_id)
+    return str(template_id)
+
+
+@workflow("template.delete", steps=1)
+def delete_template(run: Run, arguments: dict[str, Any]) -> str:
+    run.step("forget", library.forget, cast(World, run.world), arguments["template_id"])
+    return str(arguments["template_id"])
+
+
+@undo("template.remove_image")
+def _remove_image(world: World, arguments: dict[str, Any]) -> None:
+    library.remove_image(world, arguments["template_id"])
+
+
+@undo("template.forget")
+def _forget(world: World, arguments: dict[str, Any]) -> None:
+    library.forget(world, arguments["template_id"])

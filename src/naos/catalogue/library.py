@@ -1,0 +1,160 @@
+"""Content libraries and templates: checks, files and steps. A file is named by its template's id, never by its name."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from naos.activity import Item, Lock, Plan, Undo
+from naos.catalogue.errors import SourceAmbiguous, TemplateNotBootable, TemplateNotReady
+from naos.catalogue.images import intake
+from naos.catalogue.models import Library, Template, Upload
+from naos.errors import NameTaken, Unknown
+from naos.lifecycle import Lifecycle
+from naos.units import TIB
+from naos.world import World
+
+DEFAULT_LIBRARY = "Templates"
+LARGEST_IMAGE = 16 * TIB
+"""Bytes that an image may claim to hold: the largest volume is not much more."""
+
+
+def ensure_default(session: Session, tenant_id: str) -> Library:
+    """The tenant's first library, made when it is not there."""
+    found = session.scalar(
+        sa.select(Library).where(Library.tenant_id == tenant_id, Library.name == DEFAULT_LIBRARY)
+    )
+    if found is None:
+        found = Library(tenant_id=tenant_id, name=DEFAULT_LIBRARY)
+        session.add(found)
+        session.flush()
+    return found
+
+
+def find(session: Session, tenant_id: str, library_id: str) -> Library:
+    """A library of the tenant. Raises Unknown."""
+    library = session.get(Library, library_id)
+    if library is None or library.tenant_id != tenant_id:
+        raise Unknown("content library", library_id)
+    return library
+
+
+def find_item(session: Session, tenant_id: str, template_id: str) -> Template:
+    """A template of the tenant in whatever state. Raises Unknown."""
+    template = session.get(Template, template_id)
+    if template is None or template.tenant_id != tenant_id:
+        raise Unknown("template", template_id)
+    return template
+
+
+def find_template(session: Session, tenant_id: str, template_id: str) -> Template:
+    """A template that machines can be cloned from. Raises Unknown, TemplateNotReady, TemplateNotBootable."""
+    template = find_item(session, tenant_id, template_id)
+    if template.lifecycle != Lifecycle.ACTIVE:
+        raise TemplateNotReady(template.name, "deleted" if template.lifecycle == Lifecycle.DELETING else "added")
+    if template.type == "iso":
+        raise TemplateNotBootable(template.name, template.type)
+    return template
+
+
+def lock(template_id: str, *, shared: bool = False) -> Lock:
+    return Lock(f"template:{template_id}", shared=shared)
+
+
+def plan_add(
+    session: Session,
+    *,
+    tenant_id: str,
+    library_id: str,
+    name: str,
+    description: str,
+    upload_id: str | None,
+    url: str | None,
+    checksum: str | None,
+) -> Plan:
+    """Reserve a template's name; the activity fetches, checks and keeps the image."""
+    library = find(session, tenant_id, library_id)
+    if (upload_id is None) == (url is None):
+        raise SourceAmbiguous("both" if url else "neither")
+    if upload_id is not None:
+        upload = session.get(Upload, upload_id)
+        if upload is None or upload.tenant_id != tenant_id:
+            raise Unknown("upload", upload_id)
+    taken = sa.select(Template.id).where(Template.library_id == library_id, Template.name == name)
+    if session.scalar(taken):
+        raise NameTaken("template", name)
+    template = Template(tenant_id=tenant_id, library_id=library.id, name=name, description=description)
+    session.add(template)
+    session.flush()
+    arguments = {"template_id": template.id, "upload_id": upload_id, "url": url, "checksum": checksum}
+    return Plan(
+        kind="template.add",
+        description=f"Add template {name}",
+        arguments=arguments,
+        locks=(lock(template.id), *((Lock(f"upload:{upload_id}"),) if upload_id else ())),
+        concerned=(Item(template.id, "content_library_item"),),
+        undo=(Undo("template.forget", {"template_id": template.id}, f"gave the name {name} back"),),
+    )
+
+
+def plan_delete(session: Session, tenant_id: str, template_id: str) -> Plan:
+    """Delete a template. Clones of it that are under way finish first; finished ones never needed its file."""
+    template = find_item(session, tenant_id, template_id)
+    return Plan(
+        kind="template.delete",
+        description=f"Delete template {template.name}",
+        arguments={"template_id": template.id},
+        locks=(lock(template.id),),
+        concerned=(Item(template.id, "content_library_item"),),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+def uploads(world: World) -> Path:
+    return world.settings.library / "uploads"
+
+
+def image(world: World, template_id: str) -> Path:
+    """Where the library keeps a template's file."""
+    return world.settings.library / f"{template_id}.img"
+
+
+# ---------------------------------------------------------------------------------------------------------------- steps
+
+
+def bring_in(world: World, template_id: str, upload_id: str | None, url: str | None, checksum: str | None) -> None:
+    """Check the image and keep it; what it turned out to be goes into the row. Raises what the intake raises."""
+    target = image(world, template_id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = uploads(world) / upload_id if upload_id is not None else str(url)
+    facts = intake.accept(source, target, checksum=checksum, max_virtual_size=LARGEST_IMAGE)
+    with world.database.write() as session:
+        template = session.get_one(Template, template_id)
+        template.type = "iso" if facts.format == "iso" else "ovf"
+        template.source = facts.format
+        template.size = target.stat().st_size
+        template.virtual_size = facts.virtual_size
+        template.checksum = facts.checksum
+
+
+def publish(world: World, template_id: str) -> None:
+    with world.database.write() as session:
+        session.get_one(Template, template_id).lifecycle = Lifecycle.ACTIVE
+
+
+def drop_upload(world: World, upload_id: str) -> None:
+    (uploads(world) / upload_id).unlink(missing_ok=True)
+    with world.database.write() as session:
+        session.execute(sa.delete(Upload).where(Upload.id == upload_id))
+
+
+def remove_image(world: World, template_id: str) -> None:
+    image(world, template_id).unlink(missing_ok=True)
+
+
+def forget(world: World, template_id: str) -> None:
+    remove_image(world, template_id)
+    with world.database.write() as session:
+        session.execute(sa.delete(Template).where(Template.id == template_id))

@@ -1,0 +1,164 @@
+"""Content libraries and templates over HTTP (wire-API section 4.11, and the adding of templates)."""
+
+import hashlib
+import uuid
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from naos.api.authentication import require
+from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
+from naos.api.services import ServicesOf
+from naos.catalogue import library
+from naos.catalogue.errors import UploadTooLarge
+from naos.catalogue.models import Library, Template, Upload
+from naos.catalogue.wire import ContentLibrary, ContentLibraryItem, Received, TemplateRequest
+from naos.errors import Unknown
+from naos.fleet.models import Region
+from naos.identity import Identity
+from naos.units import GIB
+from naos.wire import Reference
+
+router = APIRouter(prefix="/compute/v1/vcenters/content_libraries", tags=["Templates"])
+
+Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]
+Writer = Annotated[Identity, Depends(require("compute_iaas_vmware_management"))]
+LARGEST_UPLOAD = 256 * GIB
+
+
+def _library(session: Session, found: Library) -> ContentLibrary:
+    region = session.scalars(sa.select(Region).order_by(Region.name)).first()
+    if region is None:
+        raise Unknown("region", "")
+    return ContentLibrary(
+        id=found.id, name=found.name, machine_manager=Reference(id=region.id, name=region.name)
+    )
+
+
+def _item(template: Template) -> ContentLibraryItem:
+    return ContentLibraryItem(
+        id=template.id,
+        name=template.name,
+        description=template.description,
+        type=template.type,
+        creation_time=template.created_at,
+        size=template.size,
+        last_modified_time=template.updated_at.isoformat(),
+        virtual_size=template.virtual_size,
+        checksum=template.checksum,
+        source=template.source,
+        status=template.lifecycle,
+    )
+
+
+@router.get("")
+def list_libraries(identity: Reader, services: ServicesOf, name: str | None = None) -> list[ContentLibrary]:
+    """The tenant's content libraries."""
+    query = sa.select(Library).where(Library.tenant_id == identity.tenant_id).order_by(Library.name)
+    if name is not None:
+        query = query.where(Library.name == name)
+    with services.database.read() as session:
+        return [_library(session, found) for found in session.scalars(query)]
+
+
+@router.post("/uploads", status_code=201, max_body_size=LARGEST_UPLOAD)
+async def upload(request: Request, identity: Writer, services: ServicesOf) -> Received:
+    """Send an image file as the request's body; a template is then made from the upload's id."""
+    upload_id, size, digest = str(uuid.uuid4()), 0, hashlib.sha256()
+    target = library.uploads(services.world) / upload_id
+    await run_in_threadpool(target.parent.mkdir, parents=True, exist_ok=True)
+    try:
+        with target.open("xb") as file:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > LARGEST_UPLOAD:
+                    raise UploadTooLarge(LARGEST_UPLOAD)
+                await run_in_threadpool(_append, file, digest, chunk)
+        await run_in_threadpool(_record, services, identity, upload_id, size, digest.hexdigest())
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return Received(id=upload_id, size=size, sha256=digest.hexdigest())
+
+
+def _append(file, digest, chunk: bytes) -> None:  # noqa: ANN001 - an open file and a hash object
+    file.write(chunk)
+    digest.update(chunk)
+
+
+def _record(services: ServicesOf, identity: Identity, upload_id: str, size: int, sha256: str) -> None:
+    with services.database.write() as session:
+        session.add(Upload(id=upload_id, tenant_id=identity.tenant_id, size=size, sha256=sha256))
+
+
+@router.get("/{library_id}")
+def read_library(library_id: ResourceId, identity: Reader, services: ServicesOf) -> ContentLibrary:
+    """One content library."""
+    with services.database.read() as session:
+        return _library(session, library.find(session, identity.tenant_id, library_id))
+
+
+@router.get("/{library_id}/items")
+def list_items(
+    library_id: ResourceId, identity: Reader, services: ServicesOf, name: str | None = None
+) -> list[ContentLibraryItem]:
+    """The templates of a library."""
+    query = sa.select(Template).where(Template.library_id == library_id).order_by(Template.name)
+    if name is not None:
+        query = query.where(Template.name == name)
+    with services.database.read() as session:
+        library.find(session, identity.tenant_id, library_id)
+        return [_item(template) for template in session.scalars(query)]
+
+
+@router.get("/{library_id}/items/{item_id}")
+def read_item(
+    library_id: ResourceId, item_id: ResourceId, identity: Reader, services: ServicesOf
+) -> ContentLibraryItem:
+    """One template."""
+    with services.database.read() as session:
+        template = library.find_item(session, identity.tenant_id, item_id)
+        if template.library_id != library_id:
+            raise Unknown("template", item_id)
+        return _item(template)
+
+
+@router.post("/{library_id}/templates", **ASYNCHRONOUS)
+def add_template(
+    library_id: ResourceId, body: TemplateRequest, identity: Writer, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Check an uploaded or fetched image and keep it as a template."""
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: library.plan_add(
+            session,
+            tenant_id=identity.tenant_id,
+            library_id=library_id,
+            name=body.name,
+            description=body.description,
+            upload_id=body.upload_id,
+            url=body.url,
+            checksum=body.checksum,
+        ),
+    )
+
+
+@router.delete("/{library_id}/items/{item_id}", **ASYNCHRONOUS)
+def delete_template(
+    library_id: ResourceId, item_id: ResourceId, identity: Writer, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Delete a template; machines cloned from it are not touched."""
+
+    def check(session: Session) -> library.Plan:
+        template = library.find_item(session, identity.tenant_id, item_id)
+        if template.library_id != library_id:
+            raise Unknown("template", item_id)
+        return library.plan_delete(session, identity.tenant_id, item_id)
+
+    return submit(services, identity, key, check)

@@ -1,0 +1,50 @@
+"""The NoCloud image of a machine: what its guest reads at first boot (host name, keys, addresses, user data)."""
+
+import tempfile
+from pathlib import Path
+
+from naos.catalogue.images.seed import hostname_for, write_seed
+from naos.compute.models import VirtualMachine
+from naos.errors import Unknown
+from naos.world import World
+
+FOLDER = "/var/lib/libvirt/naos/seeds"
+
+
+def path_on_blade(machine_id: str) -> str:
+    return f"{FOLDER}/{machine_id}.iso"
+
+
+def put(world: World, machine_id: str, blade: str) -> None:
+    """Write the machine's seed to a blade; a machine without a template has none."""
+    with world.database.read() as session:
+        machine = session.get(VirtualMachine, machine_id)
+    if machine is None:
+        raise Unknown("virtual machine", machine_id)
+    if machine.template_id is None:
+        return
+    host = world.rack.blade_host(blade)
+    host.run(["mkdir", "-p", FOLDER])
+    with tempfile.TemporaryDirectory(prefix="naos-seed-") as folder:
+        image = Path(folder) / "seed.iso"
+        _write(image, machine)
+        host.put(image, path_on_blade(machine_id))
+
+
+def _write(image: Path, machine: VirtualMachine) -> None:
+    seed = machine.seed
+    write_seed(
+        image,
+        instance_id=seed.get("instance_id") or machine.id,
+        hostname=seed.get("hostname") or hostname_for(machine.name),
+        ssh_keys=seed.get("ssh_keys", []),
+        addresses=seed.get("addresses", []),
+        user_data=seed.get("user_data"),
+        network_config=seed.get("network_config"),
+        password=seed.get("password"),
+    )
+
+
+def remove(world: World, machine_id: str, blade: str) -> None:
+    """Take the seed off a blade; absent is fine."""
+    world.rack.blade_host(blade).run(["rm", "-f", path_on_blade(machine_id)])

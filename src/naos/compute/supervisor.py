@@ -1,0 +1,194 @@
+"""What the leading controller watches: volumes whose daemon was lost, machines that changed by themselves, blades that are
+gone, clones that still share blocks with their template.
+
+It only looks; whatever must be done is an activity like any other, under the same locks and in the same log.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.orm import Session
+
+from naos.activity import Caller, Engine, Plan
+from naos.compute import devices, machines
+from naos.compute.models import Power, VirtualMachine
+from naos.engines.errors import EngineError
+from naos.engines.ports import PowerState
+from naos.errors import NaosError
+from naos.fleet.models import Blade
+from naos.lifecycle import Lifecycle
+from naos.storage import luns
+from naos.storage.models import Disk, Lun
+from naos.world import World
+
+PERIOD_SECONDS = 1.0
+ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.STOPPING)
+SYSTEM = "naos"
+"""The actor of activities that nobody asked for."""
+
+_log = structlog.get_logger()
+
+
+class Supervisor:
+    """Looks once a period, and at once when a hypervisor reports a change, on the controller that leads."""
+
+    def __init__(self, world: World, engine: Engine, *, period: float = PERIOD_SECONDS) -> None:
+        self._world, self._engine, self._period = world, engine, period
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="supervisor")
+        self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
+        self._listeners: dict[str, threading.Thread] = {}
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._wake.set()
+        self._thread.join()
+        self._pool.shutdown(wait=True)
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(self._period)
+            self._wake.clear()
+            if self._stop.is_set() or not self._engine.is_leader():
+                continue
+            try:
+                self.look()
+            except Exception:
+                _log.exception("supervisor.look_failed")
+
+    def look(self) -> None:
+        """One round over the whole fleet; hosts that do not answer hold up nobody but themselves."""
+        with self._world.database.read() as session:
+            blades = machines.blades(session)
+            volumes = list(session.scalars(sa.select(Lun).where(Lun.lifecycle == Lifecycle.ACTIVE)))
+        for blade in blades:
+            self._listen(blade.name)
+        tasks = [(self._look_at_blade, blade.name) for blade in blades]
+        tasks += [(self._look_at_volume, lun.id) for lun in volumes]
+        list(self._pool.map(lambda task: self._safely(*task), tasks))
+        self._flatten_clones()
+
+    def _safely(self, look: Callable[[str], None], subject: str) -> None:
+        try:
+            look(subject)
+        except Exception:
+            _log.exception("supervisor.look_failed", subject=subject)
+
+    def _listen(self, blade: str) -> None:
+        if blade not in self._listeners:
+            listener = threading.Thread(target=self._events, args=(blade,), name=f"events {blade}", daemon=True)
+            self._listeners[blade] = listener
+            listener.start()
+
+    def _events(self, blade: str) -> None:
+        for event in self._world.rack.hypervisor(blade).events():
+            _log.info("domain.event", blade=event.blade, machine=event.domain_id, kind=event.kind)
+            self._wake.set()
+
+    # ------------------------------------------------------------------------------------------------------ looking
+
+    def _look_at_blade(self, blade: str) -> None:
+        try:
+            states = self._world.rack.hypervisor(blade).domains()
+        except EngineError as error:
+            self._note_connection(blade, connected=False, reason=str(error))
+            return
+        self._note_connection(blade, connected=True)
+        with self._world.database.read() as session:
+            expected = machines.running_on(session, blade)
+            stopped = self._stopped_on(session, blade)
+        for machine in expected:
+            state = states.get(machine.id, PowerState.ABSENT)
+            if state == PowerState.IO_ERROR:
+                self._resume(machine, blade)
+            elif state not in ALIVE:
+                self._settle(machine.id, machine.tenant_id)
+        for machine in stopped:
+            if states.get(machine.id) in ALIVE:
+                self._settle(machine.id, machine.tenant_id)
+
+    @staticmethod
+    def _stopped_on(session: Session, blade: str) -> list[VirtualMachine]:
+        query = sa.select(VirtualMachine).where(
+            VirtualMachine.blade == blade,
+            VirtualMachine.power == Power.STOPPED,
+            VirtualMachine.lifecycle == Lifecycle.ACTIVE,
+        )
+        return list(session.scalars(query))
+
+    def _note_connection(self, blade: str, *, connected: bool, reason: str = "") -> None:
+        with self._world.database.read() as session:
+            known = session.scalar(sa.select(Blade.connected).where(Blade.name == blade))
+        if known != connected:
+            _log.warning("blade.connection", blade=blade, connected=connected, reason=reason)
+            with self._world.database.write() as session:
+                session.execute(sa.update(Blade).where(Blade.name == blade).values(connected=connected))
+
+    def _resume(self, machine: VirtualMachine, blade: str) -> None:
+        """A guest whose disk did not answer waits, without an error, until its array is back."""
+        with self._world.database.read() as session:
+            volumes = {disk.lun_id for disk in session.scalars(sa.select(Disk).where(Disk.machine_id == machine.id))}
+        if all(self._volume_is_whole(lun_id) for lun_id in volumes):
+            _log.warning("machine.resumed", machine=machine.id, blade=blade)
+            self._world.rack.hypervisor(blade).resume(machine.id)
+
+    def _volume_is_whole(self, lun_id: str) -> bool:
+        """Whether the array serves exactly the exports that the tables have."""
+        array, _ = luns.spec(self._world, lun_id)
+        wanted = {disk.id: disk.epoch for disk in luns.exported(self._world, lun_id)}
+        try:
+            present = self._world.rack.array(array).contents(lun_id).exports
+        except EngineError:
+            return False
+        return all(present.get(disk_id) == epoch for disk_id, epoch in wanted.items())
+
+    def _look_at_volume(self, lun_id: str) -> None:
+        if not self._volume_is_whole(lun_id):
+            self._submit(f"lun.recover:{lun_id}", lambda session: luns.plan_recover(session, lun_id))
+
+    def _settle(self, machine_id: str, tenant_id: str) -> None:
+        self._submit(
+            f"settle:{machine_id}", lambda session: machines.plan_settle(session, machine_id), tenant_id=tenant_id
+        )
+
+    def _flatten_clones(self) -> None:
+        with self._world.database.read() as session:
+            clones = list(
+                session.scalars(
+                    sa.select(Disk).where(Disk.backing.is_not(None), Disk.lifecycle == Lifecycle.ACTIVE).limit(1)
+                )
+            )
+        for disk in clones:
+            self._submit(
+                f"flatten:{disk.id}", lambda session, disk=disk: devices.plan_flatten(session, disk), tenant_id=disk.tenant_id
+            )
+
+    # ------------------------------------------------------------------------------------------------------- acting
+
+    def _submit(self, subject: str, check: Callable[[Session], Plan], *, tenant_id: str = SYSTEM) -> None:
+        """One activity a subject at a time; a machine that an activity works on already is left to it."""
+
+        def once(session: Session) -> Plan:
+            plan = check(session)
+            if self._engine.is_locked(session, [lock.resource for lock in plan.locks]):
+                raise InHand
+            return plan
+
+        try:
+            self._engine.submit_now(once, Caller(tenant_id, SYSTEM))
+        except InHand:
+            return
+        except NaosError as error:
+            _log.warning("supervisor.refused", subject=subject, reason=str(error))
+
+
+class InHand(Exception):
+    """An unfinished activity holds what this one would need: it sees to it, or the next round does."""
+
+

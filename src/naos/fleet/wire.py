@@ -1,0 +1,148 @@
+"""The fleet on the wire: a region is a machine manager (vCenter), a zone a virtual datacenter, a cpool a host cluster."""
+
+import uuid
+
+import sqlalchemy as sa
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from naos.errors import Unknown
+from naos.fleet.models import Blade, Cpool, Region, Zone
+from naos.names import Name
+from naos.wire import Reference, Request, Wire
+
+API_VERSION = "7.0.3.0"
+"""The version of the vSphere interface whose shapes are served; clients compare it."""
+
+
+class Worker(Wire):
+    id: str
+    name: str
+    full_name: str
+    vendor: str = "naos"
+    version: str = "7.0.3"
+    build: int = 0
+    locale_version: str = "INTL"
+    locale_build: int = 0
+    os_type: str = "linux-x64"
+    product_line_id: str = "naos"
+    api_type: str = "VirtualCenter"
+    api_version: str = API_VERSION
+    instance_uuid: str
+    license_product_name: str = "naos"
+    license_product_version: int = 7
+    tenant_id: str
+    tenant_name: str
+
+
+class VirtualDatacenter(Wire):
+    id: str
+    name: str
+    tenant_id: str
+    machine_manager: Reference
+
+
+class Member(Wire):
+    id: str
+    type: str
+
+
+class ClusterMetrics(Wire):
+    total_cpu: int
+    total_memory: int
+    total_storage: int
+    cpu_used: int
+    memory_used: int
+    storage_used: int
+
+
+class HostCluster(Wire):
+    id: str
+    name: str
+    moref: str
+    hosts: list[Member]
+    metrics: ClusterMetrics
+    virtual_machines_number: int
+    machine_manager: Reference
+    datacenter: Reference
+    model: str
+    status: str
+
+
+class Esx(Wire):
+    version: str
+    build: int = 0
+    full_name: str
+
+
+class HostCpu(Wire):
+    overall_cpu_usage: int
+    cpu_mhz: int
+    cpu_cores: int
+    cpu_threads: int
+
+
+class HostMemory(Wire):
+    memory_size: int
+    memory_usage: int
+
+
+class HostMetrics(Wire):
+    esx: Esx
+    cpu: HostCpu
+    memory: HostMemory
+    maintenance_mode: bool = False
+    uptime: int = 0
+    connected: bool
+
+
+class Host(Wire):
+    id: str
+    name: str
+    moref: str
+    machine_manager: Reference
+    metrics: HostMetrics
+    virtual_machines: list[Member]
+    host_cluster: Reference | None
+    acceleration: str
+
+
+class CpoolRequest(Request):
+    """`memory`: bytes to enable in all; left out, the floor of the model. `hosts`: how many blades."""
+
+    name: Name
+    datacenter_id: str = Field(description="Id or name of the availability zone.")
+    model: str = Field(description="Blade model of the catalogue, for example `ECO v3`.")
+    hosts: int
+    memory: int | None = None
+
+
+def moref(kind: str, identifier: str) -> str:
+    """A stable vSphere-style reference such as ``domain-c1041``, for clients that show it."""
+    return f"{kind}{uuid.UUID(identifier).int % 10**8}"
+
+
+def manager_of(session: Session, zone: str) -> Reference:
+    """The region of a zone, as a machine manager. Raises Unknown."""
+    region = session.scalar(sa.select(Region).join(Zone, Zone.region == Region.name).where(Zone.name == zone))
+    if region is None:
+        raise Unknown("zone", zone)
+    return Reference(id=region.id, name=region.name)
+
+
+def datacenter_of(session: Session, zone: str) -> Reference:
+    """A zone as a virtual datacenter. Raises Unknown."""
+    found = session.scalar(sa.select(Zone).where(Zone.name == zone))
+    if found is None:
+        raise Unknown("zone", zone)
+    return Reference(id=found.id, name=found.name)
+
+
+def cluster_of(session: Session, cpool_id: str) -> Reference:
+    cpool = session.get_one(Cpool, cpool_id)
+    return Reference(id=cpool.id, name=cpool.name)
+
+
+def blade_reference(session: Session, name: str | None) -> Reference | None:
+    blade = session.scalar(sa.select(Blade).where(Blade.name == name)) if name else None
+    return Reference(id=blade.id, name=blade.name) if blade else None

@@ -1,0 +1,47 @@
+"""VLANs and adapters on the wire."""
+
+from pydantic import Field
+
+from naos.names import Name
+from naos.wire import Reference, Request, Wire
+
+
+class Network(Wire):
+    """`vlan_id`: the tag, naos' own addition; `vpc` is left out: its presence would mean a managed layer-3 network."""
+
+    id: str
+    name: str
+    moref: str
+    machine_manager: Reference
+    virtual_machines_number: int
+    host_number: int
+    host_names: list[str]
+    vlan_id: int
+    host_clusters: list[Reference]
+    status: str
+
+
+class VlanRequest(Request):
+    """`host_cluster_ids`: the cpools that carry it. `vlan_id`: left out, a free tag is given."""
+
+    name: Name
+    host_cluster_ids: list[str] = Field(default_factory=list, max_length=64)
+    vlan_id: int | None = Field(default=None, ge=2, le=4094)
+
+
+class PropagationRequest(Request):
+    """The cpools to bring a VLAN to."""
+
+    host_cluster_ids: list[str] = Field(min_length=1, max_length=64)
+
+
+class NetworkAdapter(Wire):
+    id: str
+    virtual_machine_id: str
+    name: str
+    network: Reference
+    type: str
+    mac_type: str
+    mac_address: str
+    connected: bool
+    auto_connect: bool
