@@ -66,11 +66,7 @@ async def request_key(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(
-            min_length=1,
-            max_length=255,
-            description="Repeating a request under the same key answers with the same activity.",
-        ),
+        Header(description="1 to 255 characters; repeating a request under its key answers with the same activity."),
     ] = None,
 ) -> RequestKey:
     """The digest covers method, path (the same with and without `/api`), query and body."""

@@ -97,8 +97,11 @@ def plan_delete_disk(session: Session, tenant_id: str, disk_id: str) -> Plan:
     return _plan(session, machine, "disk.delete", description, item, locks=locks, disk_id=disk.id)
 
 
-def plan_flatten(session: Session, disk: Disk) -> Plan:
+def plan_flatten(session: Session, disk_id: str) -> Plan:
     """Background work: a clone becomes independent of its template. Its only lock keeps a second one away."""
+    disk = session.get(Disk, disk_id)
+    if disk is None:
+        raise Unknown("disk", disk_id)
     return Plan(
         kind="disk.flatten",
         description=f"Make {disk.name} independent of its template",

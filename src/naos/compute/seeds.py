@@ -48,3 +48,9 @@ def _write(image: Path, machine: VirtualMachine) -> None:
 def remove(world: World, machine_id: str, blade: str) -> None:
     """Take the seed off a blade; absent is fine."""
     world.rack.blade_host(blade).run(["rm", "-f", path_on_blade(machine_id)])
+
+
+def on_blade(world: World, blade: str) -> list[str]:
+    """Ids of the machines whose seed lies on a blade."""
+    found = world.rack.blade_host(blade).run(["ls", FOLDER], check=False)
+    return [name.removesuffix(".iso") for name in found.stdout.split() if name.endswith(".iso")]

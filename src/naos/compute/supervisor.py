@@ -7,12 +7,14 @@ It only looks; whatever must be done is an activity like any other, under the sa
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
 from naos.activity import Caller, Engine, Plan
+from naos.activity.locks import is_free, is_unfinished
 from naos.compute import devices, machines
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
@@ -150,12 +152,10 @@ class Supervisor:
 
     def _look_at_volume(self, lun_id: str) -> None:
         if not self._volume_is_whole(lun_id):
-            self._submit(f"lun.recover:{lun_id}", lambda session: luns.plan_recover(session, lun_id))
+            self._submit(lambda session: luns.plan_recover(session, lun_id), patient=True)
 
     def _settle(self, machine_id: str, tenant_id: str) -> None:
-        self._submit(
-            f"settle:{machine_id}", lambda session: machines.plan_settle(session, machine_id), tenant_id=tenant_id
-        )
+        self._submit(lambda session: machines.plan_settle(session, machine_id), tenant_id=tenant_id)
 
     def _flatten_clones(self) -> None:
         with self._world.database.read() as session:
@@ -165,18 +165,16 @@ class Supervisor:
                 )
             )
         for disk in clones:
-            self._submit(
-                f"flatten:{disk.id}", lambda session, disk=disk: devices.plan_flatten(session, disk), tenant_id=disk.tenant_id
-            )
+            self._submit(partial(devices.plan_flatten, disk_id=disk.id), tenant_id=disk.tenant_id)
 
     # ------------------------------------------------------------------------------------------------------- acting
 
-    def _submit(self, subject: str, check: Callable[[Session], Plan], *, tenant_id: str = SYSTEM) -> None:
-        """One activity a subject at a time; a machine that an activity works on already is left to it."""
+    def _submit(self, check: Callable[[Session], Plan], *, tenant_id: str = SYSTEM, patient: bool = False) -> None:
+        """One such activity at a time. Unless `patient`, an object that an activity works on already is left to it."""
 
         def once(session: Session) -> Plan:
             plan = check(session)
-            if self._engine.is_locked(session, [lock.resource for lock in plan.locks]):
+            if is_unfinished(session, plan) or not (patient or is_free(session, plan.locks)):
                 raise InHand
             return plan
 
@@ -185,7 +183,7 @@ class Supervisor:
         except InHand:
             return
         except NaosError as error:
-            _log.warning("supervisor.refused", subject=subject, reason=str(error))
+            _log.warning("supervisor.refused", reason=str(error))
 
 
 class InHand(Exception):

@@ -1,0 +1,62 @@
+"""What the tables hold, read in one transaction, without what an activity is working on at this moment."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from naos.activity.models import UNFINISHED, Activity, ActivityLock, ActivityUndo, UndoState
+from naos.catalogue.models import Template, Upload
+from naos.compute.models import VirtualMachine
+from naos.fleet.models import Blade, Cpool
+from naos.network.models import Adapter, Propagation, Vlan
+from naos.storage.models import Disk, Lun
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows by id; `moving` are the resources (``virtual_machine:<id>``) that an unfinished activity holds for itself."""
+
+    machines: dict[str, VirtualMachine]
+    disks: dict[str, Disk]
+    luns: dict[str, Lun]
+    vlans: dict[str, Vlan]
+    adapters: dict[str, Adapter]
+    cpools: dict[str, Cpool]
+    blades: list[Blade]
+    templates: dict[str, Template]
+    uploads: dict[str, Upload]
+    carried: dict[str, set[int]]  # cpool id -> tags
+    moving: frozenset[str]
+    unfinished: frozenset[str]  # activity ids
+    stale_locks: list[str]  # activity ids
+    failed_undo: dict[str, str]  # activity id -> what could not be undone
+
+    def is_moving(self, kind: str, identifier: str) -> bool:
+        return f"{kind}:{identifier}" in self.moving
+
+
+def read(session: Session) -> Tables:
+    unfinished = set(session.scalars(sa.select(Activity.id).where(Activity.state.in_(UNFINISHED))))
+    locks = list(session.scalars(sa.select(ActivityLock)))
+    tags = {vlan.id: vlan.tag for vlan in session.scalars(sa.select(Vlan))}
+    carried: dict[str, set[int]] = {}
+    for propagation in session.scalars(sa.select(Propagation)):
+        carried.setdefault(propagation.cpool_id, set()).add(tags[propagation.vlan_id])
+    failed = session.scalars(sa.select(ActivityUndo).where(ActivityUndo.state == UndoState.FAILED))
+    return Tables(
+        machines={row.id: row for row in session.scalars(sa.select(VirtualMachine))},
+        disks={row.id: row for row in session.scalars(sa.select(Disk))},
+        luns={row.id: row for row in session.scalars(sa.select(Lun))},
+        vlans={row.id: row for row in session.scalars(sa.select(Vlan))},
+        adapters={row.id: row for row in session.scalars(sa.select(Adapter))},
+        cpools={row.id: row for row in session.scalars(sa.select(Cpool))},
+        blades=list(session.scalars(sa.select(Blade).order_by(Blade.name))),
+        templates={row.id: row for row in session.scalars(sa.select(Template))},
+        uploads={row.id: row for row in session.scalars(sa.select(Upload))},
+        carried=carried,
+        moving=frozenset(lock.resource for lock in locks if lock.activity_id in unfinished and not lock.shared),
+        unfinished=frozenset(unfinished),
+        stale_locks=sorted({lock.activity_id for lock in locks} - unfinished),
+        failed_undo={row.activity_id: row.description for row in failed},
+    )
