@@ -97,10 +97,11 @@ def _fill_fat(disk: Path, part: Partition, boot: BootFiles, identity: bytes, mom
 def _fill_ext4(disk: Path, part: Partition, root: Path, identity: bytes, moment: int) -> None:
     block = 4096
     name, seed = uuid.UUID(bytes=identity[8:24]), uuid.UUID(bytes=identity[16:32])
-    # `resize` keeps room for the block descriptors of a grown disk: the table's own limit is 2 TiB.
+    # `resize` keeps room for the block descriptors of a grown disk: the partition table's own limit is 2 TiB. Growing while mounted
+    # takes a transaction over all of them, for which a journal of 4 MiB is too small.
     options = f"offset={part.start},resize={_LARGEST_ROOT // block},hash_seed={seed},lazy_itable_init=0,lazy_journal_init=0"
     commands.run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(block), "-I", "256", "-i", "8192", "-m", "0", "-J", "size=4"]
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(block), "-I", "256", "-i", "8192", "-m", "0", "-J", "size=8"]
         + ["-L", "naos-root", "-U", str(name), "-E", options, "-d", str(root), str(disk), str(part.size // block)],
         timeout=120,
         extra={"E2FSPROGS_FAKE_TIME": str(moment), "SOURCE_DATE_EPOCH": str(moment)},

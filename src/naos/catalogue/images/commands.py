@@ -16,6 +16,7 @@ PACKAGES = {
     "mformat": "mtools",
     "mcopy": "mtools",
     "mmdebstrap": "mmdebstrap",
+    "openssl": "openssl",
     "prlimit": "util-linux",
     "qemu-img": "qemu-utils",
     "syslinux": "syslinux",

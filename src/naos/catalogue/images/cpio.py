@@ -26,6 +26,11 @@ def file(name: str, content: bytes, *, executable: bool = False) -> Entry:
     return Entry(name, stat.S_IFREG | (0o755 if executable else 0o644), content)
 
 
+def link(name: str, target: str) -> Entry:
+    """A symbolic link."""
+    return Entry(name, stat.S_IFLNK | 0o777, target.encode())
+
+
 def character_device(name: str, major: int, minor: int) -> Entry:
     return Entry(name, stat.S_IFCHR | 0o600, device=(major, minor))
 

@@ -48,6 +48,7 @@ _OTHER_MODULES = (
     *("isofs", "sr_mod", "virtio_scsi", "ata_piix", "nls_ascii", "nls_cp437", "vfat"),
 )
 _SCRIPTS = ("boot", "common", "network", "lease", "hotplug", "seed", "first-boot", "yaml.awk", "network.awk", "runcmd.awk")
+_EARLY_APPLETS = ("cat", "dmesg", "insmod", "ls", "mount", "sh", "switch_root", "tr", "usleep")
 _LOADER = "lib64/ld-linux-x86-64.so.2"
 _LIBRARY_FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
 
@@ -195,6 +196,7 @@ def _initramfs(tree: Path) -> bytes:
     return cpio.archive(
         [
             *_initramfs_base(tree),
+            *(cpio.link(f"bin/{applet}", "busybox") for applet in _EARLY_APPLETS),
             cpio.file("init", _guest("init"), executable=True),
             cpio.file("modules/order", order.encode()),
             *(cpio.file(f"modules/{path.name}", path.read_bytes()) for path in drivers),
