@@ -70,7 +70,9 @@ def assemble(disk: Path, size: int, boot: BootFiles, root: Path, identity: bytes
     fat = Partition(FAT, MIB, math.ceil(needed / MIB) * MIB, active=True)
     ext4 = Partition(LINUX, fat.start + fat.size, size - fat.start - fat.size)
     if ext4.size < 16 * MIB:
-        raise BuildFailed("an image", f"kernel and initramfs leave {ext4.size} of {size} bytes for the root file system")
+        raise BuildFailed(
+            "an image", f"kernel and initramfs leave {ext4.size} of {size} bytes for the root file system"
+        )
     signature = int.from_bytes(identity[:4], "little")
     with disk.open("wb") as stream:
         stream.truncate(size)
@@ -99,7 +101,9 @@ def _fill_ext4(disk: Path, part: Partition, root: Path, identity: bytes, moment:
     name, seed = uuid.UUID(bytes=identity[8:24]), uuid.UUID(bytes=identity[16:32])
     # `resize` keeps room for the block descriptors of a grown disk: the partition table's own limit is 2 TiB. Growing while mounted
     # takes a transaction over all of them, for which a journal of 4 MiB is too small.
-    options = f"offset={part.start},resize={_LARGEST_ROOT // block},hash_seed={seed},lazy_itable_init=0,lazy_journal_init=0"
+    options = (
+        f"offset={part.start},resize={_LARGEST_ROOT // block},hash_seed={seed},lazy_itable_init=0,lazy_journal_init=0"
+    )
     commands.run(
         ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(block), "-I", "256", "-i", "8192", "-m", "0", "-J", "size=8"]
         + ["-L", "naos-root", "-U", str(name), "-E", options, "-d", str(root), str(disk), str(part.size // block)],

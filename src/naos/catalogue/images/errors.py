@@ -185,7 +185,9 @@ class ToolFailed(NaosError):
 class ToolTimeout(NaosError):
     code: ClassVar[str] = "catalogue.tool_timeout"
     retryable: ClassVar[bool] = True
-    sentence: ClassVar[str] = "{tool} did not finish within {seconds:.0f} s and was ended; try again when the machine is less busy."
+    sentence: ClassVar[str] = (
+        "{tool} did not finish within {seconds:.0f} s and was ended; try again when the machine is less busy."
+    )
     tool: str
     seconds: float
 

@@ -93,7 +93,9 @@ def _meta_data(instance_id: str, hostname: str, ssh_keys: Sequence[str]) -> byte
         raise SeedRefused("host name", hostname, "labels of letters, digits and inner '-' are allowed, each 63 at most")
     for key in ssh_keys:
         if not _KEY.fullmatch(key.strip()):
-            raise SeedRefused("SSH key", key[:60], "it must be one line of an OpenSSH public key: type, base64, comment")
+            raise SeedRefused(
+                "SSH key", key[:60], "it must be one line of an OpenSSH public key: type, base64, comment"
+            )
     keys = [key.strip() for key in ssh_keys]
     return _json({"instance-id": instance_id, "local-hostname": hostname, "public-keys": keys})
 
@@ -173,7 +175,9 @@ def _image(files: Mapping[str, bytes]) -> bytes:
     iso.new(interchange_level=3, vol_ident=VOLUME, joliet=3, rock_ridge="1.09")
     for name, content in sorted(files.items()):
         plain = name.upper().replace("-", "_")
-        iso.add_fp(BytesIO(content), len(content), f"/{plain}.;1", rr_name=name, joliet_path=f"/{name}", file_mode=0o100444)
+        iso.add_fp(
+            BytesIO(content), len(content), f"/{plain}.;1", rr_name=name, joliet_path=f"/{name}", file_mode=0o100444
+        )
     output = BytesIO()
     iso.write_fp(output)
     iso.close()

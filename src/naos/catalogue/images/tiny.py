@@ -47,7 +47,18 @@ _OTHER_MODULES = (
     *("virtio_net", "virtio_console", "virtio_rng", "virtio_balloon", "evdev", "button"),
     *("isofs", "sr_mod", "virtio_scsi", "ata_piix", "nls_ascii", "nls_cp437", "vfat"),
 )
-_SCRIPTS = ("boot", "common", "network", "lease", "hotplug", "seed", "first-boot", "yaml.awk", "network.awk", "runcmd.awk")
+_SCRIPTS = (
+    "boot",
+    "common",
+    "network",
+    "lease",
+    "hotplug",
+    "seed",
+    "first-boot",
+    "yaml.awk",
+    "network.awk",
+    "runcmd.awk",
+)
 _EARLY_APPLETS = ("cat", "dmesg", "insmod", "ls", "mount", "sh", "switch_root", "tr", "usleep")
 _LOADER = "lib64/ld-linux-x86-64.so.2"
 _LIBRARY_FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
@@ -210,7 +221,19 @@ def _initramfs(tree: Path) -> bytes:
 def _make_root(tree: Path, root: Path) -> None:
     for name in (
         *("bin", "sbin", "lib64", "usr/bin", "usr/sbin", "usr/lib/naos/drivers", _LIBRARY_FOLDERS[0]),
-        *("etc/dropbear", "etc/acpi/PWRF", "var/lib/naos", "var/log", "var/tmp", "proc", "sys", "dev", "run", "tmp", "mnt"),
+        *(
+            "etc/dropbear",
+            "etc/acpi/PWRF",
+            "var/lib/naos",
+            "var/log",
+            "var/tmp",
+            "proc",
+            "sys",
+            "dev",
+            "run",
+            "tmp",
+            "mnt",
+        ),
     ):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "root").mkdir(mode=0o700)
@@ -240,7 +263,9 @@ def _libraries(tree: Path, program: Path) -> list[Path]:
     """The libraries that the packages' own loader finds for a program, all of them among the packages. Raises BuildFailed."""
     loader = tree / _LIBRARY_FOLDERS[0] / Path(_LOADER).name
     where = ":".join(str(tree / folder) for folder in _LIBRARY_FOLDERS)
-    listing = commands.run([str(loader), "--inhibit-cache", "--library-path", where, "--list", str(program)], timeout=30)
+    listing = commands.run(
+        [str(loader), "--inhibit-cache", "--library-path", where, "--list", str(program)], timeout=30
+    )
     found = []
     for name, path in re.findall(r"^\s*(\S+) => (.*?)(?: \(0x[0-9a-f]+\))?$", listing, re.MULTILINE):
         if Path(name).name == Path(_LOADER).name:
