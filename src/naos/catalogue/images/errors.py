@@ -20,7 +20,7 @@ class ImageRefused(NaosError):
 class NotAnImage(ImageRefused):
     code: ClassVar[str] = "catalogue.image_not_an_image"
     sentence: ClassVar[str] = (
-        "{name!r} is not a disk image: it looks like {found}. Give a qcow2, raw, vmdk, vhdx, ova, ovf or ISO file."
+        "{name!r} is not a disk image: it looks like {found}. Give a qcow2, raw, vmdk, vhdx, ova or ISO file."
     )
     found: str
 
@@ -148,20 +148,6 @@ class DownloadFailed(NaosError):
     sentence: ClassVar[str] = "Fetching {source} failed: {reason}. Try the address from this machine, then again here."
     source: str
     reason: str
-
-
-@dataclass(eq=False)
-class ImageAltered(ImageRefused):
-    """A kept image is no longer what was accepted."""
-
-    code: ClassVar[str] = "catalogue.image_altered"
-    status: ClassVar[int] = 409
-    sentence: ClassVar[str] = (
-        "The kept image {name!r} is not the file that was accepted: {expected} was, {found} is there. "
-        "Delete the template and add it again."
-    )
-    expected: str
-    found: str
 
 
 @dataclass(eq=False)

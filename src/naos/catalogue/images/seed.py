@@ -124,7 +124,7 @@ def _network_config(addresses: Sequence[Mapping[str, Any]], text: str | None) ->
         if not _MAC.fullmatch(mac):
             raise SeedRefused("MAC address", mac, "it must have six hexadecimal pairs with colons")
         name = f"eth{list(adapters).index(mac) if mac in adapters else len(adapters)}"
-        adapter = adapters.setdefault(mac, {"match": {"macaddress": mac}, "set-name": name})
+        adapter: dict[str, Any] = adapters.setdefault(mac, {"match": {"macaddress": mac}, "set-name": name})
         _add_address(adapter, entry.get("address"), entry.get("gateway"))
     if not adapters:
         return None
@@ -135,9 +135,9 @@ def _add_address(adapter: dict[str, Any], address: str | None, gateway: str | No
     if not address:
         adapter["dhcp4"] = True
         return
+    if "/" not in address:
+        raise SeedRefused("address", address, "a prefix length is missing, as in 192.0.2.10/24")
     try:
-        if "/" not in address:
-            raise ValueError("a prefix length is missing, as in 192.0.2.10/24")
         interface = ipaddress.ip_interface(address)
         via = ipaddress.ip_address(gateway) if gateway else None
     except ValueError as error:
@@ -148,7 +148,7 @@ def _add_address(adapter: dict[str, Any], address: str | None, gateway: str | No
     adapter.setdefault("addresses", []).append(interface.with_prefixlen)
     if via is not None:
         # not `default`, which older readers of version 2 do not know
-        route = {"to": "0.0.0.0/0" if via.version == 4 else "::/0", "via": str(via)}
+        route: dict[str, Any] = {"to": "0.0.0.0/0" if via.version == 4 else "::/0", "via": str(via)}
         if via not in interface.network:
             route["on-link"] = True
         adapter.setdefault("routes", []).append(route)
