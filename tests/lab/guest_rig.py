@@ -11,14 +11,14 @@ from pathlib import Path
 
 MAC = "52:54:00:12:34:56"
 ADDRESS = "10.0.2.15"  # what QEMU's own small network has behind its port
-_DEADLINE = 60.0
 _SSH_OPTIONS = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
 
 
 class Guest:
     """A running machine; ends with `close`, whatever its state."""
 
-    def __init__(self, folder: Path, arguments: list[str], *, memory: str = "192"):
+    def __init__(self, folder: Path, arguments: list[str], *, memory: str = "192", deadline: float = 60.0):
+        self.deadline = deadline
         self.folder = folder
         self.console = ""
         self._stack = ExitStack()
@@ -66,8 +66,8 @@ class Guest:
 
     def _connect(self, name: str) -> socket.socket:
         connection = self._stack.enter_context(socket.socket(socket.AF_UNIX))
-        connection.settimeout(_DEADLINE)
-        limit = time.monotonic() + _DEADLINE
+        connection.settimeout(self.deadline)
+        limit = time.monotonic() + self.deadline
         while True:
             try:
                 connection.connect(str(self.folder / f"{name}.sock"))
@@ -109,7 +109,7 @@ class Guest:
 
     def expect(self, pattern: str) -> re.Match[str]:
         """Read the console until the pattern comes; what was read up to its end is used up."""
-        limit = time.monotonic() + _DEADLINE
+        limit = time.monotonic() + self.deadline
         while not (found := re.search(pattern, self.console)):
             self._serial.settimeout(max(limit - time.monotonic(), 0.01))
             try:
@@ -127,9 +127,17 @@ class Guest:
         self._serial.sendall(f"echo BEG''IN; {command}; echo E''ND $?\n".encode())
         return self.expect(r"BEGIN\n((?s:.*?))END \d+\n")[1]
 
+    def log_in(self, user: str, password: str) -> None:
+        self._serial.sendall(b"\n")
+        self.expect("login: ")
+        self._serial.sendall(f"{user}\n".encode())
+        self.expect("Password: ")
+        self._serial.sendall(f"{password}\n".encode())
+        self.expect(r"\$ ")
+
     def expect_off(self) -> None:
         """Wait until the machine is off, as its own doing."""
-        self.process.wait(_DEADLINE)
+        self.process.wait(self.deadline)
         assert self.process.returncode == 0
 
     # ----------------------------------------------------------------------------------------------------------- SSH
@@ -154,7 +162,7 @@ class Guest:
         argv = ["ssh", "-F", "/dev/null", "-q", "-p", port, *words, f"{user}@127.0.0.1", command]
         environment = {**os.environ, **extra}
         return subprocess.run(
-            argv, capture_output=True, text=True, timeout=_DEADLINE, env=environment, stdin=subprocess.DEVNULL
+            argv, capture_output=True, text=True, timeout=self.deadline, env=environment, stdin=subprocess.DEVNULL
         )
 
 

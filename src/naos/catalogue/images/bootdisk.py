@@ -34,6 +34,32 @@ class BootFiles:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What names a disk. seed: 32 bytes that serial numbers and UUIDs are made from; moment: seconds since 1970 of all its times."""
+
+    seed: bytes
+    moment: int
+
+    @property
+    def signature(self) -> int:
+        return int.from_bytes(self.seed[:4], "little")
+
+    @property
+    def root(self) -> uuid.UUID:
+        """The UUID of the root file system."""
+        return uuid.UUID(bytes=self.seed[8:24], version=4)
+
+
+@dataclass(frozen=True)
+class Ext4:
+    """How a root file system is made. journal: MiB; inode_ratio: bytes of disk for each file."""
+
+    label: str
+    journal: int
+    inode_ratio: int
+
+
+@dataclass(frozen=True)
 class Partition:
     """Start and length in bytes."""
 
@@ -60,10 +86,8 @@ def table(partitions: list[Partition], code: bytes, signature: int) -> bytes:
     return code[:440].ljust(440, b"\0") + struct.pack("<IH", signature, 0) + entries.ljust(64, b"\0") + b"\x55\xaa"
 
 
-def assemble(disk: Path, size: int, boot: BootFiles, root: Path, identity: bytes, moment: int) -> None:
-    """Write a raw disk of `size` bytes. identity: 32 bytes that serial numbers and UUIDs are made from; moment: seconds since 1970
-    that every time stamp gets. Raises BuildFailed, ToolFailed, ToolMissing.
-    """
+def assemble(disk: Path, size: int, boot: BootFiles, root: Path, identity: Identity) -> None:
+    """Write a raw disk of `size` bytes. Raises BuildFailed, ToolFailed, ToolMissing."""
     if not MBR_CODE.is_file():
         raise ToolMissing(MBR_CODE.name, "syslinux")
     needed = boot.kernel.stat().st_size + boot.initramfs.stat().st_size + 2 * MIB
@@ -73,40 +97,40 @@ def assemble(disk: Path, size: int, boot: BootFiles, root: Path, identity: bytes
         raise BuildFailed(
             "an image", f"kernel and initramfs leave {ext4.size} of {size} bytes for the root file system"
         )
-    signature = int.from_bytes(identity[:4], "little")
     with disk.open("wb") as stream:
         stream.truncate(size)
-        stream.write(table([fat, ext4], MBR_CODE.read_bytes(), signature))
-    _fill_fat(disk, fat, boot, identity, moment)
-    _fill_ext4(disk, ext4, root, identity, moment)
+        stream.write(table([fat, ext4], MBR_CODE.read_bytes(), identity.signature))
+    _fill_fat(disk, fat, boot, identity)
+    # Growing while mounted takes a transaction over all reserved descriptors, for which a journal of 4 MiB is too small.
+    fill_ext4(disk, ext4, root, Ext4("naos-root", journal=8, inode_ratio=8192), identity)
 
 
-def _fill_fat(disk: Path, part: Partition, boot: BootFiles, identity: bytes, moment: int) -> None:
+def _fill_fat(disk: Path, part: Partition, boot: BootFiles, identity: Identity) -> None:
     place = f"{disk}@@{part.start}"
-    extra = {"MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": str(moment)}
+    extra = {"MTOOLS_SKIP_CHECK": "1", "SOURCE_DATE_EPOCH": str(identity.moment)}
     geometry = ["-T", str(part.size // SECTOR), "-h", "255", "-s", "63", "-H", str(part.start // SECTOR)]
-    cluster = ["-c", str(_SECTORS_PER_CLUSTER), "-N", identity[4:8].hex(), "-v", "NAOSBOOT"]
+    cluster = ["-c", str(_SECTORS_PER_CLUSTER), "-N", identity.seed[4:8].hex(), "-v", "NAOSBOOT"]
     commands.run(["mformat", "-i", place, *geometry, *cluster, "::"], timeout=60, extra=extra)
     menu = f"DEFAULT naos\nPROMPT 0\nTIMEOUT 0\nLABEL naos\nKERNEL vmlinuz\nINITRD initrd\nAPPEND {boot.command_line}\n"
     config = disk.with_name("syslinux.cfg")
     config.write_text(menu)
     for source, name in ((boot.kernel, "vmlinuz"), (boot.initramfs, "initrd"), (config, "syslinux.cfg")):
-        os.utime(source, (moment, moment))
+        os.utime(source, (identity.moment, identity.moment))
         commands.run(["mcopy", "-m", "-i", place, str(source), f"::{name}"], timeout=60, extra=extra)
     commands.run(["syslinux", "--install", "--offset", str(part.start), str(disk)], timeout=60, extra=extra)
 
 
-def _fill_ext4(disk: Path, part: Partition, root: Path, identity: bytes, moment: int) -> None:
+def fill_ext4(disk: Path, part: Partition, root: Path, made: Ext4, identity: Identity) -> None:
+    """Make an ext4 file system in a partition of a raw disk and fill it from the folder `root`. Raises ToolFailed, ToolMissing."""
     block = 4096
-    name, seed = uuid.UUID(bytes=identity[8:24]), uuid.UUID(bytes=identity[16:32])
-    # `resize` keeps room for the block descriptors of a grown disk: the partition table's own limit is 2 TiB. Growing while mounted
-    # takes a transaction over all of them, for which a journal of 4 MiB is too small.
-    options = (
-        f"offset={part.start},resize={_LARGEST_ROOT // block},hash_seed={seed},lazy_itable_init=0,lazy_journal_init=0"
-    )
-    commands.run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(block), "-I", "256", "-i", "8192", "-m", "0", "-J", "size=8"]
-        + ["-L", "naos-root", "-U", str(name), "-E", options, "-d", str(root), str(disk), str(part.size // block)],
-        timeout=120,
-        extra={"E2FSPROGS_FAKE_TIME": str(moment), "SOURCE_DATE_EPOCH": str(moment)},
-    )
+    # `resize` keeps room for the block descriptors of a grown disk: the partition table's own limit is 2 TiB.
+    room = f"offset={part.start},resize={_LARGEST_ROOT // block}"
+    hashes = f"hash_seed={uuid.UUID(bytes=identity.seed[16:32])}"
+    argv = [
+        *("mke2fs", "-q", "-F", "-t", "ext4", "-b", str(block), "-I", "256", "-i", str(made.inode_ratio), "-m", "0"),
+        *("-J", f"size={made.journal}", "-L", made.label, "-U", str(identity.root)),
+        *("-E", f"{room},{hashes},lazy_itable_init=0,lazy_journal_init=0"),
+        *("-d", str(root), str(disk), str(part.size // block)),
+    ]
+    times = {"E2FSPROGS_FAKE_TIME": str(identity.moment), "SOURCE_DATE_EPOCH": str(identity.moment)}
+    commands.run(argv, timeout=900, extra=times)

@@ -17,9 +17,9 @@ class Region:
     size: int
 
     def read(self, offset: int, length: int) -> bytes:
-        """At most `length` bytes; fewer at the end, none beyond it."""
+        """At most `length` bytes; fewer at the end, none outside the region."""
         length = min(length, self.size - offset)
-        if length <= 0:
+        if length <= 0 or offset < 0:
             return b""
         with self.path.open("rb") as stream:
             stream.seek(self.offset + offset)

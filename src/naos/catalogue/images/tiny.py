@@ -4,28 +4,22 @@ Kernel, busybox, dropbear and the QEMU guest agent come out of their packages; t
 reads a NoCloud seed, grows to its disk, answers the ACPI button and the agent, and says on the serial console that it is ready.
 """
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from naos.catalogue.images import bootdisk, commands, cpio, modules, packages
-from naos.catalogue.images.errors import BuildFailed, BuildUnprivileged
-
-CACHE = Path("/var/cache/naos")
-"""Where packages and built images are kept, unless the caller says otherwise."""
+from naos.catalogue.images import bootdisk, commands, cpio, modules, packages, store
+from naos.catalogue.images.errors import BuildFailed
 
 VIRTUAL_SIZE = 64 * bootdisk.MIB
 LARGEST_FILE = 48 * bootdisk.MIB
 COMMAND_LINE = "console=tty0 console=ttyS0,115200 quiet edd=off root=/dev/vda2 naos.root=/dev/vda2"
-_MOMENT = 1_700_000_000  # every time stamp of the image, so that equal packages give equal bytes
 
 _KERNEL = "linux-image-cloud-amd64"
 _PACKAGES = (
@@ -75,11 +69,7 @@ class TinyImage:
     key: str
 
 
-def _silent(_share: float) -> None:
-    """Progress that nobody watches."""
-
-
-def build_tiny(target: Path, cache: Path = CACHE, progress: Callable[[float], None] = _silent) -> TinyImage:
+def build_tiny(target: Path, cache: Path = store.CACHE, progress: Callable[[float], None] = store.silent) -> TinyImage:
     """Have naos-tiny at `target` (qcow2, no backing file); built only when its packages or parts changed since the last time.
 
     cache: folder for packages and built images, shared by concurrent callers. progress: share from 0 to 1.
@@ -88,21 +78,21 @@ def build_tiny(target: Path, cache: Path = CACHE, progress: Callable[[float], No
     kernel_package, wanted = _inputs()
     key = _key(wanted)
     built = cache / "tiny" / f"{key}.qcow2"
-    with _locked(cache):
+    with store.locked(cache, "tiny"):
         if not built.is_file():
-            _require_root()
+            store.require_root("naos-tiny")
             packages.fetch(wanted, cache / "packages", lambda share: progress(share * 0.5))
             with tempfile.TemporaryDirectory(dir=cache, prefix="tiny-") as folder:
                 _build(Path(folder), wanted, cache / "packages", bytes.fromhex(key), progress)
                 built.parent.mkdir(exist_ok=True)
                 (Path(folder) / "disk.qcow2").rename(built)
-    _place(built, target)
+    store.place(built, target)
     progress(1.0)
     version = kernel_package.removeprefix("linux-image-")
     return TinyImage(target, target.stat().st_size, VIRTUAL_SIZE, version, key)
 
 
-def build_probe_kernel(cache: Path = CACHE) -> tuple[Path, Path]:
+def build_probe_kernel(cache: Path = store.CACHE) -> tuple[Path, Path]:
     """A kernel and an initramfs that print ``naos-probe-ok`` on ttyS0 and power off: the smallest Linux guest that proves an accelerator.
 
     Start with ``-append "console=ttyS0 quiet"``. Raises PackagesUnavailable, ToolMissing, ToolFailed, BuildFailed.
@@ -110,7 +100,7 @@ def build_probe_kernel(cache: Path = CACHE) -> tuple[Path, Path]:
     wanted = packages.candidates([packages.dependency(_KERNEL, r"linux-image-.*-cloud-amd64"), "busybox-static"])
     key = hashlib.sha256(repr((wanted, _guest("probe"))).encode()).hexdigest()
     kernel, initramfs = cache / "probe" / f"{key}.vmlinuz", cache / "probe" / f"{key}.initrd"
-    with _locked(cache):
+    with store.locked(cache, "tiny"):
         if not (kernel.is_file() and initramfs.is_file()):
             packages.fetch(wanted, cache / "packages")
             with tempfile.TemporaryDirectory(dir=cache, prefix="probe-") as folder:
@@ -135,40 +125,13 @@ def _key(wanted: Sequence[packages.Package]) -> str:
     digest = hashlib.sha256(repr(wanted).encode())
     for resource in sorted(files(__package__).joinpath("guest").iterdir(), key=lambda item: item.name):
         digest.update(resource.name.encode() + b"\0" + resource.read_bytes() + b"\0")
-    for source in ("tiny.py", "bootdisk.py", "cpio.py", "modules.py"):
+    for source in ("tiny.py", "bootdisk.py", "cpio.py", "modules.py", "store.py"):
         digest.update(files(__package__).joinpath(source).read_bytes())
     return digest.hexdigest()
 
 
 def _guest(name: str) -> bytes:
     return files(__package__).joinpath("guest", name).read_bytes()
-
-
-@contextmanager
-def _locked(cache: Path) -> Iterator[None]:
-    """One builder at a time in a cache; the lock goes with its process."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("wb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-def _require_root() -> None:
-    if os.geteuid() != 0:
-        raise BuildUnprivileged("naos-tiny", os.geteuid())
-
-
-def _place(built: Path, target: Path) -> None:
-    """Copy the built image to its target: complete there, or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}-", delete=False) as stream:
-        partial = Path(stream.name)
-    try:
-        shutil.copyfile(built, partial)
-        partial.chmod(0o644)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _build(
@@ -183,7 +146,7 @@ def _build(
     initramfs.write_bytes(_initramfs(tree))
     progress(0.7)
     boot = bootdisk.BootFiles(tree / "boot" / f"vmlinuz-{version}", initramfs, COMMAND_LINE)
-    bootdisk.assemble(folder / "disk.raw", VIRTUAL_SIZE, boot, root, identity, _MOMENT)
+    bootdisk.assemble(folder / "disk.raw", VIRTUAL_SIZE, boot, root, bootdisk.Identity(identity, store.MOMENT))
     progress(0.8)
     image = folder / "disk.qcow2"
     argv = ["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", str(folder / "disk.raw"), str(image)]
@@ -243,7 +206,7 @@ def _make_root(tree: Path, root: Path) -> None:
     _install_scripts(root)
     _install_settings(tree, root)
     for path in [root, *root.rglob("*")]:
-        os.utime(path, (_MOMENT, _MOMENT), follow_symlinks=False)
+        os.utime(path, (store.MOMENT, store.MOMENT), follow_symlinks=False)
 
 
 def _install_programs(tree: Path, root: Path) -> None:

@@ -1,0 +1,116 @@
+"""OVA appliances: what is taken out of them, and which archives are refused."""
+
+import hashlib
+import tarfile
+
+import pytest
+from crafted_images import MIB, convert, create, disk_bytes, make, ova, ovf
+
+from naos.catalogue.images import intake
+from naos.catalogue.images.errors import (
+    BadDescriptor,
+    ChecksumMismatch,
+    ForeignFile,
+    ImageDamaged,
+    UnsafeArchive,
+    UnsupportedFormat,
+)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    raw = make(tmp_path, "disk.img", disk_bytes())
+    return convert(raw, tmp_path / "disk.vmdk", "vmdk", "-o", "subformat=streamOptimized").read_bytes()
+
+
+@pytest.fixture
+def take(tmp_path):
+    return lambda source: intake.accept(source, tmp_path / "library" / "kept", max_virtual_size=64 * MIB)
+
+
+def test_an_appliances_disk_is_kept(tmp_path, disk, take):
+    digests = (
+        f"SHA256(machine.ovf)= {hashlib.sha256(ovf()).hexdigest()}\nSHA1(disk.vmdk)= {hashlib.sha1(disk).hexdigest()}\n"
+    )
+    facts = take(
+        ova(tmp_path / "a.ova", [("machine.ovf", ovf()), ("machine.mf", digests.encode()), ("disk.vmdk", disk)])
+    )
+    assert (facts.format, facts.virtual_size) == ("ova", 2 * MIB)
+    plain = intake.accept(tmp_path / "disk.vmdk", tmp_path / "plain", max_virtual_size=64 * MIB)
+    assert facts.checksum == plain.checksum
+
+
+def test_a_manifest_that_does_not_fit_is_refused(tmp_path, disk, take):
+    manifest = f"SHA256(disk.vmdk)= {'0' * 64}\n".encode()
+    with pytest.raises(ChecksumMismatch):
+        take(ova(tmp_path / "a.ova", [("m.ovf", ovf()), ("m.mf", manifest), ("disk.vmdk", disk)]))
+    with pytest.raises(BadDescriptor):
+        take(
+            ova(
+                tmp_path / "a.ova",
+                [("m.ovf", ovf()), ("m.mf", manifest.replace(b"disk", b"gone")), ("disk.vmdk", disk)],
+            )
+        )
+
+
+@pytest.mark.parametrize("name", ["../m.ovf", "/etc/passwd", "folder/m.ovf", "..", "a\\b", "a\nb"])
+def test_names_that_are_paths_are_refused(tmp_path, disk, take, name):
+    with pytest.raises(UnsafeArchive):
+        take(ova(tmp_path / "a.ova", [("m.ovf", ovf()), ("disk.vmdk", disk), (name, b"x")]))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_entries_that_are_no_plain_files_are_refused(tmp_path, take, kind):
+    with pytest.raises(UnsafeArchive):
+        take(ova(tmp_path / "a.ova", [("m.ovf", ovf()), ("disk.vmdk", b"")], kind=kind, link="/etc/shadow"))
+
+
+def test_too_many_entries_and_repeated_ones_are_refused(tmp_path, take):
+    with pytest.raises(UnsafeArchive):
+        take(ova(tmp_path / "a.ova", [(f"file{n}", b"") for n in range(100)]))
+    with pytest.raises(UnsafeArchive):
+        take(ova(tmp_path / "a.ova", [("m.ovf", ovf()), ("m.ovf", ovf())]))
+
+
+def test_a_disk_that_is_not_in_the_archive_is_refused(tmp_path, disk, take):
+    for name in ("/etc/shadow", "../disk.vmdk", "http://host/disk.vmdk", "other.vmdk"):
+        with pytest.raises(ForeignFile):
+            take(ova(tmp_path / "a.ova", [("m.ovf", ovf(name)), ("disk.vmdk", disk)]))
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        b"no xml",
+        b"<Other/>",
+        ovf(disks=0),
+        ovf(disks=2),
+        ovf(head='<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'),
+        b" " * (5 * MIB),
+    ],
+)
+def test_descriptors_that_are_not_usable_are_refused(tmp_path, disk, take, descriptor):
+    with pytest.raises(BadDescriptor):
+        take(ova(tmp_path / "a.ova", [("m.ovf", descriptor), ("disk.vmdk", disk)]))
+
+
+def test_an_archive_without_a_descriptor_is_refused(tmp_path, disk, take):
+    with pytest.raises(BadDescriptor):
+        take(ova(tmp_path / "a.ova", [("disk.vmdk", disk)]))
+
+
+def test_a_packed_disk_is_refused(tmp_path, disk, take):
+    with pytest.raises(UnsupportedFormat):
+        take(ova(tmp_path / "a.ova", [("m.ovf", ovf(attributes='ovf:compression="gzip"')), ("disk.vmdk", disk)]))
+
+
+def test_a_disk_inside_is_judged_like_one_outside(tmp_path, take):
+    create(tmp_path / "flat.vmdk", "vmdk", "-o", "subformat=monolithicFlat")
+    with pytest.raises(ForeignFile):
+        take(ova(tmp_path / "a.ova", [("m.ovf", ovf()), ("disk.vmdk", (tmp_path / "flat.vmdk").read_bytes())]))
+
+
+def test_an_archive_that_was_cut_short_is_refused(tmp_path, disk, take):
+    whole = ova(tmp_path / "a.ova", [("m.ovf", ovf()), ("disk.vmdk", disk)]).read_bytes()
+    with pytest.raises(ImageDamaged):
+        take(make(tmp_path, "short.ova", whole[: whole.index(b"KDMV") + 2048]))
