@@ -1,0 +1,86 @@
+"""The command line `naos`: assembly only. Nouns are modules; what costs time to load is loaded where it is used."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from naos.cli import activity, blade, disk, nic, pool, template, vlan, vm, volume, zone
+from naos.cli.client import DEFAULT_URL, Connection, check_url
+from naos.cli.doctor import doctor
+from naos.cli.failures import Failure
+from naos.cli.output import note
+
+INTERRUPTED = 130
+ROOT_HELP = (
+    "Infrastructure as a service on one's own racks.\n\n"
+    "Everything that there is goes by its name or its id. A name that starts with a dash stands behind two dashes, "
+    "as in `naos vm show -- -rf`. Writes are followed to their end; --no-wait prints the activity's id instead, and "
+    "`naos activity watch` takes it up again."
+)
+
+
+class Root(TyperGroup):
+    """Turns a Failure into its sentence on standard error and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            note(f"Error: {failure}")
+            raise typer.Exit(1) from failure
+        except KeyboardInterrupt:
+            note("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Root,
+    no_args_is_help=True,
+    help=ROOT_HELP,
+    epilog="Example: naos vm create web-1 --template debian-12 --memory 2GiB --vlan front",
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"naos {version('naos')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    *,
+    url: Annotated[str, typer.Option(envvar="NAOS_URL", help="Where the API is.")] = DEFAULT_URL,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="NAOS_CREDENTIALS",
+            metavar="FILE",
+            help="File of `<id>:<secret>`; by default /var/lib/naos/credentials, then ~/.config/naos/credentials.",
+            show_default=False,
+        ),
+    ] = None,
+    _shown: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    check_url(url)
+    held = context.obj if isinstance(context.obj, Connection) else Connection()
+    file = credentials.expanduser() if credentials is not None else held.credentials
+    context.obj = Connection(url, file, held.transport, held.sleep)
+
+
+for noun in (vm, pool, blade, zone, volume, vlan, disk, nic, template, activity):
+    app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
+app.command(epilog="Example: naos doctor --fix")(doctor)
+
+
+def main() -> None:
+    """The entry point of the command `naos`."""
+    app(prog_name="naos")

@@ -1,0 +1,106 @@
+"""`naos pool`: cpools, the groups of like blades that machines run on."""
+
+from typing import Annotated
+
+import typer
+
+from naos.cli import options, waiting
+from naos.cli.client import connect
+from naos.cli.naming import POOL, ZONE, find, find_id
+from naos.cli.options import AsCsv, AsJson, NoWait, PoolName, Yes, completes
+from naos.cli.output import Column, dig, field, gib, note, show_list, show_object
+
+app = typer.Typer(no_args_is_help=True, help="Pools of blades (cpools).")
+
+LIST = (
+    field("NAME", "name"),
+    field("ZONE", "datacenter", "name"),
+    field("MODEL", "model"),
+    Column("BLADES", lambda pool: len(pool.get("hosts") or []), right=True),
+    field("MACHINES", "virtualMachinesNumber", right=True),
+    field("MEMORY", "metrics", "totalMemory", show=gib, right=True),
+    field("IN USE", "metrics", "memoryUsed", show=gib, right=True),
+    field("STATUS", "status"),
+    field("ID", "id"),
+)
+
+
+def _gigahertz(megahertz: int | None) -> str:
+    return "" if megahertz is None else f"{megahertz / 1000:.1f} GHz"
+
+
+SHOW = (
+    *LIST[:7],
+    field("PROCESSORS", "metrics", "totalCpu", show=_gigahertz),
+    field("OF IT GIVEN", "metrics", "cpuUsed", show=_gigahertz),
+    *LIST[7:],
+)
+
+
+@app.command("list", epilog="Example: naos pool list --zone par1")
+def list_pools(
+    context: typer.Context,
+    *,
+    zone: Annotated[
+        str | None, typer.Option(help="Only those of a zone.", autocompletion=completes(ZONE), show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List the pools."""
+    with connect(context) as api:
+        found = api.get(POOL.path, datacenterId=find_id(api, ZONE, zone) if zone is not None else None)
+    empty = "There is no pool yet; `naos pool create --help` shows how to make one."
+    show_list(found, LIST, as_json=as_json, as_csv=as_csv, empty=empty)
+
+
+@app.command(epilog="Example: naos pool show web")
+def show(context: typer.Context, name: PoolName, as_json: AsJson = False) -> None:
+    """Show a pool."""
+    with connect(context) as api:
+        show_object(find(api, POOL, name), SHOW, as_json=as_json)
+
+
+@app.command(epilog="Example: naos pool create web --zone par1 --model 'ECO v3' --blades 2")
+def create(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new pool.", show_default=False)],
+    zone: Annotated[str, typer.Option(help="Availability zone.", autocompletion=completes(ZONE))],
+    model: Annotated[str, typer.Option(help="Blade model, for example `ECO v3`.")],
+    blades: Annotated[int, typer.Option(min=1, help="How many blades.")],
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIZE",
+            parser=options.size,
+            help=f"Memory to enable in all, by default the model's least: {options.SIZE_HELP}",
+            show_default=False,
+        ),
+    ] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take free blades of one model and zone into a new pool."""
+    with connect(context) as api:
+        body = {"name": name, "datacenterId": find_id(api, ZONE, zone), "model": model, "hosts": blades}
+        if memory is not None:
+            body["memory"] = memory
+        ended = waiting.finish(api, api.write("POST", POOL.path, body), no_wait=no_wait, as_json=as_json)
+        if ended is not None:
+            pool = api.get(f"{POOL.path}/{waiting.made(ended, 'host_cluster')}")
+            note(f"Created pool {name}.")
+            show_object(pool, SHOW, as_json=as_json)
+
+
+@app.command(epilog="Example: naos pool delete web")
+def delete(
+    context: typer.Context, *, name: PoolName, yes: Yes = False, no_wait: NoWait = False, as_json: AsJson = False
+) -> None:
+    """Delete a pool that no machine is in; its blades are free again."""
+    with connect(context) as api:
+        pool = find(api, POOL, name)
+        count = len(dig(pool, "hosts") or [])
+        options.confirm(f"Delete pool {pool['name']} and free its {count} blade(s)?", yes=yes)
+        activity = api.write("DELETE", f"{POOL.path}/{pool['id']}")
+        options.deleted(api, activity, f"pool {pool['name']}", no_wait=no_wait, as_json=as_json)

@@ -1,0 +1,116 @@
+"""`naos volume`: volumes (LUNs, datastores) of an IOPS class."""
+
+from typing import Annotated
+
+import typer
+
+from naos.cli import options, waiting
+from naos.cli.client import Api, connect
+from naos.cli.naming import VOLUME, ZONE, find, find_id
+from naos.cli.options import AsCsv, AsJson, NoWait, VolumeName, Yes, completes
+from naos.cli.output import field, gib, note, show_list, show_object
+
+app = typer.Typer(no_args_is_help=True, help="Volumes of an IOPS class; disks lie on them.")
+
+LIST = (
+    field("NAME", "name"),
+    field("ZONE", "datacenter", "name"),
+    field("CLASS", "storageClass"),
+    field("SIZE", "maxCapacity", show=gib, right=True),
+    field("FREE", "freeCapacity", show=gib, right=True),
+    field("IOPS", "iops", right=True),
+    field("MACHINES", "virtualMachinesNumber", right=True),
+    field("STATUS", "status"),
+    field("ID", "id"),
+)
+
+
+@app.command("list", epilog="Example: naos volume list --zone par1")
+def list_volumes(
+    context: typer.Context,
+    *,
+    zone: Annotated[
+        str | None, typer.Option(help="Only those of a zone.", autocompletion=completes(ZONE), show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """List the volumes."""
+    with connect(context) as api:
+        found = api.get(VOLUME.path, datacenterId=find_id(api, ZONE, zone) if zone is not None else None)
+    empty = "There is no volume yet; `naos volume create --help` shows how to make one."
+    show_list(found, LIST, as_json=as_json, as_csv=as_csv, empty=empty)
+
+
+@app.command(epilog="Example: naos volume show fast")
+def show(context: typer.Context, name: VolumeName, as_json: AsJson = False) -> None:
+    """Show a volume."""
+    with connect(context) as api:
+        show_object(find(api, VOLUME, name), LIST, as_json=as_json)
+
+
+@app.command(epilog="Example: naos volume create fast --zone par1 --class standard --size 500GiB")
+def create(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new volume.", show_default=False)],
+    zone: Annotated[str, typer.Option(help="Availability zone.", autocompletion=completes(ZONE))],
+    storage_class: Annotated[
+        str,
+        typer.Option("--class", help="IOPS class: essential, standard, premium, enterprise, ultra or mass."),
+    ],
+    size: Annotated[int, typer.Option(metavar="SIZE", parser=options.size, help=f"Size: {options.SIZE_HELP}")],
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create a volume; class and size together give its IOPS limit."""
+    with connect(context) as api:
+        body = {
+            "name": name,
+            "datacenterId": find_id(api, ZONE, zone),
+            "storageClass": storage_class,
+            "capacity": size,
+        }
+        activity = api.write("POST", VOLUME.path, body)
+        _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"Created volume {name}.")
+
+
+@app.command(epilog="Example: naos volume grow fast 1TiB")
+def grow(
+    context: typer.Context,
+    *,
+    name: VolumeName,
+    size: Annotated[
+        int,
+        typer.Argument(
+            metavar="SIZE", parser=options.size, help=f"Its new size: {options.SIZE_HELP}", show_default=False
+        ),
+    ],
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Grow a volume; its IOPS limit grows with it at once."""
+    with connect(context) as api:
+        volume = find(api, VOLUME, name)
+        activity = api.write("PATCH", VOLUME.path, {"id": volume["id"], "capacity": size})
+        _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"Volume {name} has {gib(size)} now.")
+
+
+@app.command(epilog="Example: naos volume delete fast")
+def delete(
+    context: typer.Context, *, name: VolumeName, yes: Yes = False, no_wait: NoWait = False, as_json: AsJson = False
+) -> None:
+    """Delete a volume that holds no disk."""
+    with connect(context) as api:
+        volume = find(api, VOLUME, name)
+        options.confirm(f"Delete volume {volume['name']} ({gib(volume['maxCapacity'])})?", yes=yes)
+        activity = api.write("DELETE", f"{VOLUME.path}/{volume['id']}")
+        options.deleted(api, activity, f"volume {volume['name']}", no_wait=no_wait, as_json=as_json)
+
+
+def _finish(api: Api, activity_id: str, *, no_wait: bool, as_json: bool, said: str) -> None:
+    ended = waiting.finish(api, activity_id, no_wait=no_wait, as_json=as_json)
+    if ended is not None:
+        volume = api.get(f"{VOLUME.path}/{waiting.made(ended, 'datastore')}")
+        note(said)
+        show_object(volume, LIST, as_json=as_json)
