@@ -1,4 +1,4 @@
-"""One QEMU process with a guest: its serial console, its monitor, its agent, and a loopback port that leads to its SSH."""
+"""One QEMU process with a guest: its serial console, monitor, agent, and a loopback port that leads to its SSH."""
 
 import json
 import os
@@ -162,7 +162,13 @@ class Guest:
         argv = ["ssh", "-F", "/dev/null", "-q", "-p", port, *words, f"{user}@127.0.0.1", command]
         environment = {**os.environ, **extra}
         return subprocess.run(
-            argv, capture_output=True, text=True, timeout=self.deadline, env=environment, stdin=subprocess.DEVNULL
+            argv,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=self.deadline,
+            env=environment,
+            stdin=subprocess.DEVNULL,
         )
 
 

@@ -128,13 +128,13 @@ def test_a_checksum_of_the_source_is_compared(raw, target, refuse, algorithm):
 
 
 @pytest.mark.parametrize(
-    "checksum", ["", "sha256:", "sha1:" + "0" * 40, "sha256:" + "0" * 63, "0" * 64, "md5:" + "g" * 32]
+    "checksum", ["", "sha256:", f"sha1:{'0' * 40}", f"sha256:{'0' * 63}", "0" * 64, f"md5:{'g' * 32}"]
 )
 def test_what_is_no_checksum_is_refused_before_anything_is_read(tmp_path, refuse, checksum):
     refuse(ChecksumMalformed, tmp_path / "absent", checksum=checksum)
 
 
-# ---------------------------------------------------------------------------------------------------- other files' names
+# --------------------------------------------------------------------------------------------------- other files' names
 
 
 def test_a_backing_file_is_refused(raw, tmp_path, refuse):
@@ -161,7 +161,10 @@ def test_a_vmdk_in_text_is_refused_with_the_file_that_it_names(tmp_path, refuse)
 
 def test_a_sparse_vmdk_whose_descriptor_would_be_followed_is_refused(tmp_path, refuse):
     plain = create(tmp_path / "plain", "vmdk")
-    text = b'# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType="monolithicFlat"\nRW 8 FLAT "/etc/shadow" 0\n'
+    text = (
+        b"# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+        b'createType="monolithicFlat"\nRW 8 FLAT "/etc/shadow" 0\n'
+    )
     named = patched(plain, tmp_path / "named", 512, text.ljust(1024, b"\0"))
     source = patched(named, tmp_path / "upload", 12, struct.pack("<Q", 0))
     assert refuse(ForeignFile, source).reference == "/etc/shadow"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to (nothing is there yet); it takes the target's place when the block ends well, and goes
-    when it does not. The folder is made when it is missing.
+    """A path beside `target` to write to (nothing is there yet); it takes the target's place when the block ends well,
+    and goes when it does not. The folder is made when it is missing.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as folder:

@@ -1,7 +1,7 @@
 """A BIOS boot disk put together in a plain file: no loop device, no mount.
 
-Sector 0 holds syslinux's MBR code and the table; partition 1 is a FAT file system with syslinux, kernel and initramfs; partition 2
-is the ext4 root, which ends the disk, so that it can grow with it.
+Sector 0 holds syslinux's MBR code and the table; partition 1 is a FAT file system with syslinux, kernel and initramfs;
+partition 2 is the ext4 root, which ends the disk, so that it can grow with it.
 """
 
 import math
@@ -35,7 +35,9 @@ class BootFiles:
 
 @dataclass(frozen=True)
 class Identity:
-    """What names a disk. seed: 32 bytes that serial numbers and UUIDs are made from; moment: seconds since 1970 of all its times."""
+    """What names a disk. seed: 32 bytes that serial numbers and UUIDs are made from; moment: seconds since 1970 of all
+    its times.
+    """
 
     seed: bytes
     moment: int
@@ -101,7 +103,8 @@ def assemble(disk: Path, size: int, boot: BootFiles, root: Path, identity: Ident
         stream.truncate(size)
         stream.write(table([fat, ext4], MBR_CODE.read_bytes(), identity.signature))
     _fill_fat(disk, fat, boot, identity)
-    # Growing while mounted takes a transaction over all reserved descriptors, for which a journal of 4 MiB is too small.
+    # Growing while mounted takes a transaction over all reserved descriptors, for which a journal of 4 MiB is too
+    # small.
     fill_ext4(disk, ext4, root, Ext4("naos-root", journal=8, inode_ratio=8192), identity)
 
 
@@ -121,7 +124,9 @@ def _fill_fat(disk: Path, part: Partition, boot: BootFiles, identity: Identity) 
 
 
 def fill_ext4(disk: Path, part: Partition, root: Path, made: Ext4, identity: Identity) -> None:
-    """Make an ext4 file system in a partition of a raw disk and fill it from the folder `root`. Raises ToolFailed, ToolMissing."""
+    """Make an ext4 file system in a partition of a raw disk and fill it from the folder `root`. Raises ToolFailed,
+    ToolMissing.
+    """
     block = 4096
     # `resize` keeps room for the block descriptors of a grown disk: the partition table's own limit is 2 TiB.
     room = f"offset={part.start},resize={_LARGEST_ROOT // block}"

@@ -26,7 +26,9 @@ PACKAGES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may take: `memory` bytes of address space, `cpu` seconds, `file` bytes for any one file that it writes."""
+    """What a child may take: `memory` bytes of address space, `cpu` seconds, `file` bytes for any one file that it
+    writes.
+    """
 
     memory: int
     cpu: int
@@ -47,7 +49,7 @@ def limited(argv: Sequence[str], limits: Limits | None) -> list[str]:
     return ["prlimit", *options, "--", *argv]
 
 
-def attempt(
+def attempt(  # noqa: PLR0913 - each is an option of the run, given by name
     argv: Sequence[str],
     *,
     timeout: float,
@@ -74,7 +76,7 @@ def attempt(
         raise ToolTimeout(Path(argv[0]).name, timeout) from error
 
 
-def run(
+def run(  # noqa: PLR0913 - the same
     argv: Sequence[str],
     *,
     timeout: float,

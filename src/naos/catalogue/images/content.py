@@ -67,6 +67,18 @@ def identify(name: str, image: Region) -> Kind:
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return kind
+    _refuse_known(name, image, head)
+    if image.read(32769, 5) in {b"CD001", b"BEA01"}:
+        return Kind.ISO
+    if head[257:262] == b"ustar":
+        return Kind.OVA
+    _refuse_text(name, head)
+    if not is_disk(image):
+        raise NotAnImage(name, "unknown data without a partition table or file system")
+    return Kind.RAW
+
+
+def _refuse_known(name: str, image: Region, head: bytes) -> None:
     for magic, (found, remedy) in _REFUSED.items():
         if head.startswith(magic):
             raise UnsupportedFormat(name, found, remedy)
@@ -76,14 +88,6 @@ def identify(name: str, image: Region) -> Kind:
         raise UnsupportedFormat(name, "VirtualBox disk (VDI)", _CONVERT)
     if image.read(image.size - SECTOR, 8) == b"conectix":
         raise UnsupportedFormat(name, "VHD image of fixed size", _CONVERT)
-    if image.read(32769, 5) in {b"CD001", b"BEA01"}:
-        return Kind.ISO
-    if head[257:262] == b"ustar":
-        return Kind.OVA
-    _refuse_text(name, head)
-    if not is_disk(image):
-        raise NotAnImage(name, "unknown data without a partition table or file system")
-    return Kind.RAW
 
 
 def is_disk(image: Region) -> bool:

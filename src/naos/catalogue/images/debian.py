@@ -1,7 +1,7 @@
 """Debian 12 with cloud-init, OpenSSH and the QEMU guest agent, put together from Debian's packages on this machine.
 
-mmdebstrap makes the tree in a mount namespace of its own, so that neither this machine's boot folder nor its mounts are touched;
-the disk is written as a plain file, with GRUB's two parts laid before the first partition.
+mmdebstrap makes the tree in a mount namespace of its own, so that neither this machine's boot folder nor its mounts are
+touched; the disk is written as a plain file, with GRUB's two parts laid before the first partition.
 """
 
 import hashlib
@@ -43,9 +43,11 @@ class DebianImage:
 def build_debian(
     target: Path, cache: Path = store.CACHE, progress: Callable[[float], None] = store.silent
 ) -> DebianImage:
-    """Have Debian 12 at `target` (qcow2, no backing file); built only when Debian's indexes or this builder changed since last time.
+    """Have Debian 12 at `target` (qcow2, no backing file); built only when Debian's indexes or this builder changed
+    since last time.
 
-    cache: folder for built images, shared by concurrent callers. progress: share from 0 to 1. The first build takes minutes.
+    cache: folder for built images, shared by concurrent callers. progress: share from 0 to 1. The first build takes
+    minutes.
     Raises PackagesUnavailable, ToolMissing, ToolFailed, ToolTimeout, BuildUnprivileged, BuildFailed.
     """
     sources, key = _inputs()
@@ -63,7 +65,9 @@ def build_debian(
 
 
 def _inputs() -> tuple[list[str], str]:
-    """This machine's apt sources for the release, as lines of sources.list, and a hash over all that can change the image."""
+    """This machine's apt sources for the release, as lines of sources.list, and a hash over all that can change the
+    image.
+    """
     wanted = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)|$(FILENAME)"
     listing = commands.run(["apt-get", "indextargets", "--format", wanted, "Created-By: Packages"], timeout=60)
     digest = hashlib.sha256(repr(_PACKAGES).encode())
@@ -165,7 +169,8 @@ def _settle(root: Path, identity: bootdisk.Identity) -> None:
     _write(
         root / "etc/cloud/cloud.cfg.d/99-naos.cfg",
         # Only local sources: no guest waits for a metadata service that is not there.
-        "datasource_list: [NoCloud, ConfigDrive, None]\n",
+        # The locale is the one that needs no generating.
+        "datasource_list: [NoCloud, ConfigDrive, None]\nlocale: C.UTF-8\n",
     )
     _write(root / "etc/hostname", "debian\n")
     _write(root / "etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")

@@ -1,9 +1,10 @@
-"""Fetching an image by HTTP: bounded in size, time and redirects, and kept away from addresses that are this machine's alone.
+"""Fetching an image by HTTP: bounded in size, time and redirects, and kept away from addresses that are this machine's
+alone.
 
-Private networks are allowed, because that is where an operator's own mirror is. Refused are link-local addresses (there lie the
-metadata services of clouds), multicast and unspecified ones, and loopback unless the caller allows it. The address is looked at
-before the request and once more on the connection, so that a name that changes its mind gains nothing. No proxy is taken from the
-environment.
+Private networks are allowed, because that is where an operator's own mirror is. Refused are link-local addresses (there
+lie the metadata services of clouds), multicast and unspecified ones, and loopback unless the caller allows it. The
+address is looked at before the request and once more on the connection, so that a name that changes its mind gains
+nothing. No proxy is taken from the environment.
 """
 
 import errno

@@ -8,7 +8,9 @@ from naos.errors import NaosError
 
 @dataclass(eq=False)
 class ImageRefused(NaosError):
-    """The base of what is wrong with an image. `name` is the file's or the URL's last part, never a path of this machine."""
+    """The base of what is wrong with an image. `name` is the file's or the URL's last part, never a path of this
+    machine.
+    """
 
     code: ClassVar[str] = "catalogue.image_refused"
     status: ClassVar[int] = 422
@@ -47,7 +49,8 @@ class FormatLie(ImageRefused):
 class NestedImage(ImageRefused):
     code: ClassVar[str] = "catalogue.image_nested"
     sentence: ClassVar[str] = (
-        "{name!r} is a {outer} disk whose content is itself a {inner} image: no machine can boot it. Give the inner image."
+        "{name!r} is a {outer} disk whose content is itself a {inner} image: no machine can boot it. "
+        "Give the inner image."
     )
     outer: str
     inner: str
@@ -184,8 +187,8 @@ class PackagesUnavailable(NaosError):
     status: ClassVar[int] = 503
     retryable: ClassVar[bool] = True
     sentence: ClassVar[str] = (
-        "The Debian packages {names} cannot be fetched: {reason}. Run `apt-get update`, check this machine's apt sources, "
-        "then try again."
+        "The Debian packages {names} cannot be fetched: {reason}. "
+        "Run `apt-get update`, check this machine's apt sources, then try again."
     )
     names: str
     reason: str

@@ -1,4 +1,6 @@
-"""Taking in an image from outside: fetched, recognised by its content, checked, and kept as a plain qcow2 (or ISO) file."""
+"""Taking in an image from outside: fetched, recognised by its content, checked, and kept as a plain qcow2 (or ISO)
+file.
+"""
 
 import os
 import re
@@ -37,12 +39,14 @@ _DECLARED = {
     ".iso": Kind.ISO,
 }
 """Endings that promise a format. `.img` promises none."""
+_MADE = "made"
 _FILE_OVERHEAD = 64 * 1024**2  # what a file may have beyond its disk: headers and tables
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What was taken in. format: what the source was (qcow2, raw, vmdk, vhdx, ova, iso); kept is qcow2, or the ISO as it is.
+    """What was taken in. format: what the source was (qcow2, raw, vmdk, vhdx, ova, iso); kept is qcow2, or the ISO as
+    it is.
 
     virtual_size: bytes of the disk. checksum: ``sha256:...`` of the kept file.
     """
@@ -56,7 +60,7 @@ def _silent(_share: float) -> None:
     """Progress that nobody watches."""
 
 
-def accept(
+def accept(  # noqa: PLR0913 - each is an option of the intake, given by name
     source: str | Path,
     target: Path,
     *,
@@ -67,9 +71,9 @@ def accept(
 ) -> ImageFacts:
     """Take an image from a file or an http(s) URL and keep it at `target`: whole, or not at all.
 
-    checksum: of the source, as ``sha256:``, ``sha512:`` or ``md5:`` and digits. max_virtual_size: bytes of the disk at most.
-    progress: share from 0 to 1. allow_loopback: whether a URL may lead to this machine. One caller at a time for a target; a call
-    that was killed is cleaned up by the next one, or by `discard`.
+    checksum: of the source, as ``sha256:``, ``sha512:`` or ``md5:`` and digits. max_virtual_size: bytes of the disk at
+    most. progress: share from 0 to 1. allow_loopback: whether a URL may lead to this machine. One caller at a time for
+    a target; a call that was killed is cleaned up by the next one, or by `discard`.
     Raises what is in `images.errors`, and NoSpace.
     """
     wanted = _parse_checksum(checksum)
@@ -83,11 +87,9 @@ def accept(
         progress(0.6)
         kind = identify(name, image)
         _check_declared(name, kind)
-        made = folder / "made"
-        if kind is Kind.ISO:
-            size = _keep_iso(name, image, made, folder, max_virtual_size)
-        else:
-            size = _keep_disk(name, kind, image, made, folder, max_virtual_size)
+        keep = _keep_iso if kind is Kind.ISO else _keep_disk
+        size = keep(name, kind, image, folder, max_virtual_size)
+        made = folder / _MADE
         progress(0.95)
         facts = ImageFacts(kind.value, size, f"sha256:{whole(made).digest('sha256')}")
         _settle(made, target)
@@ -184,19 +186,19 @@ def _check_declared(name: str, kind: Kind) -> None:
 # -------------------------------------------------------------------------------------------------------------- keeping
 
 
-def _keep_iso(name: str, image: Region, made: Path, folder: Path, limit: int) -> int:
-    check_header(name, Kind.ISO, image)
+def _keep_iso(name: str, kind: Kind, image: Region, folder: Path, limit: int) -> int:
+    check_header(name, kind, image)
     if image.size > limit:
         raise ImageTooLarge(name, "disk", image.size, limit)
     if image.path.parent == folder:
-        image.path.rename(made)
+        image.path.rename(folder / _MADE)
     else:
         _check_room(name, image.size, folder)
-        shutil.copyfile(image.path, made)
+        shutil.copyfile(image.path, folder / _MADE)
     return image.size
 
 
-def _keep_disk(name: str, kind: Kind, image: Region, made: Path, folder: Path, limit: int) -> int:
+def _keep_disk(name: str, kind: Kind, image: Region, folder: Path, limit: int) -> int:
     """Check a disk image and write it anew; returns the bytes of its disk."""
     if kind is Kind.OVA:
         image = ova.disk(name, image)
@@ -212,6 +214,7 @@ def _keep_disk(name: str, kind: Kind, image: Region, made: Path, folder: Path, l
     if kind is not Kind.RAW:
         qemu.check(name, kind, image)
     _check_room(name, inside.required, folder)
+    made = folder / _MADE
     qemu.convert(name, kind, image, made, virtual_size=inside.virtual_size)
     _check_nested(name, kind, made, folder)
     return inside.virtual_size

@@ -1,4 +1,6 @@
-"""Kernel modules taken out of a kernel package: which files a set of drivers needs, in the order in which they must be loaded."""
+"""Kernel modules taken out of a kernel package: which files a set of drivers needs, in the order in which they must be
+loaded.
+"""
 
 import re
 from collections.abc import Iterable

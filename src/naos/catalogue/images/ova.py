@@ -1,4 +1,6 @@
-"""OVA appliances: a tar archive with one OVF descriptor, its disk and, mostly, a manifest of hashes. Nothing is unpacked."""
+"""OVA appliances: a tar archive with one OVF descriptor, its disk and, mostly, a manifest of hashes. Nothing is
+unpacked.
+"""
 
 import re
 import tarfile
@@ -22,7 +24,9 @@ _DIGESTS = re.compile(r"^(SHA1|SHA256|SHA512|MD5)\s*\(([^)]*)\)\s*=\s*([0-9A-Fa-
 
 
 def disk(name: str, archive: Region) -> Region:
-    """Where the appliance's one disk lies. Raises UnsafeArchive, BadDescriptor, ForeignFile, ChecksumMismatch, ImageDamaged."""
+    """Where the appliance's one disk lies. Raises UnsafeArchive, BadDescriptor, ForeignFile, ChecksumMismatch,
+    ImageDamaged.
+    """
     entries = _entries(name, archive)
     descriptors = [entry for entry in entries if entry.lower().endswith(".ovf")]
     if len(descriptors) != 1:

@@ -16,7 +16,7 @@ _URI = re.compile(r"^'[^']*' (?P<file>\S+) (?P<size>\d+) (?P<hash>\S+)$", re.MUL
 
 @dataclass(frozen=True)
 class Package:
-    """One package file: its name as apt keeps it, size in bytes, and hash as the signed index has it (``SHA256:...``)."""
+    """One package file: its name as apt keeps it, bytes, and hash as the signed index has it (``SHA256:...``)."""
 
     file: str
     size: int
@@ -42,7 +42,8 @@ def candidates(names: Sequence[str]) -> list[Package]:
 
 
 def dependency(name: str, pattern: str) -> str:
-    """The first package that `name` depends on and whose name matches, as linux-image-cloud-amd64 leads to the newest kernel.
+    """The first package that `name` depends on and whose name matches, as linux-image-cloud-amd64 leads to the newest
+    kernel.
 
     Raises PackagesUnavailable.
     """

@@ -1,4 +1,6 @@
-"""qemu-img on images that are not ours: format and place are given, never guessed, and there are limits on what it takes."""
+"""qemu-img on images that are not ours: format and place are given, never guessed, and there are limits on what it
+takes.
+"""
 
 import json
 import re
@@ -51,7 +53,9 @@ def inspect(name: str, kind: Kind, image: Region) -> Inside:
 
 
 def check(name: str, kind: Kind, image: Region) -> None:
-    """Let qemu-img check the image's own tables; clusters that are only lost are no harm. Raises ImageDamaged, ToolTimeout."""
+    """Let qemu-img check the image's own tables; clusters that are only lost are no harm. Raises ImageDamaged,
+    ToolTimeout.
+    """
     argv = ["qemu-img", "check", "--output=json", _place(kind, image)]
     done = commands.attempt(argv, timeout=1800, limits=_limits(1200))
     if done.returncode not in {0, _LEAKS_ONLY}:
@@ -63,11 +67,13 @@ def _reason(output: bytes, otherwise: str) -> str:
         found = json.loads(output)
     except ValueError:
         return otherwise
-    return f"qemu-img check found {found.get('corruptions', 0)} corruptions and {found.get('check-errors', 0)} unreadable parts"
+    corruptions, unreadable = found.get("corruptions", 0), found.get("check-errors", 0)
+    return f"qemu-img check found {corruptions} corruptions and {unreadable} unreadable parts"
 
 
 def convert(name: str, kind: Kind, image: Region, target: Path, *, virtual_size: int) -> None:
-    """Write the disk to `target` as qcow2, without snapshots, bitmaps or anything else that the source held beside its disk.
+    """Write the disk to `target` as qcow2, without snapshots, bitmaps or anything else that the source held beside its
+    disk.
 
     Raises ImageDamaged, ToolTimeout.
     """

@@ -39,8 +39,11 @@ _LONG_MOMENT = b"2000010100000000\0"
 def hostname_for(name: str) -> str:
     """A host name (one RFC 1123 label, lower case, never empty) for any Unicode name.
 
-    Accents go; when letters or digits had to go too, eight digits that depend on the whole name keep different names apart.
+    Accents go; when letters or digits had to go too, eight digits that depend on the whole name keep different names
+    apart.
     """
+    if _LABEL.fullmatch(name):
+        return name
     plain = unicodedata.normalize("NFKD", name).casefold()
     kept = re.sub(r"[^a-z0-9]+", "-", "".join(char for char in plain if not unicodedata.combining(char))).strip("-")
     lost = any(char.isalnum() and not char.isascii() for char in plain)
@@ -63,8 +66,9 @@ def write_seed(  # noqa: PLR0913 - each is a field of the seed, given by name
 ) -> None:
     """Write the seed to `target`, complete or not at all; equal arguments give equal bytes.
 
-    addresses: one item for each address: `mac`, `address` (with prefix length; None means DHCP), `gateway` (or None); adapters keep
-    their order. network_config: a whole network configuration of the user's, which takes the place of addresses.
+    addresses: one item for each address: `mac`, `address` (with prefix length; None means DHCP), `gateway` (or None);
+    adapters keep their order. network_config: a whole network configuration of the user's, which takes the place of
+    addresses.
     Raises SeedRefused.
     """
     files = {
@@ -185,7 +189,7 @@ def _image(files: Mapping[str, bytes]) -> bytes:
 
 
 def _without_times(image: bytearray) -> bytes:
-    """The image with one fixed time everywhere: the writer puts the present into every record and knows no other way."""
+    """The image with one fixed time everywhere: the writer puts the present into every record, always."""
     for sector in range(16, len(image) // _SECTOR):
         start = sector * _SECTOR
         if image[start] == 255 or image[start + 1 : start + 6] != b"CD001":  # the last descriptor

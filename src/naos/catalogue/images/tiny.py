@@ -1,7 +1,8 @@
 """naos-tiny: a small bootable guest, built from Debian's packages alone.
 
-Kernel, busybox, dropbear and the QEMU guest agent come out of their packages; the scripts of `guest/` make a system of them that
-reads a NoCloud seed, grows to its disk, answers the ACPI button and the agent, and says on the serial console that it is ready.
+Kernel, busybox, dropbear and the QEMU guest agent come out of their packages; the scripts of `guest/` make a system of
+them that reads a NoCloud seed, grows to its disk, answers the ACPI button and the agent, and says on the serial console
+that it is ready.
 """
 
 import hashlib
@@ -60,7 +61,7 @@ _LIBRARY_FOLDERS = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
 
 @dataclass(frozen=True)
 class TinyImage:
-    """A built image: qcow2 file, bytes of the file and of the disk, kernel version, and what it was built from (hash)."""
+    """A built image: qcow2 file, bytes of the file and of the disk, kernel version, and a hash of what it is from."""
 
     path: Path
     file_size: int
@@ -70,7 +71,8 @@ class TinyImage:
 
 
 def build_tiny(target: Path, cache: Path = store.CACHE, progress: Callable[[float], None] = store.silent) -> TinyImage:
-    """Have naos-tiny at `target` (qcow2, no backing file); built only when its packages or parts changed since the last time.
+    """Have naos-tiny at `target` (qcow2, no backing file); built only when its packages or parts changed since the last
+    time.
 
     cache: folder for packages and built images, shared by concurrent callers. progress: share from 0 to 1.
     Raises PackagesUnavailable, ToolMissing, ToolFailed, BuildUnprivileged, BuildFailed.
@@ -93,7 +95,8 @@ def build_tiny(target: Path, cache: Path = store.CACHE, progress: Callable[[floa
 
 
 def build_probe_kernel(cache: Path = store.CACHE) -> tuple[Path, Path]:
-    """A kernel and an initramfs that print ``naos-probe-ok`` on ttyS0 and power off: the smallest Linux guest that proves an accelerator.
+    """A kernel and an initramfs that print ``naos-probe-ok`` on ttyS0 and power off: the smallest Linux guest that
+    proves an accelerator.
 
     Start with ``-append "console=ttyS0 quiet"``. Raises PackagesUnavailable, ToolMissing, ToolFailed, BuildFailed.
     """
@@ -223,7 +226,9 @@ def _install_programs(tree: Path, root: Path) -> None:
 
 
 def _libraries(tree: Path, program: Path) -> list[Path]:
-    """The libraries that the packages' own loader finds for a program, all of them among the packages. Raises BuildFailed."""
+    """The libraries that the packages' own loader finds for a program, all of them among the packages. Raises
+    BuildFailed.
+    """
     loader = tree / _LIBRARY_FOLDERS[0] / Path(_LOADER).name
     where = ":".join(str(tree / folder) for folder in _LIBRARY_FOLDERS)
     listing = commands.run(
