@@ -1,5 +1,6 @@
 """Options and arguments that commands share, and the completion of names."""
 
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -18,12 +19,10 @@ COMPLETION_SECONDS = 2.0
 
 def size(text: str) -> int:
     """``64GiB``, ``512MiB``, ``1TiB`` or a bare number of GiB -> bytes. Every unit is binary: ``10GB`` is ``10GiB``."""
+    bare = re.fullmatch(r"\d+(\.\d+)?", text.strip(), re.ASCII)
+    readable = text.strip() if text.isascii() else ""
     try:
-        number = float(text) if text.strip().isascii() else None
-    except ValueError:
-        number = None
-    try:
-        found = parse_size(text) if number is None else parse_size(f"{text.strip()}G")
+        found = parse_size(f"{readable}G" if bare else readable)
     except ValueError:
         raise typer.BadParameter(
             f"{text!r} is not a size; write for example 512MiB, 64GiB or 1TiB; a bare number is in GiB"

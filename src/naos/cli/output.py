@@ -145,7 +145,7 @@ def show_object(item: Json, columns: Sequence[Column], *, as_json: bool = False)
         shown = column.show(column.read(item))
         if shown:
             table.add_row(Text(column.title.capitalize()), Text(shown))
-    terminal().print(table)
+    _put(terminal(), table)
 
 
 def _cell(value: Any) -> Any:
@@ -157,10 +157,21 @@ def _cell(value: Any) -> Any:
 def _print_table(items: Sequence[Json], columns: Sequence[Column]) -> None:
     console = terminal()
     table = _table(items, columns)
-    too_wide = console.measure(table).maximum > console.width
+    unbounded = console.options.update(max_width=10_000)
+    too_wide = console.measure(table, options=unbounded).maximum > console.width
     if too_wide and columns[-1].title == "ID" and columns[0].title == "NAME":
         table = _table(items, columns[:-1])  # a name says which; `show`, --json and --csv have the ids
-    console.print(table)
+    _put(console, table)
+
+
+def _put(console: "Console", table: "Table") -> None:
+    """Print a table; off a terminal without the spaces that fill its last column."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _table(items: Sequence[Json], columns: Sequence[Column]) -> "Table":
