@@ -11,7 +11,7 @@ import threading
 import tty
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from naos.cli.client import Api, is_local, refusal, websocket_url
 from naos.cli.failures import Failure, Unreachable
@@ -104,18 +104,17 @@ def _line(api: Api, machine_id: str) -> Iterator[Any]:
 
     address = websocket_url(api.url, f"/compute/v1/vcenters/virtual_machines/{machine_id}/consoles/serial")
     headers = {"Authorization": f"Bearer {api.session()}"}
-    try:
-        line = connect(address, additional_headers=headers, proxy=None if is_local(api.url) else True, open_timeout=30)
-    except InvalidStatus as error:
-        answer = error.response
-        body = (answer.body or b"").decode("utf-8", "replace")
-        raise refusal(answer.status_code, body, answer.headers, api.url) from error
-    except (OSError, InvalidHandshake) as error:
-        raise Unreachable(f"The console at {api.url} cannot be reached: {error}") from error
-    try:
+    proxy: Literal[True] | None = None if is_local(api.url) else True
+    with contextlib.ExitStack() as stack:
+        try:
+            line = stack.enter_context(connect(address, additional_headers=headers, proxy=proxy, open_timeout=30))
+        except InvalidStatus as error:
+            answer = error.response
+            body = (answer.body or b"").decode("utf-8", "replace")
+            raise refusal(answer.status_code, body, answer.headers, api.url) from error
+        except (OSError, InvalidHandshake) as error:
+            raise Unreachable(f"The console at {api.url} cannot be reached: {error}") from error
         yield line
-    finally:
-        line.close()
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ def _version(wanted: bool) -> None:
 def root(
     context: typer.Context,
     *,
-    url: Annotated[str, typer.Option(envvar="NAOS_URL", help="Where the API is.")] = DEFAULT_URL,
+    url: Annotated[str, typer.Option(metavar="URL", envvar="NAOS_URL", help="Where the API is.")] = DEFAULT_URL,
     credentials: Annotated[
         Path | None,
         typer.Option(

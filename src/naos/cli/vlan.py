@@ -55,7 +55,7 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new VLAN.", show_default=False)],
     pool: Annotated[
         list[str] | None,
-        typer.Option(help="Pool that carries it; may be repeated.", autocompletion=completes(POOL)),
+        typer.Option(help="Pool that carries it.", autocompletion=completes(POOL)),
     ] = None,
     tag: Annotated[
         int | None, typer.Option(min=2, max=4094, help="Its tag; left out, a free one is given.", show_default=False)
@@ -77,9 +77,7 @@ def propagate(
     context: typer.Context,
     *,
     name: VlanName,
-    pool: Annotated[
-        list[str], typer.Option(help="Pool to bring it to; may be repeated.", autocompletion=completes(POOL))
-    ],
+    pool: Annotated[list[str], typer.Option(help="Pool to bring it to.", autocompletion=completes(POOL))],
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:

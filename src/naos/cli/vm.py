@@ -140,7 +140,7 @@ def create(
         str | None, typer.Option(metavar="ADDRESS", help="Default gateway, on the first adapter with an address.")
     ] = None,
     ssh_key: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Public key that may log in; may be repeated.")
+        list[Path] | None, typer.Option(metavar="FILE", help="File of public keys that may log in.")
     ] = None,
     user_data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="cloud-init user data: a script or #cloud-config.")
