@@ -114,7 +114,7 @@ def test_a_refusal_is_its_sentence(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        httpx.Response(502, text="<html>Bad\ngateway</html>"),
+        httpx.Response(403, text="<html>Not\nhere</html>"),
         httpx.Response(500, json=["x"]),
         httpx.Response(302, headers={"Location": "https://elsewhere"}),
     ],
@@ -122,6 +122,24 @@ def test_a_refusal_is_its_sentence(cli: Cli) -> None:
 def test_what_is_not_naos_is_called_so(cli: Cli, answer: httpx.Response) -> None:
     cli.platform.before = Sequenced(f"{COMPUTE}/virtual_machines", answer)
     assert f"answered {answer.status_code}, and not as naos does" in cli.refused("vm", "list")
+
+
+def test_a_proxy_that_finds_nobody_is_asked_again(cli: Cli) -> None:
+    nobody = httpx.Response(502, text="<html>Bad gateway</html>")
+    cli.platform.before = Sequenced(f"{COMPUTE}/virtual_machines/power", nobody, nobody)
+    cli.ok("vm", "start", "web-1")
+    cli.platform.before = Sequenced(f"{COMPUTE}/virtual_machines/power", *[nobody] * 9)
+    said = cli.refused("vm", "start", "web-1")
+    assert "answered 502, and not as naos does: <html>Bad gateway</html>" in said
+    assert "naos activity list" in said
+
+
+def test_a_write_without_an_answer_may_have_been_taken(cli: Cli) -> None:
+    cli.platform.before = Sequenced(f"{COMPUTE}/virtual_machines/power", httpx.ReadTimeout("slow"))
+    said = cli.refused("vm", "start", "web-1")
+    assert "did not answer PATCH" in said
+    assert "It may have been taken all the same: see `naos activity list`" in said
+    assert len(cli.platform.writes()) == 1
 
 
 def test_success_that_is_not_the_api_is_no_success(cli: Cli) -> None:

@@ -183,8 +183,7 @@ def test_changes_name_only_what_changes(cli: Cli) -> None:
     assert "--cpus, --memory or both" in cli.refused("vm", "resize", "db", code=2)
 
 
-def test_delete_asks_and_a_running_machine_is_left_alone(cli: Cli) -> None:
-    assert "naos vm stop web-1" in cli.refused("vm", "delete", "web-1", "--yes")
+def test_delete_asks_first(cli: Cli) -> None:
     assert "say --yes" in cli.refused("vm", "delete", "db", code=2)
     assert cli.platform.writes() == []
     cli.ok("vm", "delete", "db", "--yes")

@@ -65,10 +65,11 @@ def test_case_is_not_ignored(cli: Cli) -> None:
 
 def test_several_of_a_name_are_listed_by_id(cli: Cli) -> None:
     cli.platform.lists["virtual_machines"] += [machine(13, "db")]
-    said = cli.refused("vm", "show", "db")
-    assert "2 machines are named 'db'; give the id of one:" in said
-    assert f"{identifier(12)} in web" in said
-    assert f"{identifier(13)} in web" in said
+    assert cli("vm", "show", "db").stderr.splitlines() == [
+        "Error: 2 machines are named 'db'; give the id of one:",
+        f"  {identifier(12)}  in web",
+        f"  {identifier(13)}  in web",
+    ]
 
 
 def test_a_name_of_two_libraries_is_told_apart_by_library(cli: Cli) -> None:

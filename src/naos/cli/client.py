@@ -70,7 +70,10 @@ class Api:
 
         Every attempt carries the same Idempotency-Key, so that a broken connection never does the work twice.
         """
-        answer = self._call(method, path, body=body, headers={"Idempotency-Key": str(uuid.uuid4())})
+        try:
+            answer = self._call(method, path, body=body, headers={"Idempotency-Key": str(uuid.uuid4())})
+        except Unanswered as failure:
+            raise Unreachable(f"{failure} It may have been taken all the same: see `naos activity list`.") from failure
         activity: str = answer.headers.get("Location", "")
         if not activity:
             raise Failure(f"{self.url} took the request but named no activity; is this the API of naos?")
@@ -137,11 +140,11 @@ class Api:
         except httpx.ConnectError as error:
             raise Unreachable(_no_answer(self.url, error)) from error
         except httpx.TimeoutException as error:
-            raise Unreachable(f"{self.url} did not answer {method} {path} within {TIMEOUT_SECONDS:.0f} s.") from error
+            raise Unanswered(f"{self.url} did not answer {method} {path} within {TIMEOUT_SECONDS:.0f} s.") from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise Failure(f"{self.url!r} is not an address of an API: {error}") from error
         except httpx.TransportError as error:
-            raise Broken(f"The connection to {self.url} broke during {method} {path}: {error}") from error
+            raise Broken(f"The connection to {self.url} broke during {method} {path}: {error}.") from error
         if answer.is_success:
             return answer
         raise refusal(answer.status_code, answer.text, answer.headers, self.url)
@@ -153,8 +156,12 @@ class Busy(Failure):
     seconds: float = 1.0
 
 
-class Broken(Unreachable):
-    """The connection was there and broke; a repeated request is safe."""
+class Unanswered(Unreachable):
+    """The request went out and no answer came back."""
+
+
+class Broken(Unanswered):
+    """The connection was there and broke, or a proxy found nobody behind it; repeating the request is safe."""
 
 
 @contextmanager
@@ -237,7 +244,8 @@ def refusal(status: int, body: str, headers: Mapping[str, str], url: str) -> Fai
         sentence, code, details = str(error["message"]), str(error.get("code", "")), error.get("details") or {}
     except (ValueError, KeyError, TypeError):
         shown = " ".join(body.split())[:200] or "nothing"
-        return Failure(f"{url} answered {status}, and not as naos does: {shown}", status=status)
+        kind = Broken if status in {502, 503, 504} else Failure
+        return kind(f"{url} answered {status}, and not as naos does: {shown}", status=status)
     if status == 429:
         busy = Busy(f"{url} asks for fewer requests ({sentence}); try again in a moment.", code=code, status=status)
         seconds = headers.get("Retry-After", "1")

@@ -1,7 +1,6 @@
 """Options and arguments that commands share, and the completion of names."""
 
 import re
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,9 +65,10 @@ def _connection(context: typer.Context) -> client.Connection:
     """What the half-typed line says; the root command's own code does not run while completing."""
     held = client.connection_of(context)
     given = context.find_root().params
+    file = given.get("credentials")
     return client.Connection(
         url=given.get("url") or held.url,
-        credentials=given.get("credentials") or held.credentials,
+        credentials=file.expanduser() if isinstance(file, Path) else held.credentials,
         transport=held.transport,
         sleep=lambda _seconds: None,
     )
@@ -129,8 +129,3 @@ def deleted(api: client.Api, activity_id: str, name: str, *, no_wait: bool, as_j
     note(f"Deleted {name}.")
     if as_json:
         json_out(ended)
-
-
-def quoted(name: str) -> str:
-    """A name as it is typed: quoted for the shell, and behind ``--`` where it looks like an option."""
-    return f"-- {shlex.quote(name)}" if name.startswith("-") else shlex.quote(name)

@@ -105,7 +105,8 @@ def terminal(*, stderr: bool = False) -> "Console":
 
 def note(sentence: str) -> None:
     """A remark for people, on standard error."""
-    print(plain(sentence), file=sys.stderr, flush=True)
+    for line in sentence.split("\n"):
+        print(plain(line), file=sys.stderr, flush=True)
 
 
 def json_out(value: Any) -> None:

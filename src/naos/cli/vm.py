@@ -7,7 +7,6 @@ import typer
 
 from naos.cli import creation, naming, options, waiting
 from naos.cli.client import Api, Json, connect
-from naos.cli.failures import Failure
 from naos.cli.naming import BLADE, MACHINE, POOL, VOLUME, find, find_id
 from naos.cli.options import AsCsv, AsJson, MachineName, NoWait, Yes, completes
 from naos.cli.output import field, gib, note, show_list, show_object
@@ -350,8 +349,6 @@ def delete(
     """Delete a stopped machine with its disks and adapters. Nothing brings them back."""
     with connect(context) as api:
         machine = find(api, MACHINE, name)
-        if machine["powerState"] == "running":
-            raise Failure(f"{machine['name']} runs; stop it first: naos vm stop {options.quoted(name)}")
         lost = f"{gib(machine['storage']['committed'])} of disks" if machine["storage"]["committed"] else "no disk"
         options.confirm(f"Delete {machine['name']} ({machine['id']}) with {lost}?", yes=yes)
         activity = api.write("DELETE", f"{MACHINE.path}/{machine['id']}")
