@@ -169,7 +169,7 @@ function child(rest, indent, path, in_sequence,    next_indent) {
 }
 
 # value: a scalar or flow collection that begins with `text`; lines indented by more than `indent` belong to it.
-function value(text, indent, path,    end) {
+function value(text, indent, path,    end, more) {
     if (text ~ /^[|>]/) return block(text, indent, path)
     if (text ~ /^\*/) return fail("aliases are not read")
     if (text ~ /^[[{]/) return flow(text, path)
@@ -180,7 +180,12 @@ function value(text, indent, path,    end) {
         return emit(path, unquoted(substr(text, 1, end)))
     }
     text = uncommented(text)
-    while (at <= NR && line[at] !~ /^[ \t]*(#.*)?$/ && indent_of(line[at]) > indent) text = text " " uncommented(trim(line[at++]))
+    while (at <= NR && line[at] !~ /^[ \t]*(#.*)?$/ && indent_of(line[at]) > indent) {
+        more = uncommented(trim(line[at]))
+        if (key_end(more)) return fail("a key where a text goes on")
+        text = text " " more
+        at++
+    }
     emit(path, text ~ /^(~|null|Null|NULL)$/ ? "" : text)
 }
 
@@ -280,7 +285,7 @@ function flow_node(path,    char, number, key) {
         flow_at++
     } else {
         key = flow_scalar()
-        emit(path, key ~ /^(~|null)$/ ? "" : key)
+        emit(path, char !~ /["']/ && key ~ /^(~|null|Null|NULL)$/ ? "" : key)
     }
 }
 

@@ -1,0 +1,85 @@
+"""What the guest's agent does. A guest without one, or whose agent does not answer, refuses: GuestRefused."""
+
+import json
+from typing import Any
+
+import libvirt
+import libvirt_qemu
+import structlog
+
+from naos.engines.errors import EngineError, GuestRefused, Unreachable
+from naos.engines.hypervisor import failures
+from naos.engines.hypervisor.domains import Domains
+
+ANSWER = 5  # seconds for a small question
+FREEZE = 60.0  # seconds for a guest to write out what it holds
+
+_log = structlog.get_logger()
+
+
+def ask(domains: Domains, domain_id: str, command: str, *, timeout: int = ANSWER, **arguments: Any) -> Any:
+    """One command of the agent. Raises GuestRefused, or Missing, or Unreachable when the blade is lost."""
+    question = json.dumps({"execute": command, "arguments": arguments} if arguments else {"execute": command})
+
+    def put(domain: libvirt.virDomain) -> str:
+        try:
+            return str(libvirt_qemu.qemuAgentCommand(domain, question, timeout, 0))
+        except libvirt.libvirtError as error:
+            raise refused(domains.where, command, error) from error
+
+    return json.loads(domains.on(domain_id, command, put, timeout + 5.0))["return"]
+
+
+def ping(domains: Domains, domain_id: str) -> bool:
+    try:
+        ask(domains, domain_id, "guest-ping")
+    except GuestRefused:
+        return False
+    return True
+
+
+def freeze(domains: Domains, domain_id: str) -> int:
+    """Returns how many file systems are frozen. A guest that is frozen already is thawed and frozen anew."""
+    if ask(domains, domain_id, "guest-fsfreeze-status") == "frozen":
+        thaw(domains, domain_id)
+    return int(ask(domains, domain_id, "guest-fsfreeze-freeze", timeout=int(FREEZE)))
+
+
+def thaw(domains: Domains, domain_id: str) -> int:
+    """Returns how many file systems were thawed, 0 when none was frozen."""
+    return int(ask(domains, domain_id, "guest-fsfreeze-thaw", timeout=int(FREEZE)))
+
+
+def take_in(domains: Domains, domain_id: str, vcpus: int) -> None:
+    """Have the guest use `vcpus` processors and every memory block, where it has an agent for that."""
+    try:
+        _bring_processors(domains, domain_id, vcpus)
+        _bring_memory(domains, domain_id)
+    except Unreachable:
+        raise
+    except EngineError as error:
+        _log.info("guest.took_in_nothing", machine=domain_id, reason=str(error))
+
+
+def _bring_processors(domains: Domains, domain_id: str, vcpus: int) -> None:
+    found = ask(domains, domain_id, "guest-get-vcpus")
+    offline = [entry["logical-id"] for entry in found if not entry["online"]]
+    wanted = offline[: max(0, vcpus - (len(found) - len(offline)))]
+    if wanted:
+        ask(domains, domain_id, "guest-set-vcpus", vcpus=[{"logical-id": number, "online": True} for number in wanted])
+
+
+def _bring_memory(domains: Domains, domain_id: str) -> None:
+    blocks = ask(domains, domain_id, "guest-get-memory-blocks")
+    wanted = [{"phys-index": block["phys-index"], "online": True} for block in blocks if not block["online"]]
+    if wanted:
+        ask(domains, domain_id, "guest-set-memory-blocks", **{"mem-blks": wanted})
+
+
+def refused(where: str, what: str, error: libvirt.libvirtError) -> EngineError:
+    """An agent's failure is the guest's; only a lost blade is not."""
+    found = failures.translated(where, what, error)
+    lost = failures.is_lost(error) and failures.code(error) != libvirt.VIR_ERR_OPERATION_TIMEOUT
+    if lost or failures.code(error) == libvirt.VIR_ERR_NO_DOMAIN:
+        return found
+    return GuestRefused(where, what, failures.reason(error))

@@ -1,0 +1,307 @@
+"""One blade's hypervisor, through libvirt."""
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import libvirt
+import structlog
+
+from naos.engines.errors import Busy, EngineError, Missing, Unsupported
+from naos.engines.hypervisor import acceleration as accelerations
+from naos.engines.hypervisor import agent, console_log, hotplug, migration, reading, xml
+from naos.engines.hypervisor.connection import Change, Connection
+from naos.engines.hypervisor.domains import Domains, checked
+from naos.engines.hypervisor.serial import Serial
+from naos.engines.hypervisor.states import ACTIVE, missed_kinds
+from naos.engines.ports import (
+    BladeFacts,
+    DomainDisk,
+    DomainEvent,
+    DomainNic,
+    DomainSpec,
+    DomainStatistics,
+    Endpoint,
+    Host,
+    Hypervisor,
+    PowerState,
+    SerialStream,
+)
+
+_POLL = 0.1  # seconds
+_RETRY = 1.0  # seconds between attempts to see a lost blade again
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds. `detach`: for the guest to let a device go. Small questions have `connection.CALL`."""
+
+    start: float = 60.0
+    stop: float = 40.0
+    detach: float = 30.0
+    resized: float = 10.0
+    migrate: float = 3600.0
+
+
+class LibvirtHypervisor:
+    """The blade `name` at a libvirt `uri` (qemu+tcp, qemu+tls, qemu+ssh or qemu+unix); `host` runs commands on it.
+
+    acceleration: "kvm", "tcg", or None for what the probe stored on the host: without a probe that is "tcg", as a device
+    file proves nothing (see `acceleration`).
+    """
+
+    def __init__(
+        self, name: str, uri: str, host: Host, acceleration: str | None, *, deadlines: Deadlines = Deadlines()
+    ) -> None:
+        if acceleration not in (None, accelerations.KVM, accelerations.TCG):
+            raise Unsupported(name, f"acceleration {acceleration!r}", "there are kvm and tcg")
+        self.name = name
+        self._host = host
+        self._acceleration = acceleration
+        self._deadlines = deadlines
+        self._address = urlsplit(uri).hostname or "127.0.0.1"
+        self._connection = Connection(name, uri)
+        self._domains = Domains(self._connection)
+
+    # ------------------------------------------------------------------------------------------------------------ blade
+
+    def facts(self) -> BladeFacts:
+        """Sizes in bytes."""
+        return self._connection.call(
+            "reading a blade's facts", lambda connection: reading.facts(connection, self.acceleration())
+        )
+
+    def acceleration(self) -> str:
+        """What guests are started with: "kvm" or "tcg"."""
+        if self._acceleration is None:
+            self._acceleration = accelerations.stored(self._host)
+        if self._acceleration is None:
+            _log.warning("hypervisor.acceleration_not_probed", blade=self.name, used=accelerations.TCG)
+            return accelerations.TCG
+        return self._acceleration
+
+    def domains(self) -> dict[str, PowerState]:
+        return self._domains.states()
+
+    def state(self, domain_id: str) -> PowerState:
+        return self._domains.state(domain_id)
+
+    def close(self) -> None:
+        """Let go of the blade; `events` ends."""
+        self._connection.close()
+
+    # ------------------------------------------------------------------------------------------------------- definition
+
+    def define(self, spec: DomainSpec) -> str:
+        """Define, or redefine losslessly; returns the inactive XML."""
+        checked(self.name, spec.id)
+        try:
+            root = self._domains.inactive(spec.id)
+        except Missing:
+            return self._domains.redefine(xml.new(spec, self._traits()))
+        xml.converge(root, spec, self._traits())
+        return self._domains.redefine(root)
+
+    def define_xml(self, xml: str) -> None:
+        """Define from XML kept earlier, fitted to this blade's acceleration and address. Raises EngineError for what is no XML."""
+        self._domains.redefine(reading.kept(self.name, xml, self._traits()))
+
+    def xml(self, domain_id: str) -> str:
+        return self._domains.definition(domain_id)
+
+    def undefine(self, domain_id: str) -> None:
+        """Also removes its console log. Raises Busy while it runs: without its definition it would be lost at its stop."""
+        state = self.state(domain_id)
+        if state in ACTIVE:
+            raise Busy(self.name, f"machine {domain_id}", f"it is {state}; power it off first")
+        self._domains.undefine(domain_id)
+        console_log.remove(self._host, domain_id)
+
+    # ------------------------------------------------------------------------------------------------------------ power
+
+    def start(self, domain_id: str) -> None:
+        """Start; one that is on its way down is waited for, a running one is left alone. Raises Missing."""
+        until = time.monotonic() + self._deadlines.start
+        while (state := self.state(domain_id)) == PowerState.STOPPING and time.monotonic() < until:
+            time.sleep(_POLL)
+        if state in ACTIVE:
+            return
+        if state == PowerState.CRASHED:
+            self.power_off(domain_id)  # the remains of a guest kept for analysis
+        console_log.begin(self._host, domain_id)
+
+        def create(domain: libvirt.virDomain) -> None:
+            if not domain.isActive():
+                domain.create()
+
+        self._domains.on(domain_id, f"starting machine {domain_id}", create, self._deadlines.start)
+
+    def resume(self, domain_id: str) -> None:
+        def go_on(domain: libvirt.virDomain) -> None:
+            state = domain.state(0)[0]
+            if state == libvirt.VIR_DOMAIN_PMSUSPENDED:
+                domain.pMWakeup(0)
+            elif state == libvirt.VIR_DOMAIN_PAUSED:
+                domain.resume()
+            elif not domain.isActive():
+                raise EngineError(self.name, f"resuming machine {domain_id}", "it does not run; start it")
+
+        self._domains.on(domain_id, f"resuming machine {domain_id}", go_on)
+
+    def shutdown(self, domain_id: str) -> None:
+        def press(domain: libvirt.virDomain) -> None:
+            if domain.isActive():
+                domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+
+        self._domains.on(domain_id, f"pressing the button of machine {domain_id}", press)
+
+    def power_off(self, domain_id: str) -> None:
+        def cut(domain: libvirt.virDomain) -> None:
+            try:
+                if domain.isActive():
+                    domain.destroyFlags(0)
+            except libvirt.libvirtError:
+                if domain.isActive():
+                    raise
+
+        try:
+            self._domains.on(domain_id, f"powering off machine {domain_id}", cut, self._deadlines.stop)
+        except Missing:
+            return
+
+    def reset(self, domain_id: str) -> None:
+        self._domains.on(domain_id, f"resetting machine {domain_id}", lambda domain: domain.reset(0))
+
+    # -------------------------------------------------------------------------------------------------------- migration
+
+    def migrate(
+        self, domain_id: str, target: Hypervisor, *, progress: Callable[[float], None] = lambda _share: None
+    ) -> None:
+        """Move a running domain live; a repeated call joins or finishes an earlier one.
+
+        Raises EngineError when it stayed here (and is not at the target), Unreachable when a blade was lost meanwhile.
+        """
+        if not isinstance(target, LibvirtHypervisor):
+            raise Unsupported(self.name, f"a move to {target.name}", "it is not driven by libvirt")
+        if target.name == self.name:
+            raise Unsupported(self.name, f"a move to {target.name}", "the machine is there")
+        migration.migrate(domain_id, self._side(), target._side(), progress, self._deadlines.migrate)  # noqa: SLF001
+
+    def abort_migration(self, domain_id: str) -> None:
+        try:
+            migration.abort(self._domains, domain_id, self._deadlines.stop)
+        except Missing:
+            return
+
+    # ---------------------------------------------------------------------------------------------------------- devices
+
+    def attach_disk(self, domain_id: str, disk: DomainDisk) -> None:
+        """Raises Busy when the guest holds the disk through another export."""
+        checked(self.name, disk.id)
+        hotplug.attach_disk(self._domains, domain_id, disk)
+
+    def detach_disk(self, domain_id: str, disk_id: str) -> None:
+        """Returns when the guest has let go; raises GuestRefused after the deadline."""
+        hotplug.detach(self._domains, domain_id, checked(self.name, disk_id), self._deadlines.detach)
+
+    def disk_resized(self, domain_id: str, disk_id: str, size: int) -> None:
+        hotplug.disk_resized(self._domains, domain_id, disk_id, size, self._deadlines.resized)
+
+    def attach_nic(self, domain_id: str, nic: DomainNic) -> None:
+        checked(self.name, nic.id)
+        hotplug.attach_nic(self._domains, domain_id, nic)
+
+    def update_nic(self, domain_id: str, nic: DomainNic) -> None:
+        """Raises Missing, or Unsupported for another MAC or MTU while it runs."""
+        hotplug.update_nic(self._domains, domain_id, nic)
+
+    def detach_nic(self, domain_id: str, nic_id: str) -> None:
+        hotplug.detach(self._domains, domain_id, checked(self.name, nic_id), self._deadlines.detach)
+
+    def resize(self, domain_id: str, *, vcpus: int, cores_per_socket: int, memory: int) -> None:
+        """memory: bytes. Raises Unsupported, with nothing changed, for what the running guest cannot be given."""
+        hotplug.resize(self._domains, domain_id, vcpus=vcpus, cores_per_socket=cores_per_socket, memory=memory)
+
+    # --------------------------------------------------------------------------------------------------------- consoles
+
+    def endpoints(self, domain_id: str) -> list[Endpoint]:
+        """None while it does not run."""
+        live = self._domains.live(domain_id)
+        if live is None:
+            return []
+        screens = [Endpoint("vnc", host, port) for host, port in xml.consoles(live)]
+        return [*screens, Endpoint("serial", self._address, 0)]
+
+    def serial(self, domain_id: str) -> SerialStream:
+        """Open the live serial console; a second opener takes it over. Raises EngineError while it does not run."""
+
+        def open_console(domain: libvirt.virDomain) -> Serial:
+            stream = domain.connect().newStream(libvirt.VIR_STREAM_NONBLOCK)
+            domain.openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+            return Serial(self.name, stream)
+
+        return self._domains.on(domain_id, f"opening the console of machine {domain_id}", open_console)
+
+    def serial_log(self, domain_id: str, *, last_bytes: int = 65536) -> str:
+        """Raises Missing for a machine that is not defined here."""
+        if self.state(domain_id) == PowerState.ABSENT:
+            raise Missing(self.name, f"machine {domain_id}", "it has no console here")
+        return console_log.read(self._host, domain_id, last_bytes)
+
+    # ------------------------------------------------------------------------------------------------------------ guest
+
+    def statistics(self, domain_id: str) -> DomainStatistics:
+        """Raises EngineError while it does not run."""
+        return self._domains.on(
+            domain_id,
+            f"reading the counters of machine {domain_id}",
+            lambda domain: reading.statistics(self.name, domain),
+        )
+
+    def freeze(self, domain_id: str) -> int:
+        return agent.freeze(self._domains, domain_id)
+
+    def thaw(self, domain_id: str) -> int:
+        return agent.thaw(self._domains, domain_id)
+
+    def agent_ping(self, domain_id: str) -> bool:
+        return agent.ping(self._domains, domain_id)
+
+    def events(self) -> Iterator[DomainEvent]:
+        """Changes from this call on, until `close`; after a lost connection also what must have happened meanwhile."""
+        return self._events(self._connection.subscribe())
+
+    def _events(self, changes: queue.SimpleQueue[Change]) -> Iterator[DomainEvent]:
+        seen: dict[str, PowerState] | None = None
+        look = True
+        try:
+            while not self._connection.is_closed:
+                if look:
+                    try:
+                        now = self.domains()
+                    except EngineError:
+                        time.sleep(_RETRY)
+                        continue
+                    missed = missed_kinds(seen, now) if seen is not None else []
+                    seen, look = now, False
+                    yield from (DomainEvent(self.name, domain_id, kind) for domain_id, kind in missed)
+                change = changes.get()
+                if change is None:
+                    look = True
+                    continue
+                seen = reading.after(seen or {}, *change)
+                yield DomainEvent(self.name, *change)
+        finally:
+            self._connection.unsubscribe(changes)
+
+    # --------------------------------------------------------------------------------------------------------- plumbing
+
+    def _traits(self) -> xml.Traits:
+        return xml.Traits(self.acceleration(), self._address)
+
+    def _side(self) -> migration.Side:
+        return migration.Side(self._domains, self._host, self._traits())

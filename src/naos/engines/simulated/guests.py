@@ -1,0 +1,80 @@
+"""What happens to guests when the world around them changes. Every function works in its caller's transaction."""
+
+from naos.engines.ports import PowerState
+from naos.engines.simulated.store import Db
+
+ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.IO_ERROR, PowerState.STOPPING)
+
+
+def is_alive(state: str) -> bool:
+    return state in ALIVE
+
+
+def report(db: Db, blade: str, domain_id: str, *kinds: str) -> None:
+    """Leave events for whoever listens to the blade."""
+    rows = [(blade, domain_id, kind) for kind in kinds]
+    db.executemany("INSERT INTO events (blade, domain, kind) VALUES (?, ?, ?)", rows)
+
+
+def export_name(disk_id: str, epoch: int) -> str:
+    return f"{disk_id}.{epoch}"
+
+
+def refused(db: Db, host: str, port: int, name: str) -> str | None:
+    """Why an export's address does not answer, or None when it does."""
+    disk_id, _, epoch = name.rpartition(".")
+    lun = db.execute("SELECT id, daemon FROM luns WHERE address = ? AND port = ?", (host, port)).fetchone()
+    if lun is None or not lun["daemon"]:
+        return f"nothing listens on {host} port {port}"
+    row = db.execute("SELECT epoch FROM exports WHERE disk = ? AND lun = ?", (disk_id, lun["id"])).fetchone()
+    if row is None or str(row["epoch"]) != epoch:
+        return f"there is no export {name}"
+    return None
+
+
+def cut_export(db: Db, disk_id: str) -> None:
+    """Remove the disk's export; whoever uses it waits with an I/O error."""
+    if db.execute("DELETE FROM exports WHERE disk = ?", (disk_id,)).rowcount:
+        stall(db, "disk = ?", (disk_id,))
+
+
+def lose_daemon(db: Db, lun_id: str) -> None:
+    """The LUN's daemon is gone: its exports and jobs with it, and its guests wait."""
+    db.execute("UPDATE luns SET daemon = 0 WHERE id = ?", (lun_id,))
+    db.execute("UPDATE disks SET flattened = NULL WHERE lun = ?", (lun_id,))
+    if db.execute("DELETE FROM exports WHERE lun = ?", (lun_id,)).rowcount:
+        stall(db, "disk IN (SELECT id FROM disks WHERE lun = ?)", (lun_id,))
+
+
+def stall(db: Db, attached: str, values: tuple[str, ...]) -> None:
+    """Pause the running guests whose attachments match, as their I/O error policy asks."""
+    found = db.execute(
+        "SELECT blade, id FROM domains WHERE state = ? AND (blade, id) IN"
+        f" (SELECT blade, domain FROM attachments WHERE {attached})",  # noqa: S608 - conditions of this module only
+        (PowerState.RUNNING, *values),
+    ).fetchall()
+    for blade, domain_id in found:
+        set_state(db, blade, domain_id, PowerState.IO_ERROR)
+        report(db, blade, domain_id, "io-error")
+
+
+def set_state(db: Db, blade: str, domain_id: str, state: PowerState) -> None:
+    db.execute("UPDATE domains SET state = ? WHERE blade = ? AND id = ?", (state, blade, domain_id))
+
+
+def end(db: Db, blade: str, domain_id: str, state: PowerState = PowerState.STOPPED) -> None:
+    """The guest runs no more; what was plugged in only for this run is gone."""
+    for table in ("attachments", "ports"):
+        db.execute(f"DELETE FROM {table} WHERE blade = ? AND domain = ?", (blade, domain_id))  # noqa: S608 - as above
+    db.execute(
+        "UPDATE domains SET state = ?, live = NULL, memory = 0, moving = 0 WHERE blade = ? AND id = ?",
+        (state, blade, domain_id),
+    )
+
+
+def lose_power(db: Db, blade: str) -> None:
+    """The blade is off: no guest runs, and the bridges are gone; definitions and files stay."""
+    for (domain_id,) in db.execute("SELECT id FROM domains WHERE blade = ?", (blade,)).fetchall():
+        end(db, blade, domain_id)
+    db.execute("DELETE FROM vlans WHERE blade = ?", (blade,))
+    db.execute("UPDATE engines SET powered = 0 WHERE name = ?", (blade,))

@@ -1,0 +1,294 @@
+"""A simulated blade's hypervisor. Guests execute nothing: their counters stay 0, except for what `Faults.write` writes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unsupported
+from naos.engines.ports import (
+    BladeFacts,
+    DomainDisk,
+    DomainEvent,
+    DomainNic,
+    DomainSpec,
+    DomainStatistics,
+    Endpoint,
+    Hypervisor,
+    PowerState,
+    SerialStream,
+)
+from naos.engines.simulated import definitions, guests, running
+from naos.engines.simulated.calls import SimulatedEngine
+from naos.engines.simulated.consoles import Consoles
+from naos.engines.simulated.events import Events
+from naos.engines.simulated.running import Domain
+from naos.engines.simulated.store import Db, Store
+
+
+class SimulatedHypervisor(SimulatedEngine):
+    port = "hypervisor"
+
+    def __init__(self, name: str, store: Store, events: Events, consoles: Consoles) -> None:
+        super().__init__(name, store)
+        self._events, self._consoles = events, consoles
+
+    def close(self) -> None:
+        """Ends the blade's listeners."""
+        self._events.end(self.name)
+
+    def events(self) -> Iterator[DomainEvent]:
+        return self._events.listen(self.name)
+
+    # ---------------------------------------------------------------------------------------------------------- looking
+
+    def facts(self) -> BladeFacts:
+        with self._call("facts") as db:
+            row = db.execute("SELECT memory, cpus FROM engines WHERE name = ?", (self.name,)).fetchone()
+            free = running.free_memory(db, self.name)
+        return BladeFacts(self.name, "simulated", "simulated", "simulated", row["memory"], row["cpus"], free)
+
+    def domains(self) -> dict[str, PowerState]:
+        with self._call("domains") as db:
+            rows = db.execute("SELECT id, state FROM domains WHERE blade = ?", (self.name,)).fetchall()
+        return {row["id"]: PowerState(row["state"]) for row in rows}
+
+    def state(self, domain_id: str) -> PowerState:
+        with self._call("state") as db:
+            domain = running.find(db, self.name, domain_id)
+        return domain.state if domain else PowerState.ABSENT
+
+    def xml(self, domain_id: str) -> str:
+        with self._call("xml") as db:
+            return self._get(db, domain_id).xml
+
+    def statistics(self, domain_id: str) -> DomainStatistics:
+        with self._live("statistics", domain_id) as (db, domain):
+            rows = db.execute(
+                "SELECT * FROM attachments WHERE blade = ? AND domain = ?", (self.name, domain_id)
+            ).fetchall()
+        net = {
+            nic.mac: dict.fromkeys(("rx_bytes", "rx_packets", "tx_bytes", "tx_packets"), 0)
+            for nic in definitions.nics(domain.live or "")
+        }
+        block = {
+            row["disk"]: {
+                "read_ops": 0,
+                "read_bytes": 0,
+                "write_ops": row["write_operations"],
+                "write_bytes": row["write_bytes"],
+            }
+            for row in rows
+        }
+        return DomainStatistics(0, domain.memory, domain.memory, block, net)
+
+    # ------------------------------------------------------------------------------------------------------- definition
+
+    def define(self, spec: DomainSpec) -> str:
+        with self._call("define") as db:
+            domain = running.find(db, self.name, spec.id)
+            xml = definitions.define(spec, domain.xml if domain else None)
+            running.keep(db, self.name, spec.id, xml, known=domain is not None)
+        return xml
+
+    def define_xml(self, xml: str) -> None:
+        with self._call("define_xml") as db:
+            try:
+                domain_id = definitions.identity(xml)
+            except ValueError as error:
+                raise EngineError(self.name, "define", str(error)) from error
+            running.keep(db, self.name, domain_id, xml, known=running.find(db, self.name, domain_id) is not None)
+
+    def undefine(self, domain_id: str) -> None:
+        """An absent one is left alone. Raises Busy while it runs."""
+        with self._call("undefine") as db:
+            domain = running.find(db, self.name, domain_id)
+            if domain is None:
+                return
+            if domain.alive:
+                raise Busy(self.name, f"domain {domain_id}", f"it is {domain.state}; power it off first")
+            db.execute("DELETE FROM domains WHERE blade = ? AND id = ?", (self.name, domain_id))
+            guests.report(db, self.name, domain_id, "undefined")
+
+    def resize(self, domain_id: str, *, vcpus: int, cores_per_socket: int, memory: int) -> None:
+        with self._call("resize") as db:
+            domain = self._get(db, domain_id)
+            if domain.live is not None:
+                running.resize(db, domain, vcpus=vcpus, cores_per_socket=cores_per_socket, memory=memory)
+            xml = definitions.resized(domain.xml, vcpus, cores_per_socket, memory, room=False)
+            running.keep(db, self.name, domain_id, xml, known=True)
+
+    # ------------------------------------------------------------------------------------------------------------ power
+
+    def start(self, domain_id: str) -> None:
+        """Raises EngineError when a disk's address does not answer, a bridge or the cdrom is not there, NoSpace for memory."""
+        with self._call("start") as db:
+            domain = self._get(db, domain_id)
+            if not domain.alive:
+                running.launch(db, domain, self._store.folder)
+                guests.report(db, self.name, domain_id, "started")
+
+    def resume(self, domain_id: str) -> None:
+        """A guest whose disk still does not answer waits on, as a real one would after its next request."""
+        with self._live("resume", domain_id) as (db, domain):
+            if domain.state not in (PowerState.PAUSED, PowerState.IO_ERROR):
+                return
+            guests.report(db, self.name, domain_id, "resumed")
+            if running.silent_disks(db, domain):
+                guests.set_state(db, self.name, domain_id, PowerState.IO_ERROR)
+                guests.report(db, self.name, domain_id, "io-error")
+            else:
+                guests.set_state(db, self.name, domain_id, PowerState.RUNNING)
+
+    def shutdown(self, domain_id: str) -> None:
+        """A running guest obeys at once; one that waits for a disk does not notice."""
+        with self._live("shutdown", domain_id) as (db, domain):
+            if domain.state == PowerState.RUNNING:
+                guests.end(db, self.name, domain_id)
+                guests.report(db, self.name, domain_id, "stopped")
+
+    def power_off(self, domain_id: str) -> None:
+        with self._call("power_off") as db:
+            domain = running.find(db, self.name, domain_id)
+            if domain is not None and domain.alive:
+                guests.end(db, self.name, domain_id)
+                guests.report(db, self.name, domain_id, "stopped")
+
+    def reset(self, domain_id: str) -> None:
+        with self._live("reset", domain_id) as (db, domain):
+            running.greet(db, domain)
+            if domain.state == PowerState.IO_ERROR and not running.silent_disks(db, domain):
+                guests.set_state(db, self.name, domain_id, PowerState.RUNNING)
+
+    # -------------------------------------------------------------------------------------------------------- migration
+
+    def migrate(
+        self, domain_id: str, target: Hypervisor, *, progress: Callable[[float], None] = lambda _share: None
+    ) -> None:
+        """Two moments, with `progress` between them: the journey starts, the domain is at the target."""
+        if not isinstance(target, SimulatedHypervisor):
+            raise Unsupported(self.name, f"moving to {target.name}", "it is not of this simulated rack")
+        if target.name == self.name or self._has_arrived(domain_id, target):
+            return
+        with self._live("migrate", domain_id) as (db, domain):
+            if domain.state not in (PowerState.RUNNING, PowerState.PAUSED):
+                raise EngineError(self.name, f"moving domain {domain_id}", f"it is {domain.state}")
+            db.execute("UPDATE domains SET moving = 1 WHERE blade = ? AND id = ?", (self.name, domain_id))
+        progress(0.0)
+        with target._call("receive"):  # noqa: SLF001 - the target's own reachability
+            pass
+        progress(0.5)
+        with self._call("arrive") as db:
+            domain = self._get(db, domain_id)
+            if not domain.moving:
+                raise EngineError(self.name, f"moving domain {domain_id}", "it was called off")
+            target._require_contact(db, "migrate")  # noqa: SLF001 - as above
+            running.hand_over(db, domain, target.name, self._store.folder)
+        progress(1.0)
+
+    def _has_arrived(self, domain_id: str, target: "SimulatedHypervisor") -> bool:
+        with target._call("state") as db:  # noqa: SLF001 - the same call of another blade
+            there = running.find(db, target.name, domain_id)
+            here = running.find(db, self.name, domain_id)
+        return there is not None and there.alive and (here is None or not here.alive)
+
+    def abort_migration(self, domain_id: str) -> None:
+        with self._call("abort_migration") as db:
+            db.execute("UPDATE domains SET moving = 0 WHERE blade = ? AND id = ?", (self.name, domain_id))
+
+    # ---------------------------------------------------------------------------------------------------------- devices
+
+    def attach_disk(self, domain_id: str, disk: DomainDisk) -> None:
+        with self._call("attach_disk") as db:
+            domain = self._get(db, domain_id)
+            running.plug_disk(db, domain, disk)
+            self._keep(db, domain, definitions.with_disk(domain.xml, disk))
+
+    def detach_disk(self, domain_id: str, disk_id: str) -> None:
+        """An absent disk is left alone. Raises GuestRefused while the guest waits for a disk: it cannot let go."""
+        with self._call("detach_disk") as db:
+            domain = self._get(db, domain_id)
+            if domain.live is not None and disk_id in {disk.id for disk in definitions.disks(domain.live)}:
+                if domain.state != PowerState.RUNNING:
+                    raise GuestRefused(self.name, f"letting disk {disk_id} go", f"the guest is {domain.state}")
+                running.unplug_disk(db, domain, disk_id)
+            self._keep(db, domain, definitions.without_disk(domain.xml, disk_id))
+
+    def disk_resized(self, domain_id: str, disk_id: str, size: int) -> None:
+        del size  # a simulated guest never looks at it
+        with self._live("disk_resized", domain_id) as (_db, domain):
+            if disk_id not in {disk.id for disk in definitions.disks(domain.live or "")}:
+                raise Missing(self.name, f"disk {disk_id} of domain {domain_id}", "the guest does not have it")
+
+    def attach_nic(self, domain_id: str, nic: DomainNic) -> None:
+        with self._call("attach_nic") as db:
+            domain = self._get(db, domain_id)
+            running.plug_nic(db, domain, nic)
+            self._keep(db, domain, definitions.with_nic(domain.xml, nic))
+
+    def update_nic(self, domain_id: str, nic: DomainNic) -> None:
+        with self._call("update_nic") as db:
+            domain = self._get(db, domain_id)
+            if nic.id not in {present.id for present in definitions.nics(domain.live or domain.xml)}:
+                raise Missing(self.name, f"adapter {nic.id} of domain {domain_id}", "it was never attached")
+            running.plug_nic(db, domain, nic)
+            self._keep(db, domain, definitions.with_nic(domain.xml, nic))
+
+    def detach_nic(self, domain_id: str, nic_id: str) -> None:
+        with self._call("detach_nic") as db:
+            domain = self._get(db, domain_id)
+            running.unplug_nic(db, domain, nic_id)
+            self._keep(db, domain, definitions.without_nic(domain.xml, nic_id))
+
+    # --------------------------------------------------------------------------------------------------- inside a guest
+
+    def endpoints(self, domain_id: str) -> list[Endpoint]:
+        """The serial line only: there is no screen to look at."""
+        with self._live("endpoints", domain_id):
+            return [Endpoint("serial", "", 0)]
+
+    def serial(self, domain_id: str) -> SerialStream:
+        with self._live("serial", domain_id):
+            return self._consoles.open(self.name, domain_id)
+
+    def serial_log(self, domain_id: str, *, last_bytes: int = 65536) -> str:
+        with self._call("serial_log") as db:
+            text = self._get(db, domain_id).console
+        return text.encode()[-last_bytes:].decode(errors="replace") if last_bytes > 0 else ""
+
+    def freeze(self, domain_id: str) -> int:
+        """One file system a disk."""
+        return self._ask_agent("freeze", domain_id)
+
+    def thaw(self, domain_id: str) -> int:
+        return self._ask_agent("thaw", domain_id)
+
+    def agent_ping(self, domain_id: str) -> bool:
+        with self._call("agent_ping") as db:
+            domain = running.find(db, self.name, domain_id)
+        return domain is not None and domain.state == PowerState.RUNNING
+
+    def _ask_agent(self, method: str, domain_id: str) -> int:
+        with self._live(method, domain_id) as (_db, domain):
+            if domain.state != PowerState.RUNNING:
+                raise GuestRefused(self.name, f"{method} of domain {domain_id}", f"the guest is {domain.state}")
+        return len(definitions.disks(domain.live or ""))
+
+    # --------------------------------------------------------------------------------------------------------- plumbing
+
+    def _get(self, db: Db, domain_id: str) -> Domain:
+        domain = running.find(db, self.name, domain_id)
+        if domain is None:
+            raise Missing(self.name, f"domain {domain_id}", "it is not defined here")
+        return domain
+
+    @contextmanager
+    def _live(self, method: str, domain_id: str) -> Iterator[tuple[Db, Domain]]:
+        """A call for a running domain only. Raises Missing for one that is not defined, EngineError for a stopped one."""
+        with self._call(method) as db:
+            domain = self._get(db, domain_id)
+            if not domain.alive:
+                raise EngineError(self.name, f"{method} of domain {domain_id}", f"it is {domain.state}")
+            yield db, domain
+
+    def _keep(self, db: Db, domain: Domain, xml: str) -> None:
+        if xml != domain.xml:
+            running.keep(db, self.name, domain.id, xml, known=True)

@@ -1,0 +1,55 @@
+"""What lies on simulated volumes, and the space that it takes. In the caller's transaction."""
+
+import sqlite3
+
+from naos.engines.ports import JobState
+from naos.engines.simulated.store import Db
+
+Row = sqlite3.Row
+FLATTEN_CALLS = 4
+
+
+def disk(db: Db, lun_id: str, disk_id: str) -> Row | None:
+    row: Row | None = db.execute("SELECT * FROM disks WHERE id = ? AND lun = ?", (disk_id, lun_id)).fetchone()
+    return row
+
+
+def template(db: Db, lun_id: str, template_id: str) -> Row | None:
+    query = "SELECT * FROM templates WHERE lun = ? AND id = ?"
+    row: Row | None = db.execute(query, (lun_id, template_id)).fetchone()
+    return row
+
+
+def used(db: Db, lun: Row) -> int:
+    """Bytes taken on a volume, ballast included."""
+    query = (
+        "SELECT (SELECT COALESCE(SUM(MAX(allocated, reserved)), 0) FROM disks WHERE lun = :lun)"
+        " + (SELECT COALESCE(SUM(allocated), 0) FROM templates WHERE lun = :lun)"
+    )
+    (taken,) = db.execute(query, {"lun": lun["id"]}).fetchone()
+    return int(taken + lun["ballast"])
+
+
+def backing_size(db: Db, row: Row) -> int:
+    """Bytes that a clone still shares with its template."""
+    if row["backing"] is None:
+        return 0
+    shared = template(db, row["lun"], row["backing"])
+    return int(shared["allocated"]) if shared is not None else 0
+
+
+def flatten_further(db: Db, lun: Row, row: Row) -> JobState:
+    """Start the copy of a clone's shared blocks, or bring it on by one step."""
+    total = max(backing_size(db, row), 1)
+    if total > lun["capacity"] - used(db, lun):
+        db.execute("UPDATE disks SET flattened = NULL WHERE id = ?", (row["id"],))
+        return JobState(running=False, total=total, error="No space left on device")
+    done = 0 if row["flattened"] is None else row["flattened"] + 1
+    if done < FLATTEN_CALLS:
+        db.execute("UPDATE disks SET flattened = ? WHERE id = ?", (done, row["id"]))
+        return JobState(running=True, done=total * done // FLATTEN_CALLS, total=total)
+    db.execute(
+        "UPDATE disks SET flattened = NULL, backing = NULL, allocated = MIN(size, allocated + ?) WHERE id = ?",
+        (total, row["id"]),
+    )
+    return JobState(running=False, done=total, total=total)
