@@ -62,7 +62,9 @@ class Unknown(NaosError):
 class NameTaken(NaosError):
     code: ClassVar[str] = "naos.name_taken"
     status: ClassVar[int] = 409
-    sentence: ClassVar[str] = "A {kind} named {name!r} exists already in this tenant; choose another name or delete that one."
+    sentence: ClassVar[str] = (
+        "A {kind} named {name!r} exists already in this tenant; choose another name or delete that one."
+    )
     kind: str
     name: str
 
@@ -74,6 +76,8 @@ class Changed(NaosError):
     code: ClassVar[str] = "naos.changed"
     status: ClassVar[int] = 409
     retryable: ClassVar[bool] = True
-    sentence: ClassVar[str] = "{what} changed while this request waited: {reason}. Look at it again and repeat the request."
+    sentence: ClassVar[str] = (
+        "{what} changed while this request waited: {reason}. Look at it again and repeat the request."
+    )
     what: str
     reason: str

@@ -136,7 +136,7 @@ class Membership:
         elif leader is not None:
             self._seen = _Seen(leader, started)
 
-    def live(self, column: InstrumentedAttribute[str]) -> sa.Select[tuple[str]]:
+    def live(self, column: InstrumentedAttribute[str]) -> sa.Select[str]:
         """A query for that column of the live controllers, judged by the database's clock when it runs."""
         return sa.select(column) if self.alone else sa.select(column).where(_age() < self.timing.dead)
 
@@ -148,9 +148,7 @@ class Membership:
             busy = sa.select(Activity.controller_id).where(
                 Activity.state == State.RUNNING, Activity.controller_id.is_not(None)
             )
-            session.execute(
-                sa.delete(Controller).where(_age() > 10 * self.timing.dead, Controller.id.not_in(busy))
-            )
+            session.execute(sa.delete(Controller).where(_age() > 10 * self.timing.dead, Controller.id.not_in(busy)))
 
     def _silence(self) -> float:
         return time.monotonic() - self._seen.at
@@ -170,7 +168,7 @@ class Membership:
                 return
 
 
-def _age() -> sa.ColumnElement[float]:
+def _age() -> sa.Extract:
     """Seconds since a controller's heartbeat, by the database's clock."""
     return sa.extract("epoch", sa.func.clock_timestamp() - Controller.heartbeat_at)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import error as dbos_error
 from dbos._core import execute_dequeued_workflow
-from dbos.error import DBOSWorkflowCancelledError, DBOSWorkflowConflictIDError
 
 from naos.activity.errors import Halted
 
@@ -96,16 +96,17 @@ class Durable:
         owner = str(uuid.uuid4())
         table = sa.table(
             "workflow_status",
-            *(sa.column(name) for name in ("workflow_uuid", "status", "executor_id", "owner_xid", "application_version")),
+            *(
+                sa.column(name)
+                for name in ("workflow_uuid", "status", "executor_id", "owner_xid", "application_version")
+            ),
             schema=None if self._sqlite else _SCHEMA,
         )
         with self._engine.begin() as connection:
             connection.execute(
                 sa.update(table)
                 .where(table.c.workflow_uuid == workflow_id, table.c.status.in_(("PENDING", "ENQUEUED")))
-                .values(
-                    status="PENDING", executor_id=self._executor_id, owner_xid=owner, application_version=_VERSION
-                )
+                .values(status="PENDING", executor_id=self._executor_id, owner_xid=owner, application_version=_VERSION)
             )
         dbos = _instance()
         status = dbos._sys_db.get_workflow_status(workflow_id)  # noqa: SLF001 - DBOS has no public call that runs it here
@@ -116,7 +117,7 @@ class Durable:
         """Run a step of the current workflow, or return (raise) what it did when it ran before."""
         try:
             return DBOS.run_step({"name": name}, function)
-        except (DBOSWorkflowConflictIDError, DBOSWorkflowCancelledError) as error:
+        except (dbos_error.DBOSWorkflowConflictIDError, dbos_error.DBOSWorkflowCancelledError) as error:
             raise Halted("another controller has taken this activity over") from error
 
     def forget(self, workflow_ids: Sequence[str]) -> None:

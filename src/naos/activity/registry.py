@@ -72,4 +72,6 @@ def find_undo(name: str) -> UndoFunction:
 def _refuse_second(known: dict[str, Any], name: str, function: Any, function_of: Callable[[Any], Any]) -> None:
     """One name, one function; a module that is imported a second time may register the same function again."""
     if name in known and function_of(known[name]).__qualname__ != function.__qualname__:
-        raise ValueError(f"{name!r} is registered twice: {function_of(known[name]).__qualname__}, {function.__qualname__}")
+        raise ValueError(
+            f"{name!r} is registered twice: {function_of(known[name]).__qualname__}, {function.__qualname__}"
+        )

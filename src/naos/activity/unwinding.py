@@ -1,5 +1,6 @@
 """Taking back what a failed activity left, from its recorded compensations alone: no workflow code is needed."""
 
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,7 +34,7 @@ def unwind(execution: Execution, *, maximum_deaths: int) -> None:
         else:
             state, reason = _try(execution, row)
         execution.boundary(step, "after-effect")
-        execution.write(lambda session, row=row, state=state, reason=reason: _record(session, row, state, reason))
+        execution.write(partial(_record, row=row, state=state, reason=reason))
         execution.boundary(step, "recorded")
         if state is UndoState.FAILED:
             return

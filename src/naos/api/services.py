@@ -14,6 +14,7 @@ from naos.world import World
 
 class Engine(Protocol):
     def submit_now(self, check: Any, caller: Any) -> Any: ...
+    def retry_undo(self, activity_id: str) -> Any: ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from naos.errors import NaosError
 class SourceAmbiguous(NaosError):
     code: ClassVar[str] = "catalogue.source_ambiguous"
     status: ClassVar[int] = 422
-    sentence: ClassVar[str] = "A template comes from an upload or from a URL: {given} were given. Send exactly one of uploadId and url."
+    sentence: ClassVar[str] = (
+        "A template comes from an upload or from a URL: {given} were given. Send exactly one of uploadId and url."
+    )
     given: str
 
 
@@ -27,7 +29,9 @@ class TemplateNotReady(NaosError):
 class TemplateNotBootable(NaosError):
     code: ClassVar[str] = "catalogue.template_not_bootable"
     status: ClassVar[int] = 422
-    sentence: ClassVar[str] = "Template {name!r} is an {kind} image, which is mounted, not cloned; choose a disk template."
+    sentence: ClassVar[str] = (
+        "Template {name!r} is an {kind} image, which is mounted, not cloned; choose a disk template."
+    )
     name: str
     kind: str
 

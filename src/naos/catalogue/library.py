@@ -21,9 +21,7 @@ LARGEST_IMAGE = 16 * TIB
 
 def ensure_default(session: Session, tenant_id: str) -> Library:
     """The tenant's first library, made when it is not there."""
-    found = session.scalar(
-        sa.select(Library).where(Library.tenant_id == tenant_id, Library.name == DEFAULT_LIBRARY)
-    )
+    found = session.scalar(sa.select(Library).where(Library.tenant_id == tenant_id, Library.name == DEFAULT_LIBRARY))
     if found is None:
         found = Library(tenant_id=tenant_id, name=DEFAULT_LIBRARY)
         session.add(found)

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
+from naos.activity import Plan
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
@@ -34,9 +35,7 @@ def _library(session: Session, found: Library) -> ContentLibrary:
     region = session.scalars(sa.select(Region).order_by(Region.name)).first()
     if region is None:
         raise Unknown("region", "")
-    return ContentLibrary(
-        id=found.id, name=found.name, machine_manager=Reference(id=region.id, name=region.name)
-    )
+    return ContentLibrary(id=found.id, name=found.name, machine_manager=Reference(id=region.id, name=region.name))
 
 
 def _item(template: Template) -> ContentLibraryItem:
@@ -85,7 +84,7 @@ async def upload(request: Request, identity: Writer, services: ServicesOf) -> Re
     return Received(id=upload_id, size=size, sha256=digest.hexdigest())
 
 
-def _append(file, digest, chunk: bytes) -> None:  # noqa: ANN001 - an open file and a hash object
+def _append(file: BinaryIO, digest: "hashlib._Hash", chunk: bytes) -> None:
     file.write(chunk)
     digest.update(chunk)
 
@@ -155,7 +154,7 @@ def delete_template(
 ) -> JSONResponse:
     """Delete a template; machines cloned from it are not touched."""
 
-    def check(session: Session) -> library.Plan:
+    def check(session: Session) -> Plan:
         template = library.find_item(session, identity.tenant_id, item_id)
         if template.library_id != library_id:
             raise Unknown("template", item_id)

@@ -8,7 +8,6 @@ from naos.catalogue import library
 from naos.compute import rules, seeds, steps
 from naos.compute.errors import GuestIgnored
 from naos.compute.models import Power
-
 from naos.fleet import cpools
 from naos.network import vlans
 from naos.storage import disks
@@ -264,5 +263,3 @@ def _power_off(world: World, arguments: dict[str, Any]) -> None:
 @undo("virtual_machine.abandon_move")
 def _abandon_move(world: World, arguments: dict[str, Any]) -> None:
     steps.abandon_move(world, arguments["machine_id"], arguments["blade"])
-
-

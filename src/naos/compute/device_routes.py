@@ -35,7 +35,10 @@ Manager = Annotated[Identity, Depends(require("compute_iaas_vmware_read", "compu
 
 @router.get("/virtual_disks")
 def list_disks(
-    identity: Reader, services: ServicesOf, name: str | None = None, virtualMachineId: str | None = None  # noqa: N803
+    identity: Reader,
+    services: ServicesOf,
+    name: str | None = None,
+    virtualMachineId: str | None = None,  # noqa: N803
 ) -> list[VirtualDisk]:
     """Disks, of one machine in the order of their units."""
     query = sa.select(Disk).where(Disk.tenant_id == identity.tenant_id).order_by(Disk.machine_id, Disk.unit)
@@ -95,7 +98,9 @@ def delete_disk(disk_id: ResourceId, identity: Manager, services: ServicesOf, ke
 
 @router.get("/network_adapters")
 def list_adapters(
-    identity: Reader, services: ServicesOf, virtualMachineId: str | None = None  # noqa: N803
+    identity: Reader,
+    services: ServicesOf,
+    virtualMachineId: str | None = None,  # noqa: N803
 ) -> list[NetworkAdapter]:
     """Adapters, of one machine in the order of their units."""
     query = sa.select(Adapter).where(Adapter.tenant_id == identity.tenant_id)
@@ -161,9 +166,7 @@ def connect_adapter(body: AdapterAction, identity: Manager, services: ServicesOf
 
 
 @router.patch("/network_adapters/disconnect", **ASYNCHRONOUS)
-def disconnect_adapter(
-    body: AdapterAction, identity: Manager, services: ServicesOf, key: RequestKeyOf
-) -> JSONResponse:
+def disconnect_adapter(body: AdapterAction, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """The cable out."""
     return submit(
         services,
@@ -174,9 +177,7 @@ def disconnect_adapter(
 
 
 @router.delete("/network_adapters/{adapter_id}", **ASYNCHRONOUS)
-def delete_adapter(
-    adapter_id: ResourceId, identity: Manager, services: ServicesOf, key: RequestKeyOf
-) -> JSONResponse:
+def delete_adapter(adapter_id: ResourceId, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """Remove an adapter; its MAC address is free again."""
     return submit(
         services, identity, key, lambda session: devices.plan_delete_adapter(session, identity.tenant_id, adapter_id)

@@ -12,7 +12,7 @@ from naos.engines.ports import Provisioning
 from naos.errors import Unknown
 from naos.fleet.models import Cpool
 from naos.network import adapters, vlans
-from naos.network.models import Adapter
+from naos.network.models import Adapter, Vlan
 from naos.storage import disks, luns
 from naos.storage.models import Disk
 from naos.world import World
@@ -212,7 +212,7 @@ def plan_create_adapter(
     return _plan(session, machine, "adapter.create", description, item, undo=(forget,), adapter_id=adapter.id)
 
 
-def _vlan_for(session: Session, tenant_id: str, machine: VirtualMachine, vlan_id: str) -> vlans.Vlan:
+def _vlan_for(session: Session, tenant_id: str, machine: VirtualMachine, vlan_id: str) -> Vlan:
     vlan = vlans.find(session, tenant_id, vlan_id)
     cpool = session.get_one(Cpool, machine.cpool_id)
     vlans.check_propagated(session, vlan, cpool.id, cpool.name)

@@ -10,7 +10,9 @@ from naos.errors import NaosError
 class MachineSize(NaosError):
     code: ClassVar[str] = "compute.machine_size"
     status: ClassVar[int] = 422
-    sentence: ClassVar[str] = "A machine of cpool {cpool!r} has {minimum} to {maximum} {what} ({reason}); {wanted} was asked."
+    sentence: ClassVar[str] = (
+        "A machine of cpool {cpool!r} has {minimum} to {maximum} {what} ({reason}); {wanted} was asked."
+    )
     cpool: str
     what: str
     wanted: str
@@ -55,7 +57,9 @@ class PoolFull(NaosError):
 class WrongZone(NaosError):
     code: ClassVar[str] = "compute.wrong_zone"
     status: ClassVar[int] = 422
-    sentence: ClassVar[str] = "Volume {volume!r} is in zone {volume_zone} and cpool {cpool!r} in zone {cpool_zone}; both must be in one zone."
+    sentence: ClassVar[str] = (
+        "Volume {volume!r} is in zone {volume_zone} and cpool {cpool!r} in zone {cpool_zone}; both must be in one zone."
+    )
     volume: str
     volume_zone: str
     cpool: str
@@ -87,7 +91,9 @@ class BladeForeign(NaosError):
 class TemplateLarger(NaosError):
     code: ClassVar[str] = "compute.template_larger"
     status: ClassVar[int] = 422
-    sentence: ClassVar[str] = "Template {template!r} holds {template_size}; a disk of {wanted} is too small for it. Ask for {template_size} or more."
+    sentence: ClassVar[str] = (
+        "Template {template!r} holds {template_size}; a disk of {wanted} is too small for it. Ask for {template_size} or more."
+    )
     template: str
     template_size: str
     wanted: str
@@ -106,6 +112,8 @@ class PlacementUnsupported(NaosError):
 class GuestIgnored(NaosError):
     code: ClassVar[str] = "compute.guest_ignored"
     status: ClassVar[int] = 409
-    sentence: ClassVar[str] = "Machine {machine!r} did not shut down within {seconds} s of its power button; it still runs. Wait, or power it off."
+    sentence: ClassVar[str] = (
+        "Machine {machine!r} did not shut down within {seconds} s of its power button; it still runs. Wait, or power it off."
+    )
     machine: str
     seconds: int

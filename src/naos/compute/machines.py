@@ -1,6 +1,6 @@
 """Virtual machines: checks and plans. Nothing here touches the world; rows are reserved in the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,7 +201,9 @@ def plan_power_off(session: Session, tenant_id: str, machine_id: str) -> Plan:
 def plan_shutdown(session: Session, tenant_id: str, machine_id: str, *, seconds: int = 120) -> Plan:
     machine = find(session, tenant_id, machine_id)
     rules.check_running(machine.name, machine.power)
-    return _plan(session, machine, "virtual_machine.shutdown", f"Shut down {machine.name}", seconds=seconds)
+    return _plan(
+        session, machine, "virtual_machine.shutdown", f"Shut down {machine.name}", arguments={"seconds": seconds}
+    )
 
 
 def plan_reset(session: Session, tenant_id: str, machine_id: str) -> Plan:
@@ -228,7 +230,9 @@ def plan_delete(session: Session, tenant_id: str, machine_id: str) -> Plan:
 def plan_rename(session: Session, tenant_id: str, machine_id: str, name: str) -> Plan:
     machine = find(session, tenant_id, machine_id)
     _check_name(session, tenant_id, name, but=machine.id)
-    return _plan(session, machine, "virtual_machine.rename", f"Rename {machine.name} to {name}", name=name)
+    return _plan(
+        session, machine, "virtual_machine.rename", f"Rename {machine.name} to {name}", arguments={"name": name}
+    )
 
 
 def plan_update(
@@ -243,7 +247,7 @@ def plan_update(
         "cores_per_socket": cores_per_socket or machine.cores_per_socket,
     }
     _check_size(world, cpool, size["cpu"], size["memory"])
-    return _plan(session, machine, "virtual_machine.update", f"Resize {machine.name}", **size)
+    return _plan(session, machine, "virtual_machine.update", f"Resize {machine.name}", arguments=size)
 
 
 def plan_relocate(
@@ -258,7 +262,7 @@ def plan_relocate(
         raise PlacementUnsupported(machine.name, "its disks would leave their volume; deploy it again there")
     target = _blade_name(session, cpool, blade_id)
     description = f"Move {machine.name} to {target}" if target else f"Confirm where {machine.name} is"
-    return _plan(session, machine, "virtual_machine.migrate", description, target=target)
+    return _plan(session, machine, "virtual_machine.migrate", description, arguments={"target": target})
 
 
 def _plan(
@@ -268,12 +272,12 @@ def _plan(
     description: str,
     *,
     locks: tuple[Lock, ...] = (),
-    **arguments: Any,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Plan:
     return Plan(
         kind=kind,
         description=description,
-        arguments={"machine_id": machine.id, **arguments},
+        arguments={"machine_id": machine.id, **(arguments or {})},
         locks=(*locks_of(session, machine), *locks),
         concerned=(item(machine.id),),
     )

@@ -51,7 +51,9 @@ def list_machines(
     allOptions: bool = False,  # noqa: N803, FBT001, FBT002, ARG001 - sent by every client; the full form is always given
 ) -> list[Machine]:
     """The tenant's machines; filters are combined, an unknown id matches nothing."""
-    query = sa.select(VirtualMachine).where(VirtualMachine.tenant_id == identity.tenant_id).order_by(VirtualMachine.name)
+    query = (
+        sa.select(VirtualMachine).where(VirtualMachine.tenant_id == identity.tenant_id).order_by(VirtualMachine.name)
+    )
     if name is not None:
         query = query.where(VirtualMachine.name == name)
     with services.database.read() as session:
@@ -172,9 +174,7 @@ def relocate_machine(body: Relocation, identity: Manager, services: ServicesOf, 
 
 
 @router.delete("/virtual_machines/{machine_id}", **ASYNCHRONOUS)
-def delete_machine(
-    machine_id: ResourceId, identity: Manager, services: ServicesOf, key: RequestKeyOf
-) -> JSONResponse:
+def delete_machine(machine_id: ResourceId, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """Delete a stopped machine with its disks and adapters."""
     return submit(
         services, identity, key, lambda session: machines.plan_delete(session, identity.tenant_id, machine_id)

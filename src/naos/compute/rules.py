@@ -13,7 +13,9 @@ def check_size(cpool: str, *, cpu: int, memory: int, threads: int, physical: int
         raise MachineSize(cpool, "vCPUs", str(cpu), "1", str(threads), "the threads of one blade")
     if not MINIMUM_MEMORY <= memory <= physical:
         low, high = size_text(MINIMUM_MEMORY), size_text(physical)
-        raise MachineSize(cpool, "of memory", f"{size_text(memory)} ({memory} bytes)", low, high, "the memory of one blade")
+        raise MachineSize(
+            cpool, "of memory", f"{size_text(memory)} ({memory} bytes)", low, high, "the memory of one blade"
+        )
     if memory % MIB:
         low, high = size_text(MINIMUM_MEMORY), size_text(physical)
         raise MachineSize(cpool, "of memory", f"{memory} bytes", low, high, "in whole MiB")

@@ -18,7 +18,7 @@ from naos.fleet import cpools
 from naos.fleet.models import Cpool
 from naos.lifecycle import Lifecycle
 from naos.network import adapters, vlans
-from naos.network.models import Adapter
+from naos.network.models import Adapter, Vlan
 from naos.storage import disks
 from naos.storage.models import Disk
 from naos.world import World
@@ -134,7 +134,7 @@ def nic_of(world: World, adapter_id: str, blade: str) -> DomainNic:
     """One adapter as the blade's hypervisor needs it."""
     with world.database.read() as session:
         adapter = session.get_one(Adapter, adapter_id)
-        vlan = session.get_one(vlans.Vlan, adapter.vlan_id)
+        vlan = session.get_one(Vlan, adapter.vlan_id)
     mtu = next(entry.fabric.mtu for entry in world.inventory.blades if entry.name == blade)
     return adapters.nic(world, adapter_id, world.rack.fabric(blade).bridge(vlan.tag), mtu)
 
@@ -256,9 +256,7 @@ def set_active(world: World, machine_id: str) -> None:
         machine = session.get_one(VirtualMachine, machine_id)
         machine.lifecycle = Lifecycle.ACTIVE
         for table in (Disk, Adapter):
-            session.execute(
-                sa.update(table).where(table.machine_id == machine_id).values(lifecycle=Lifecycle.ACTIVE)
-            )
+            session.execute(sa.update(table).where(table.machine_id == machine_id).values(lifecycle=Lifecycle.ACTIVE))
 
 
 def forget(world: World, machine_id: str) -> None:

@@ -14,7 +14,8 @@ import structlog
 from sqlalchemy.orm import Session
 
 from naos.activity import Caller, Engine, Plan
-from naos.activity.locks import is_free, is_unfinished
+from naos.activity.locks import is_free
+from naos.activity.submission import is_unfinished
 from naos.compute import devices, machines
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
@@ -71,7 +72,7 @@ class Supervisor:
             volumes = list(session.scalars(sa.select(Lun).where(Lun.lifecycle == Lifecycle.ACTIVE)))
         for blade in blades:
             self._listen(blade.name)
-        tasks = [(self._look_at_blade, blade.name) for blade in blades]
+        tasks: list[tuple[Callable[[str], None], str]] = [(self._look_at_blade, blade.name) for blade in blades]
         tasks += [(self._look_at_volume, lun.id) for lun in volumes]
         list(self._pool.map(lambda task: self._safely(*task), tasks))
         self._flatten_clones()
@@ -188,5 +189,3 @@ class Supervisor:
 
 class InHand(Exception):
     """An unfinished activity holds what this one would need: it sees to it, or the next round does."""
-
-

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from naos.compute.models import VirtualMachine
 from naos.engines.ports import Provisioning
-from naos.fleet.wire import blade_reference, cluster_of, datacenter_of, manager_of, moref
 from naos.fleet.models import Cpool
+from naos.fleet.wire import blade_reference, cluster_of, datacenter_of, manager_of, moref
 from naos.names import Name
 from naos.network import adapters
 from naos.network.models import Adapter, Vlan

@@ -165,7 +165,9 @@ def _volume(tables: Tables, array: str, lun_id: str, contents: LunContents) -> I
             sentence = f"disk {disk_id} of machine {disk.machine_id} has no file on volume {lun_id}"
             yield Finding("disk.missing", disk_id, sentence, "restore it from a backup, or delete the disk")
         elif disk.exported and contents.exports.get(disk_id) != disk.epoch:
-            sentence = f"disk {disk_id} should be exported in epoch {disk.epoch}; it is in {contents.exports.get(disk_id)}"
+            sentence = (
+                f"disk {disk_id} should be exported in epoch {disk.epoch}; it is in {contents.exports.get(disk_id)}"
+            )
             yield Finding("export.missing", disk_id, sentence, "bring it back", "lun.recover", {"lun_id": lun_id})
     for disk_id, epoch in contents.exports.items():
         known = rows.get(disk_id)

@@ -1,9 +1,9 @@
 """The doctor over HTTP, for the organisation that operates the platform."""
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import sqlalchemy as sa
-from dataclasses import dataclass
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
@@ -27,7 +27,9 @@ Writer = Annotated[Identity, Depends(require("inventory_read", "inventory_write"
 class OperatorOnly(NaosError):
     code: ClassVar[str] = "doctor.operator_only"
     status: ClassVar[int] = 403
-    sentence: ClassVar[str] = "Forbidden: the doctor looks at the whole platform, which only the operating organisation {operator!r} may."
+    sentence: ClassVar[str] = (
+        "Forbidden: the doctor looks at the whole platform, which only the operating organisation {operator!r} may."
+    )
     operator: str
 
 
@@ -54,9 +56,7 @@ def list_findings(identity: Reader, services: ServicesOf) -> list[FindingWire]:
     """Every difference between the tables and the world, with a proposed repair."""
     _check_operator(services, identity)
     return [
-        FindingWire(
-            kind=item.kind, subject=item.subject, sentence=item.sentence, repair=item.repair, safe=item.safe
-        )
+        FindingWire(kind=item.kind, subject=item.subject, sentence=item.sentence, repair=item.repair, safe=item.safe)
         for item in examine(services.world)
     ]
 

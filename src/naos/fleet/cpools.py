@@ -75,9 +75,9 @@ def plan_create(
     """Reserve free blades for a new cpool. `memory`: bytes to enable; None enables the floor."""
     kind = model_of(world, model)
     check_blade_count(blades, maximum=world.blades.maximum_blades_per_cpool)
-    free = list(session.scalars(sa.select(Blade.name).where(
-        Blade.zone == zone, Blade.model == model, Blade.cpool_id.is_(None)
-    )))
+    free = list(
+        session.scalars(sa.select(Blade.name).where(Blade.zone == zone, Blade.model == model, Blade.cpool_id.is_(None)))
+    )
     chosen = choose_blades(zone, model, free, blades)
     floor, ceiling = memory_floor(kind, blades), memory_ceiling(kind, blades)
     enabled = floor if memory is None else memory

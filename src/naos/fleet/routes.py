@@ -72,16 +72,18 @@ def _datacenter(session: Session, zone: Zone, tenant_id: str) -> VirtualDatacent
 
 @router.get("/virtual_datacenters")
 def list_zones(
-    identity: Reader, services: ServicesOf, name: str | None = None, machineManagerId: str | None = None  # noqa: N803
+    identity: Reader,
+    services: ServicesOf,
+    name: str | None = None,
+    machineManagerId: str | None = None,  # noqa: N803
 ) -> list[VirtualDatacenter]:
     """The availability zones."""
     with services.database.read() as session:
-        zones = [_datacenter(session, zone, identity.tenant_id) for zone in session.scalars(sa.select(Zone).order_by(Zone.name))]
-    return [
-        zone
-        for zone in zones
-        if name in (None, zone.name) and machineManagerId in (None, zone.machine_manager.id)
-    ]
+        zones = [
+            _datacenter(session, zone, identity.tenant_id)
+            for zone in session.scalars(sa.select(Zone).order_by(Zone.name))
+        ]
+    return [zone for zone in zones if name in (None, zone.name) and machineManagerId in (None, zone.machine_manager.id)]
 
 
 @router.get("/virtual_datacenters/{zone_id}")
@@ -121,7 +123,10 @@ def _cluster(session: Session, world: World, cpool: Cpool) -> HostCluster:
 
 @router.get("/host_clusters")
 def list_cpools(
-    identity: Reader, services: ServicesOf, name: str | None = None, datacenterId: str | None = None  # noqa: N803
+    identity: Reader,
+    services: ServicesOf,
+    name: str | None = None,
+    datacenterId: str | None = None,  # noqa: N803
 ) -> list[HostCluster]:
     """The tenant's cpools."""
     query = sa.select(Cpool).where(Cpool.tenant_id == identity.tenant_id).order_by(Cpool.name)

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.network import adapters, vlans
+from naos.network.models import Vlan
 from naos.world import World
 
 
@@ -57,7 +58,7 @@ def delete_vlan(run: Run, arguments: dict[str, Any]) -> str:
 
 def _check_unused(world: World, vlan_id: str) -> None:
     with world.database.read() as session:
-        vlan = session.get(vlans.Vlan, vlan_id)
+        vlan = session.get(Vlan, vlan_id)
         if vlan is not None:
             vlans.check_unused(session, vlan)
 

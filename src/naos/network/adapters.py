@@ -7,10 +7,10 @@ from sqlalchemy.orm import Session
 
 from naos.engines.ports import DomainNic
 from naos.errors import Unknown
+from naos.lifecycle import Lifecycle
 from naos.network.errors import MacTaken, TooManyAdapters
 from naos.network.models import Adapter, Vlan
 from naos.network.rules import ADAPTERS_PER_MACHINE, check_mac, mac_from
-from naos.lifecycle import Lifecycle
 from naos.world import World
 
 

@@ -10,7 +10,9 @@ from naos.errors import NaosError
 class TagsExhausted(NaosError):
     code: ClassVar[str] = "network.tags_exhausted"
     status: ClassVar[int] = 507
-    sentence: ClassVar[str] = "All {count} VLAN ids ({first} to {last}) are in use on this platform; delete a VLAN first."
+    sentence: ClassVar[str] = (
+        "All {count} VLAN ids ({first} to {last}) are in use on this platform; delete a VLAN first."
+    )
     count: int
     first: int
     last: int
@@ -20,7 +22,9 @@ class TagsExhausted(NaosError):
 class TagTaken(NaosError):
     code: ClassVar[str] = "network.tag_taken"
     status: ClassVar[int] = 409
-    sentence: ClassVar[str] = "VLAN id {tag} is in use on this platform; leave the id out to be given a free one (next: {free})."
+    sentence: ClassVar[str] = (
+        "VLAN id {tag} is in use on this platform; leave the id out to be given a free one (next: {free})."
+    )
     tag: int
     free: int
 
@@ -29,7 +33,9 @@ class TagTaken(NaosError):
 class MacInvalid(NaosError):
     code: ClassVar[str] = "network.mac_invalid"
     status: ClassVar[int] = 422
-    sentence: ClassVar[str] = "{mac!r} cannot be an adapter's MAC address: {reason}. Write six bytes such as 02:4e:00:12:34:56, or leave it out."
+    sentence: ClassVar[str] = (
+        "{mac!r} cannot be an adapter's MAC address: {reason}. Write six bytes such as 02:4e:00:12:34:56, or leave it out."
+    )
     mac: str
     reason: str
 
@@ -38,7 +44,9 @@ class MacInvalid(NaosError):
 class MacTaken(NaosError):
     code: ClassVar[str] = "network.mac_taken"
     status: ClassVar[int] = 409
-    sentence: ClassVar[str] = "MAC address {mac} belongs to adapter {adapter} of machine {machine} already; two on one network lose each other's frames."
+    sentence: ClassVar[str] = (
+        "MAC address {mac} belongs to adapter {adapter} of machine {machine} already; two on one network lose each other's frames."
+    )
     mac: str
     adapter: str
     machine: str
@@ -48,7 +56,9 @@ class MacTaken(NaosError):
 class NotPropagated(NaosError):
     code: ClassVar[str] = "network.not_propagated"
     status: ClassVar[int] = 409
-    sentence: ClassVar[str] = "VLAN {vlan!r} is not propagated to cpool {cpool!r}; propagate it there first, or choose one of: {available}."
+    sentence: ClassVar[str] = (
+        "VLAN {vlan!r} is not propagated to cpool {cpool!r}; propagate it there first, or choose one of: {available}."
+    )
     vlan: str
     cpool: str
     available: str
@@ -58,7 +68,9 @@ class NotPropagated(NaosError):
 class VlanInUse(NaosError):
     code: ClassVar[str] = "network.vlan_in_use"
     status: ClassVar[int] = 409
-    sentence: ClassVar[str] = "VLAN {name!r} still has {count} adapter(s), of machine(s) {machines}. Remove or move them first."
+    sentence: ClassVar[str] = (
+        "VLAN {name!r} still has {count} adapter(s), of machine(s) {machines}. Remove or move them first."
+    )
     name: str
     count: int
     machines: str

@@ -67,7 +67,9 @@ def list_vlans(
         query = query.where(Vlan.id.in_(sa.select(Adapter.vlan_id).where(Adapter.machine_id == virtualMachineId)))
     with services.database.read() as session:
         found = [_network(session, vlan) for vlan in session.scalars(query)]
-    return [vlan for vlan in found if hostClusterId is None or hostClusterId in [pool.id for pool in vlan.host_clusters]]
+    return [
+        vlan for vlan in found if hostClusterId is None or hostClusterId in [pool.id for pool in vlan.host_clusters]
+    ]
 
 
 @router.get("/{vlan_id}")

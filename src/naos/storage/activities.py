@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.storage import disks, luns
+from naos.storage.models import Lun
 from naos.world import World
 
 
@@ -51,7 +52,7 @@ def recover_lun(run: Run, arguments: dict[str, Any]) -> str:
 
 def _check_empty(world: World, lun_id: str) -> None:
     with world.database.read() as session:
-        lun = session.get(luns.Lun, lun_id)
+        lun = session.get(Lun, lun_id)
         if lun is not None:
             luns.check_empty(session, lun)
 

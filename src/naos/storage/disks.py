@@ -128,9 +128,7 @@ def set_active(world: World, disk_id: str) -> None:
     _update(world, disk_id, lifecycle=Lifecycle.ACTIVE)
 
 
-def flatten(
-    world: World, disk_id: str, progress: Callable[[float], None], yield_requested: Callable[[], bool]
-) -> None:
+def flatten(world: World, disk_id: str, progress: Callable[[float], None], yield_requested: Callable[[], bool]) -> None:
     """Make a clone independent of its template; ends early when the disk goes away or another change needs it."""
     while not yield_requested():
         try:

@@ -67,7 +67,9 @@ def _taken(session: Session, array: str) -> int:
 # ---------------------------------------------------------------------------------------------------------------- plans
 
 
-def plan_create(session: Session, world: World, *, tenant_id: str, name: str, zone: str, storage_class: str, size: int) -> Plan:
+def plan_create(
+    session: Session, world: World, *, tenant_id: str, name: str, zone: str, storage_class: str, size: int
+) -> Plan:
     """Reserve a volume's name, space and port; the activity makes it real."""
     kind = _class(world, storage_class)
     check_lun_size(kind.name, size, minimum=kind.minimum, maximum=kind.maximum, step=kind.step)

@@ -73,7 +73,10 @@ def _datastore(session: Session, world: World, lun: Lun, measured: LunUsage | No
 
 @router.get("")
 def list_volumes(
-    identity: Reader, services: ServicesOf, name: str | None = None, datacenterId: str | None = None  # noqa: N803
+    identity: Reader,
+    services: ServicesOf,
+    name: str | None = None,
+    datacenterId: str | None = None,  # noqa: N803
 ) -> list[Datastore]:
     """The tenant's volumes, with the free space that each array measures."""
     with services.database.read() as session:

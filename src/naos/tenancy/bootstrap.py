@@ -28,7 +28,7 @@ class Bootstrapped:
     secret: str | None
 
 
-def bootstrap(  # noqa: PLR0913 - the fields of one form, all named at the call
+def bootstrap(
     session: Session,
     *,
     organisation: str,
