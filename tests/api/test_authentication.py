@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from conftest import Platform  # type: ignore[import-not-found]
+from api_platform import Platform
 
 from naos.api.authentication import require
 from naos.tenancy import tokens

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import pytest
-from conftest import Platform  # type: ignore[import-not-found]
+from api_platform import Platform
 from fastapi import APIRouter, Body, Depends, WebSocket
 from pydantic import BaseModel, Field
 from starlette.testclient import WebSocketDenialResponse

@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from conftest import Platform  # type: ignore[import-not-found]
+from api_platform import Platform
 from fastapi.testclient import TestClient
 
 from naos.tenancy import members

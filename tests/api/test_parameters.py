@@ -4,7 +4,7 @@ import uuid
 from typing import Annotated
 
 import pytest
-from conftest import Platform  # type: ignore[import-not-found]
+from api_platform import Platform
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from conftest import Platform  # type: ignore[import-not-found]
+from api_platform import Platform
 from hypothesis import given
 from hypothesis import strategies as st
 

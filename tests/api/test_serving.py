@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Platform  # type: ignore[import-not-found]
+from api_platform import Platform
 
 from naos.api.app import create_app
 from naos.tenancy.errors import KeyUnusable
