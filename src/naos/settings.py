@@ -14,6 +14,7 @@ class Settings:
     home: folder of the controller's own files (database, keys, content library).
     database_url: SQLAlchemy URL; SQLite in `home` by default, PostgreSQL for several controllers.
     inventory: path of the platform's TOML file.
+    credentials: where the first owner's token is written, as ``id:secret``.
     requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
     """
 
@@ -21,6 +22,7 @@ class Settings:
     database_url: str
     inventory: Path
     token_lifetime_seconds: int
+    credentials: Path
     requests_per_second: float | None = 25.0
 
     @property
@@ -36,6 +38,7 @@ def settings() -> Settings:
         database_url=os.environ.get("NAOS_DATABASE_URL", f"sqlite:///{home}/naos.db"),
         inventory=Path(os.environ.get("NAOS_INVENTORY", str(home / "inventory.toml"))),
         token_lifetime_seconds=int(os.environ.get("NAOS_TOKEN_LIFETIME", "1800")),
+        credentials=Path(os.environ.get("NAOS_CREDENTIALS", str(home.parent / "credentials"))),
         requests_per_second=_rate(os.environ.get("NAOS_RATE_LIMIT", "25")),
     )
 

@@ -32,6 +32,7 @@ def build(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
             database_url=database.url,
             inventory=tmp_path / "inventory.toml",
             token_lifetime_seconds=1800,
+            credentials=tmp_path / "credentials",
             requests_per_second=requests_per_second,
         )
         world = World(database, cast(Any, None), Inventory(regions=[]), load_blades(), load_storage(), settings)

@@ -1,0 +1,22 @@
+"""The tables' history. `upgrade` brings a database, new or old, to this build's tables."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from naos.database import Database
+
+FOLDER = Path(__file__).parent
+
+
+def upgrade(database: Database) -> None:
+    """Run the migrations that the database has not seen; several controllers may ask at once (PostgreSQL locks)."""
+    command.upgrade(config(database), "head")
+
+
+def config(database: Database) -> Config:
+    made = Config()
+    made.set_main_option("script_location", str(FOLDER))
+    made.attributes["engine"] = database.engine
+    return made
