@@ -1,0 +1,152 @@
+"""The lab's controller: a process of its own inside the lab's network, whose API listens on this machine's loopback.
+
+The API's socket is opened here, in the machine's own namespace, and inherited: so it is reached from outside the lab
+while the controller itself reaches the lab's hosts.
+"""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from naos.engines.hosts import netns, processes
+from naos.engines.hosts.processes import Process
+from naos.lab import preflight, record
+from naos.lab.errors import ControllerFailed, PortTaken
+from naos.lab.record import Record
+
+PORT = 8470
+COMMAND = (sys.executable, "-m", "naos.controller")
+START_TIMEOUT = 60.0  # seconds until the API answers
+STOP_GRACE = 20.0  # seconds for running calls to end
+_BACKLOG = 128
+_POLL = 0.1
+_LOG_TAIL = 800  # characters
+# The controller begins when its process is on record: whoever is killed before leaves nothing that nobody knows of.
+_GATE = 'read -r word && [ "$word" = begin ] && exec "$@" </dev/null'
+
+
+def running(kept: Record) -> Process | None:
+    """The controller's process, None when it does not run."""
+    process = kept.controller
+    if process is None or kept.boot != processes.boot_id() or not processes.alive(process):
+        return None
+    return process
+
+
+def start(root: Path, *, port: int = PORT, command: Sequence[str] = COMMAND) -> Process:
+    """Start the controller unless it runs, and return once its API answers HTTP on 127.0.0.1:`port`.
+
+    command: takes ``--fd N``, the listening socket. Raises NoLab, PortTaken, ControllerFailed.
+    """
+    with record.exclusive(root):
+        kept = record.require(root)
+        process = running(kept)
+        if process is None:
+            process = _spawn(root, kept, port, command)
+    _await_answer(root, process, port)
+    return process
+
+
+def stop(root: Path) -> bool:
+    """End the controller: asked first, killed after `STOP_GRACE` seconds. False when it did not run. Raises NoLab."""
+    with record.exclusive(root):
+        kept = record.require(root)
+        process = running(kept)
+        if process is not None:
+            _end(process, STOP_GRACE)
+        record.write(root, record.with_controller(kept, None))
+        return process is not None
+
+
+def kill(root: Path) -> bool:
+    """SIGKILL, as a crash is. False when it did not run. Raises NoLab."""
+    process = running(record.require(root))
+    return process is not None and processes.end_process(process, signal.SIGKILL, STOP_GRACE)
+
+
+def end(kept: Record) -> None:
+    """For a lab that goes: what the controller still does is of no use to anyone."""
+    process = running(kept)
+    if process is not None:
+        _end(process, grace=2.0)
+
+
+def _end(process: Process, grace: float) -> None:
+    if not processes.end_process(process, signal.SIGTERM, grace):
+        processes.end_process(process, signal.SIGKILL, STOP_GRACE)
+
+
+def _spawn(root: Path, kept: Record, port: int, command: Sequence[str]) -> Process:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            raise PortTaken(port, preflight.port_owner(port) or str(error)) from error
+        handle = listener.fileno()
+        enter = ["nsenter", f"--net={netns.path(kept.plan.controller)}", "sh", "-c", _GATE, "naos"]
+        with (root / "controller.log").open("ab") as log:
+            started = subprocess.Popen(
+                [*enter, *command, "--fd", str(handle)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(handle,),
+                start_new_session=True,
+                cwd="/",
+                env=_environment(root),
+            )
+    process = processes.identify(started.pid)
+    if process is None or started.stdin is None:
+        raise ControllerFailed(_said(root), str(root / "controller.log"))
+    record.write(root, record.with_controller(kept, process))
+    try:
+        started.stdin.write(b"begin\n")
+        started.stdin.close()
+    except BrokenPipeError as error:
+        raise ControllerFailed(_said(root), str(root / "controller.log")) from error
+    return process
+
+
+def _environment(root: Path) -> dict[str, str]:
+    home = root / "controller"
+    home.mkdir(mode=0o700, exist_ok=True)
+    own = {"NAOS_ROOT": str(root), "NAOS_HOME": str(home), "NAOS_INVENTORY": str(root / "inventory.toml")}
+    return os.environ | own | {"PYTHONUNBUFFERED": "1"}
+
+
+def _await_answer(root: Path, process: Process, port: int) -> None:
+    end_of_wait = time.monotonic() + START_TIMEOUT
+    while not _answers(port):
+        if not processes.alive(process):
+            raise ControllerFailed(_said(root), str(root / "controller.log"))
+        if time.monotonic() > end_of_wait:
+            raise ControllerFailed(f"its API did not answer within {START_TIMEOUT:g} s", str(root / "controller.log"))
+        time.sleep(_POLL)
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def _said(root: Path) -> str:
+    try:
+        text = (root / "controller.log").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "it said nothing"
+    return text[-_LOG_TAIL:].strip() or "it said nothing"
