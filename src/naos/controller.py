@@ -15,7 +15,7 @@ import structlog
 
 from naos import migrations
 from naos.activity import Engine
-from naos.api.app import area_routers, create_app
+from naos.api.app import area_modules, create_app
 from naos.api.services import Services
 from naos.api.serving import serve
 from naos.catalogue import library
@@ -25,7 +25,6 @@ from naos.database import Database
 from naos.engines.hosts import host_for
 from naos.engines.hypervisor import acceleration
 from naos.engines.ports import Rack
-from naos.engines.rack import ConnectedRack
 from naos.fleet import cpools
 from naos.inventory.catalogues import load_blades, load_storage
 from naos.inventory.model import Inventory, load
@@ -50,7 +49,8 @@ def running(
     chosen.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     inventory = load(chosen.inventory)
     database = Database(chosen.database_url)
-    area_routers()
+    area_modules("models")  # their tables are known once they are imported,
+    area_modules("activities")  # and so is the work that an engine may find unfinished
     migrations.upgrade(database)
     rack = connect(inventory)
     world = World(
@@ -77,6 +77,8 @@ def running(
 
 def connected(inventory: Inventory) -> Rack:
     """The real rack of an inventory; blades that were not probed yet show first whether they can use KVM."""
+    from naos.engines.rack import ConnectedRack
+
     found = {}
     for blade in inventory.blades:
         host = host_for(blade.name, blade.access)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header
@@ -103,9 +104,14 @@ def create_app(
 
 def area_routers() -> list[APIRouter]:
     """The `router` of each area: a package of naos with a module `routes` is one."""
+    return [module.router for module in area_modules("routes")]
+
+
+def area_modules(room: str) -> list[ModuleType]:
+    """The module `room` of each area that has one, imported."""
     areas = sorted(module.name for module in pkgutil.iter_modules(naos.__path__) if module.ispkg)
-    names = [f"naos.{area}.routes" for area in areas]
-    return [importlib.import_module(name).router for name in names if find_spec(name) is not None]
+    names = [f"naos.{area}.{room}" for area in areas]
+    return [importlib.import_module(name) for name in names if find_spec(name) is not None]
 
 
 def requirements(app: FastAPI) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:

@@ -1,0 +1,13 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from simulated_platform import Platform, platform_in
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A furnished platform that a module's tests share."""
+    folder: Path = tmp_path_factory.mktemp("platform")
+    with platform_in(folder) as platform:
+        yield platform.furnish()

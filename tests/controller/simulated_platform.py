@@ -1,0 +1,184 @@
+"""A whole controller on a simulated rack, as labelled: two zones of two blades and an array; the API is called in process."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from naos.activity import Engine
+from naos.api.app import create_app
+from naos.api.services import Services
+from naos.controller import running
+from naos.engines.simulated import SimulatedRack
+from naos.inventory.model import Inventory
+from naos.settings import Settings
+from naos.tenancy.bootstrap import load_credential
+
+GIB = 2**30
+COMPUTE = "/compute/v1/vcenters"
+INVENTORY = """
+arrays = [ {arrays} ]
+blades = [ {blades} ]
+[[regions]]
+name = "FR1"
+zones = [ {{ name = "AZ05" }}, {{ name = "AZ06" }} ]
+"""
+ARRAY = (
+    '{{ name = "az{zone:02}-array", zone = "AZ{zone:02}", access = {{ driver = "namespace", target = "/none" }}, '
+    'address = "10.0.{zone}.2", backing = "file", path = "/none", capacity = 4398046511104 }}'
+)
+BLADE = (
+    '{{ name = "az{zone:02}-blade{number}", zone = "AZ{zone:02}", model = "LAB v1", hypervisor = "test:///", '
+    'access = {{ driver = "namespace", target = "/none" }}, chassis = {{ driver = "lab", address = "/none" }}, '
+    'fabric = {{ driver = "vxlan", address = "10.0.{zone}.1{number}" }} }}'
+)
+
+
+def inventory_text(blades_per_zone: int = 2) -> str:
+    zones = (5, 6)
+    blades = [BLADE.format(zone=zone, number=n) for zone in zones for n in range(1, blades_per_zone + 1)]
+    return INVENTORY.format(arrays=", ".join(ARRAY.format(zone=zone) for zone in zones), blades=", ".join(blades))
+
+
+def settings_in(folder: Path, database_url: str | None = None) -> Settings:
+    home = folder / "controller"
+    home.mkdir(parents=True, exist_ok=True)
+    inventory = folder / "inventory.toml"
+    if not inventory.exists():
+        inventory.write_text(inventory_text(), encoding="utf-8")
+    return Settings(
+        home=home,
+        database_url=database_url or f"sqlite:///{home}/naos.db",
+        inventory=inventory,
+        token_lifetime_seconds=1800,
+        credentials=folder / "credentials",
+        requests_per_second=None,
+    )
+
+
+@dataclass
+class Platform:
+    """`client` speaks as the owner of the only tenant; `rack` is the simulated world."""
+
+    services: Services
+    client: TestClient
+    folder: Path
+    made: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rack(self) -> SimulatedRack:
+        rack = self.services.rack
+        assert isinstance(rack, SimulatedRack)
+        return rack
+
+    def get(self, path: str, **params: Any) -> Any:
+        answer = self.client.get(path, params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def write(self, method: str, path: str, body: dict[str, Any] | None = None) -> str:
+        """The id of the activity that a write started."""
+        answer = self.client.request(method, path, json=body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.headers["Location"])
+
+    def ended(self, activity_id: str, timeout: float = 60.0) -> dict[str, Any]:
+        """The activity's wire form once it has ended."""
+        end = time.monotonic() + timeout
+        while True:
+            activity: dict[str, Any] = self.get(f"/activity/v1/activities/{activity_id}")
+            if activity["state"].keys() & {"completed", "failed"}:
+                return activity
+            assert time.monotonic() < end, activity
+            time.sleep(0.02)
+
+    def done(self, method: str, path: str, body: dict[str, Any] | None = None) -> str:
+        """Do a write and see it completed; the id of the object that it made or changed."""
+        activity = self.ended(self.write(method, path, body))
+        assert "completed" in activity["state"], activity["state"]
+        return str(activity["state"]["completed"]["result"])
+
+    def failed(self, method: str, path: str, body: dict[str, Any] | None = None) -> str:
+        """Do a write and see it fail; the reason."""
+        activity = self.ended(self.write(method, path, body))
+        assert "failed" in activity["state"], activity["state"]
+        return str(activity["state"]["failed"]["reason"])
+
+    def findings(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get("/platform/v1/doctor")
+        return found
+
+    # ------------------------------------------------------------------------------------------- the first objects
+
+    def furnish(self) -> "Platform":
+        """A cpool and a volume in each zone, a VLAN over both, a template."""
+        for zone in ("AZ05", "AZ06"):
+            pool = {"name": f"pool-{zone}", "datacenterId": zone, "model": "LAB v1", "hosts": 2}
+            self.made[f"pool-{zone}"] = self.done("POST", f"{COMPUTE}/host_clusters", pool)
+            volume = {"name": f"volume-{zone}", "datacenterId": zone, "storageClass": "standard", "capacity": 500 * GIB}
+            self.made[f"volume-{zone}"] = self.done("POST", f"{COMPUTE}/datastores", volume)
+        pools = [self.made["pool-AZ05"], self.made["pool-AZ06"]]
+        self.made["vlan"] = self.done("POST", f"{COMPUTE}/networks", {"name": "front", "hostClusterIds": pools})
+        self.made["library"] = self.get(f"{COMPUTE}/content_libraries")[0]["id"]
+        self.made["template"] = self.add_template("tiny")
+        return self
+
+    def add_template(self, name: str) -> str:
+        image = self.folder / "image.qcow2"
+        if not image.exists():
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "64M"], check=True)
+        answer = self.client.post(f"{COMPUTE}/content_libraries/uploads", content=image.read_bytes())
+        assert answer.status_code == 201, answer.text
+        body = {"name": name, "uploadId": answer.json()["id"]}
+        return self.done("POST", f"{COMPUTE}/content_libraries/{self.made['library']}/templates", body)
+
+    def deployment(self, name: str, *, zone: str = "AZ05", **changes: Any) -> dict[str, Any]:
+        return {
+            "contentLibraryItemId": self.made["template"],
+            "name": name,
+            "hostClusterId": self.made[f"pool-{zone}"],
+            "datastoreId": self.made[f"volume-{zone}"],
+            "cpu": 1,
+            "memory": 128 * 2**20,
+            "networkAdapters": [{"networkId": self.made["vlan"]}],
+            "powerOn": True,
+            **changes,
+        }
+
+    @property
+    def deploy_path(self) -> str:
+        return f"{COMPUTE}/content_libraries/{self.made['library']}/items"
+
+    def deploy(self, name: str, **changes: Any) -> str:
+        return self.done("POST", self.deploy_path, self.deployment(name, **changes))
+
+    def machine(self, machine_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(f"{COMPUTE}/virtual_machines/{machine_id}")
+        return found
+
+
+@contextmanager
+def platform_in(
+    folder: Path,
+    *,
+    database_url: str | None = None,
+    make_engine: Callable[..., Engine] = Engine,
+) -> Iterator[Platform]:
+    """A controller over `folder`, which keeps tables and simulated world from one controller to the next."""
+    chosen = settings_in(folder, database_url)
+
+    def connect(inventory: Inventory) -> SimulatedRack:
+        return SimulatedRack(folder / "world", inventory)
+
+    with running(chosen, connect, make_engine) as services:
+        client = TestClient(create_app(services), raise_server_exceptions=False)
+        token_id, secret = load_credential(chosen.credentials)
+        answer = client.post("/iam/v2/auth/personal_access_token", json={"id": token_id, "secret": secret})
+        assert answer.status_code == 200, answer.text
+        client.headers["Authorization"] = f"Bearer {answer.text.strip()}"
+        yield Platform(services, client, folder)
