@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from naos.engines.errors import EngineError, Missing
-from naos.engines.ports import PowerState
+from naos.engines.ports import Array, Chassis, Fabric, Host, Hypervisor, PowerState
 from naos.engines.simulated import guests, volumes
 from naos.engines.simulated.calls import encode_error
 from naos.engines.simulated.store import Db, Store
 
+PORTS: dict[str, type] = {"hypervisor": Hypervisor, "array": Array, "fabric": Fabric, "chassis": Chassis, "host": Host}
 _WHERE = "the simulated world"
 
 

@@ -1,0 +1,199 @@
+"""Killing the controller at every point of an activity, and looking at what the next one makes of it.
+
+Every controller is a process of its own, forked from a server that has everything imported. A point is where a crash
+makes a difference: before a step, after its compensation is noted, after its effect, after its result is recorded.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from simulated_platform import COMPUTE, GIB, Platform, platform_in
+
+from naos.activity import Engine
+
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["crash_matrix"])
+POWER = f"{COMPUTE}/virtual_machines/power"
+SETTLE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`prepare` brings the platform to where `act` makes the request, which is an activity of `kind`."""
+
+    kind: str
+    act: Callable[[Platform], str]
+    prepare: Callable[[Platform], None] = field(default=lambda _platform: None)
+
+
+def _machine(platform: Platform) -> None:
+    platform.made["machine"] = platform.deploy("subject")
+
+
+def _stopped(platform: Platform) -> None:
+    platform.made["machine"] = platform.deploy("subject", powerOn=False)
+
+
+def _disk(platform: Platform) -> None:
+    _machine(platform)
+    body = {"virtualMachineId": platform.made["machine"], "capacity": GIB}
+    platform.made["disk"] = platform.done("POST", f"{COMPUTE}/virtual_disks", body)
+
+
+def _power(action: str) -> Callable[[Platform], str]:
+    return lambda platform: platform.write("PATCH", POWER, {"id": platform.made["machine"], "powerAction": action})
+
+
+def _migrate(platform: Platform) -> str:
+    here = platform.machine(platform.made["machine"])["host"]["id"]
+    hosts = platform.get(f"{COMPUTE}/hosts", hostClusterId=platform.made["pool-AZ05"])
+    other = next(host["id"] for host in hosts if host["id"] != here)
+    body = {"virtualMachines": [platform.made["machine"]], "hostId": other}
+    return platform.write("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+
+
+def _create_disk(platform: Platform) -> str:
+    body = {"virtualMachineId": platform.made["machine"], "capacity": GIB}
+    return platform.write("POST", f"{COMPUTE}/virtual_disks", body)
+
+
+def _extend_disk(platform: Platform) -> str:
+    return platform.write("PATCH", f"{COMPUTE}/virtual_disks", {"id": platform.made["disk"], "newCapacity": 2 * GIB})
+
+
+def _create_vlan(platform: Platform) -> str:
+    pools = [platform.made["pool-AZ05"], platform.made["pool-AZ06"]]
+    return platform.write("POST", f"{COMPUTE}/networks", {"name": "second", "hostClusterIds": pools})
+
+
+SCENARIOS = {
+    "machine create": Scenario(
+        "virtual_machine.create", lambda p: p.write("POST", p.deploy_path, p.deployment("subject"))
+    ),
+    "machine start": Scenario("virtual_machine.power_on", _power("on"), _stopped),
+    "machine stop": Scenario("virtual_machine.power_off", _power("off"), _machine),
+    "machine migrate": Scenario("virtual_machine.migrate", _migrate, _machine),
+    "machine delete": Scenario(
+        "virtual_machine.delete",
+        lambda p: p.write("DELETE", f"{COMPUTE}/virtual_machines/{p.made['machine']}"),
+        _stopped,
+    ),
+    "disk create": Scenario("disk.create", _create_disk, _machine),
+    "disk extend": Scenario("disk.extend", _extend_disk, _disk),
+    "disk delete": Scenario(
+        "disk.delete", lambda p: p.write("DELETE", f"{COMPUTE}/virtual_disks/{p.made['disk']}"), _disk
+    ),
+    "VLAN create": Scenario("vlan.create", _create_vlan),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a controller's world and tables are."""
+
+    folder: Path
+    database_url: str | None
+
+
+class Points:
+    """An engine's boundary that writes down every point of one kind of activity, and kills its process at one of them."""
+
+    def __init__(self, kind: str, log: Path, kill_at: int | None) -> None:
+        self._kind, self._log, self._kill_at, self._count = kind, log, kill_at, 0
+
+    def __call__(self, kind: str, step: str, moment: str) -> None:
+        if kind != self._kind:
+            return
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(f"{step}: {moment}\n")
+        if self._count == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._count += 1
+
+
+def prepare(place: Place, name: str) -> None:
+    with platform_in(place.folder, database_url=place.database_url) as platform:
+        SCENARIOS[name].prepare(platform.furnish())
+        _settle(platform)
+        (place.folder / "made.json").write_text(json.dumps(platform.made), encoding="utf-8")
+
+
+def strike(place: Place, name: str, kill_at: int | None) -> None:
+    """Make the request, and die at point `kill_at`."""
+    scenario = SCENARIOS[name]
+    points = Points(scenario.kind, place.folder / "points", kill_at)
+
+    def make(database: Any, world: Any) -> Engine:
+        return Engine(database, world, boundary=points)
+
+    with platform_in(place.folder, database_url=place.database_url, make_engine=make) as platform:
+        platform.made = json.loads((place.folder / "made.json").read_text(encoding="utf-8"))
+        platform.ended(scenario.act(platform), SETTLE_SECONDS)
+
+
+def recover(place: Place, name: str) -> None:
+    """A new controller; what it finds and leaves goes to `outcome.json`."""
+    with platform_in(place.folder, database_url=place.database_url) as platform:
+        findings = _settle(platform)
+        activities = platform.get("/activity/v1/activities")
+        unfinished = [item for item in activities if not item["state"].keys() & {"completed", "failed"}]
+        last = next((item for item in activities if _is(item, name)), None)
+        outcome = {"findings": findings, "unfinished": unfinished, "last": last}
+        (place.folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def _is(activity: dict[str, Any], name: str) -> bool:
+    words = {"machine create": "Create machine", "machine start": "Power on", "machine stop": "Power off"}
+    words |= {"machine migrate": "Move", "machine delete": "Delete machine", "disk create": "Add a disk"}
+    words |= {"disk extend": "Grow", "disk delete": "Delete disk", "VLAN create": "Create VLAN"}
+    return str(activity["description"]).lower().startswith(words[name].lower())
+
+
+def _settle(platform: Platform) -> list[dict[str, Any]]:
+    """Wait until nothing is unfinished and the doctor finds nothing; what it finds at the end of the wait."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while True:
+        busy = [item for item in platform.get("/activity/v1/activities") if item["state"].keys() & {"waiting", "running"}]
+        findings = platform.findings()
+        if (not busy and not findings) or time.monotonic() > end:
+            return findings
+        time.sleep(0.05)
+
+
+def run(function: Callable[..., None], *arguments: Any) -> int:
+    """The exit code of a controller's process."""
+    process = FORK.Process(target=function, args=arguments)
+    process.start()
+    process.join(180)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return 999
+    return int(process.exitcode or 0)
+
+
+def read_points(place: Place) -> list[str]:
+    with suppress(FileNotFoundError):
+        return (place.folder / "points").read_text(encoding="utf-8").splitlines()
+    return []
+
+
+def copied(source: Path, target: Path) -> Path:
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.copytree(source, target)
+    return target
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:12]}"

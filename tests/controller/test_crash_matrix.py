@@ -1,0 +1,87 @@
+"""Wherever the controller is killed, its successor ends the activity done or undone, and leaves no orphan."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crash_matrix import SCENARIOS, Place, copied, prepare, read_points, recover, run, strike, unique
+from postgres_server import Server, server
+
+KILLED = -9
+EFFECT = ": after-effect"
+
+
+class Rooms:
+    """Copies of a prepared platform, on SQLite files or PostgreSQL databases."""
+
+    def __init__(self, folder: Path, postgres: Server | None) -> None:
+        self._folder, self._postgres = folder, postgres
+        self._template = unique("prepared")
+
+    def first(self) -> Place:
+        folder = self._folder / "prepared"
+        folder.mkdir()
+        return Place(folder, self._postgres.create(self._template) if self._postgres else None)
+
+    def copy(self) -> Place:
+        folder = copied(self._folder / "prepared", self._folder / "case")
+        return Place(folder, self._postgres.create("case", self._template) if self._postgres else None)
+
+    def discard(self) -> None:
+        if self._postgres:
+            self._postgres.drop("case")
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with server(tmp_path_factory.mktemp("postgres") / "server") as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def rooms(request: pytest.FixtureRequest, tmp_path: Path) -> Rooms:
+    return Rooms(tmp_path, request.getfixturevalue("postgres") if request.param == "postgresql" else None)
+
+
+def _kill_everywhere(rooms: Rooms, name: str, wanted: str) -> None:
+    """`wanted`: the end of a point's name that chooses the points, empty for all."""
+    assert run(prepare, rooms.first(), name) == 0
+    whole = rooms.copy()
+    assert run(strike, whole, name, None) == 0
+    points = read_points(whole)
+    rooms.discard()
+    chosen = [index for index, point in enumerate(points) if point.endswith(wanted)]
+    assert len(chosen) >= 1, points
+    for index in chosen:
+        place = rooms.copy()
+        where = f"killed at {points[index]} ({index})"
+        assert run(strike, place, name, index) == KILLED, where
+        assert run(recover, place, name) == 0, where
+        _check(json.loads((place.folder / "outcome.json").read_text(encoding="utf-8")), where)
+        rooms.discard()
+
+
+def _check(outcome: dict[str, Any], where: str) -> None:
+    assert outcome["findings"] == [], where
+    assert outcome["unfinished"] == [], where
+    assert outcome["last"] is not None, where
+    state = outcome["last"]["state"]
+    if "failed" in state:
+        assert "Not undone" not in state["failed"]["reason"], where
+    else:
+        assert "completed" in state, where
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_kill_after_every_step(rooms: Rooms, name: str) -> None:
+    """The hardest moment of each: its effect is there, and nothing says so."""
+    _kill_everywhere(rooms, name, EFFECT)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_kill_at_every_point(rooms: Rooms, name: str) -> None:
+    _kill_everywhere(rooms, name, "")
