@@ -22,7 +22,7 @@ from naos.lab.record import Record
 
 PORT = 8470
 COMMAND = (sys.executable, "-m", "naos.controller")
-START_TIMEOUT = 60.0  # seconds until the API answers
+START_TIMEOUT = 180.0  # seconds until the API answers; it may have tables to bring up to date
 STOP_GRACE = 20.0  # seconds for running calls to end
 _BACKLOG = 128
 _POLL = 0.1
@@ -118,8 +118,13 @@ def _spawn(root: Path, kept: Record, port: int, command: Sequence[str]) -> Proce
 def _environment(root: Path) -> dict[str, str]:
     home = root / "controller"
     home.mkdir(mode=0o700, exist_ok=True)
-    own = {"NAOS_ROOT": str(root), "NAOS_HOME": str(home), "NAOS_INVENTORY": str(root / "inventory.toml")}
-    return os.environ | own | {"PYTHONUNBUFFERED": "1"}
+    own = {
+        "NAOS_ROOT": root,
+        "NAOS_HOME": home,
+        "NAOS_INVENTORY": root / "inventory.toml",
+        "NAOS_CREDENTIALS": root / "credentials",
+    }
+    return os.environ | {name: str(path) for name, path in own.items()} | {"PYTHONUNBUFFERED": "1"}
 
 
 def _await_answer(root: Path, process: Process, port: int) -> None:

@@ -1,11 +1,12 @@
 """May a lab be made here? Facts of the machine are gathered once; the rules over them are pure."""
 
+import contextlib
 import ipaddress
 import json
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,28 +60,7 @@ def refusals(facts: MachineFacts, plan: Plan, root: Path, port: int) -> list[Lab
     """Every reason against a new lab of this plan on such a machine, the first to be mended first."""
     if facts.system != "Linux":
         return [errors.NotLinux(facts.system)]
-    found: list[LabError] = []
-    if facts.user != 0:
-        found.append(errors.NotRoot(facts.user))
-    if facts.missing:
-        packages = sorted({PACKAGES[program] for program in facts.missing})
-        found.append(errors.ProgramsMissing(", ".join(facts.missing), " ".join(packages)))
-    if not facts.tunnel_device:
-        found.append(errors.NoTunnelDevice(TUNNEL))
-    if facts.memory < MEMORY:
-        found.append(errors.LittleMemory(facts.memory / GIB, MEMORY / GIB))
-    if facts.disk < DISK:
-        found.append(errors.LittleDisk(str(root), facts.disk / GIB, DISK / GIB))
-    if facts.port_owner is not None:
-        found.append(errors.PortTaken(port, facts.port_owner))
-    hidden = next((place for place in HIDDEN if root.is_relative_to(place)), None)
-    if hidden:
-        found.append(errors.RootHidden(str(root), f"hosts of the lab do not see this machine's {hidden}"))
-    if taken := overlaps(plan.network, facts.networks):
-        found.append(errors.RangeTaken(str(plan.network), ", ".join(taken)))
-    if names := sorted(set(plan.namespaces) & set(facts.namespaces)):
-        found.append(errors.NamespacesTaken(", ".join(names), str(root)))
-    return found
+    return [*_privileges(facts), *_resources(facts, root, port), *_collisions(facts, plan, root)]
 
 
 def require_fit(plan: Plan, root: Path, port: int) -> None:
@@ -114,6 +94,35 @@ def gather(root: Path, port: int) -> MachineFacts:
     )
 
 
+def _privileges(facts: MachineFacts) -> Iterator[LabError]:
+    if facts.user != 0:
+        yield errors.NotRoot(facts.user)
+    if facts.missing:
+        packages = sorted({PACKAGES[program] for program in facts.missing})
+        yield errors.ProgramsMissing(", ".join(facts.missing), " ".join(packages))
+    if not facts.tunnel_device:
+        yield errors.NoTunnelDevice(TUNNEL)
+
+
+def _resources(facts: MachineFacts, root: Path, port: int) -> Iterator[LabError]:
+    if facts.memory < MEMORY:
+        yield errors.LittleMemory(facts.memory / GIB, MEMORY / GIB)
+    if facts.disk < DISK:
+        yield errors.LittleDisk(str(root), facts.disk / GIB, DISK / GIB)
+    if facts.port_owner is not None:
+        yield errors.PortTaken(port, facts.port_owner)
+
+
+def _collisions(facts: MachineFacts, plan: Plan, root: Path) -> Iterator[LabError]:
+    hidden = next((place for place in HIDDEN if root.is_relative_to(place)), None)
+    if hidden:
+        yield errors.RootHidden(str(root), f"hosts of the lab do not see this machine's {hidden}")
+    if taken := overlaps(plan.network, facts.networks):
+        yield errors.RangeTaken(str(plan.network), ", ".join(taken))
+    if names := sorted(set(plan.namespaces) & set(facts.namespaces)):
+        yield errors.NamespacesTaken(", ".join(names), str(root))
+
+
 def port_owner(port: int) -> str | None:
     """Who listens on TCP `port` where 127.0.0.1 reaches it: ``nginx (process 812)``; None when it is free."""
     sockets = {
@@ -125,18 +134,23 @@ def port_owner(port: int) -> str | None:
     if not sockets:
         return None
     links = {f"socket:[{inode}]" for inode in sockets}
-    for pid in processes.every_pid():
-        try:
-            handles = list(os.scandir(f"/proc/{pid}/fd"))
-        except OSError:
-            continue
-        for handle in handles:
-            try:
-                if os.readlink(handle.path) in links:
-                    return f"{processes.program(pid) or 'a program'} (process {pid})"
-            except OSError:
-                continue
-    return "a process that this user may not see"
+    owner = next((pid for pid in processes.every_pid() if _holds(pid, links)), None)
+    if owner is None:
+        return "a process that this user may not see"
+    return f"{processes.program(owner) or 'a program'} (process {owner})"
+
+
+def _holds(pid: int, links: Collection[str]) -> bool:
+    """Whether one of the process's handles is one of these sockets."""
+    try:
+        handles = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+    for handle in handles:
+        with contextlib.suppress(OSError):
+            if str(handle.readlink()) in links:
+                return True
+    return False
 
 
 def _listeners(table: Path) -> list[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int, str]]:

@@ -47,9 +47,9 @@ def parts(root: Path) -> list[Part]:
         state = "on" if process else "off"
         cable = _cable(fabric, machine.cable.port)
         found.append(Part(host.name, host.kind, host.zone.name, str(host.address), state, cable, service))
-    cable = kept.plan.controller_cable()
+    own = kept.plan.controller_cable()
     state = "on" if controller.running(kept) else "off"
-    found.append(Part("controller", "controller", "", cable.address, state, _cable(fabric, cable.port)))
+    found.append(Part("controller", "controller", "", own.address, state, _cable(fabric, own.port)))
     return found
 
 

@@ -47,7 +47,7 @@ def record(folder: Path) -> None:
 
 def collect() -> set[int]:
     """Pids of the children that have ended."""
-    ended = set()
+    ended: set[int] = set()
     while True:
         try:
             pid, _status = os.waitpid(-1, os.WNOHANG)

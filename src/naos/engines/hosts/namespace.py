@@ -181,8 +181,8 @@ class NamespaceHost:
         try:
             if process is not None:
                 with contextlib.suppress(OSError):
-                    for kind in ("mnt", "uts", "net"):
-                        handles.append(os.open(f"/proc/{process.pid}/ns/{kind}", os.O_RDONLY))
+                    paths = [f"/proc/{process.pid}/ns/{kind}" for kind in ("mnt", "uts", "net")]
+                    handles.extend(os.open(path, os.O_RDONLY) for path in paths)
             if process is None or not processes.alive(process):
                 raise Unreachable(self.name, "running a command", "the host is off")
             mount, names, network = (f"/proc/self/fd/{handle}" for handle in handles)
