@@ -1,0 +1,34 @@
+"""What lies on a volume, told by the names that naos gives."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_ID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+_DISK = re.compile(rf"disks/{_ID}\.(?:qcow2|new|reserved)")
+_TEMPLATE = re.compile(rf"templates/{_ID}\.qcow2")
+_FOLDERS = ("disks/", "templates/")
+
+
+@dataclass(frozen=True)
+class Found:
+    """disks: unfinished ones too, so that nothing that takes space stays unseen."""
+
+    disks: list[str]
+    templates: list[str]
+    foreign: list[str]
+
+
+def sort_out(paths: Iterable[str]) -> Found:
+    """paths: relative to the volume's root, folders with a slash at the end."""
+    disks, templates, foreign = set(), set(), set()
+    for path in paths:
+        if path in _FOLDERS:
+            continue
+        if match := _DISK.fullmatch(path):
+            disks.add(match[1])
+        elif match := _TEMPLATE.fullmatch(path):
+            templates.add(match[1])
+        else:
+            foreign.add(path)
+    return Found(sorted(disks), sorted(templates), sorted(foreign))

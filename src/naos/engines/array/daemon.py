@@ -1,0 +1,115 @@
+"""The life of a volume's daemon: one qemu-storage-daemon, which outlives whoever started it.
+
+It holds an flock on a file of the volume's folder from before its first instruction to its last: the lock says for certain
+whether it lives, and a second one can never start beside it.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+
+import structlog
+
+from naos.engines.array.errors import DaemonRefused
+from naos.engines.array.places import Place
+from naos.engines.array.qmp import Monitor, session
+from naos.engines.errors import Busy, CommandFailed, Missing, Unreachable
+from naos.engines.ports import LunSpec
+
+LIMIT = "limit"  # the throttle group that every disk of the volume belongs to
+_TAKEN = 75  # what flock exits with when somebody holds the lock
+_START = 30.0  # seconds
+_END = 60.0  # seconds; a daemon writes its bitmaps and caches before it ends
+_log = structlog.get_logger()
+
+
+def limits(lun: LunSpec) -> dict[str, int]:
+    """The whole group: operations a second, reads and writes together; 0 is none."""
+    return {"iops-total": lun.iops or 0}
+
+
+def command(place: Place, lun: LunSpec, address: str) -> list[str]:
+    """What starts the daemon. It detaches itself once its sockets answer."""
+    group = {"qom-type": "throttle-group", "id": LIMIT, "limits": limits(lun)}
+    server = {"addr": {"type": "inet", "host": address, "port": str(lun.port)}}
+    return [
+        *("flock", "--nonblock", "--conflict-exit-code", str(_TAKEN), place.lock),
+        "qemu-storage-daemon",
+        *("--daemonize", "--pidfile", place.pid_file),
+        *("--chardev", f"socket,id=control,path={_doubled(place.socket)},server=on,wait=off"),
+        *("--monitor", "chardev=control"),
+        *("--object", json.dumps(group)),
+        *("--nbd-server", json.dumps(server)),
+    ]
+
+
+def lives(place: Place) -> bool:
+    """Whether the daemon runs: asked of the lock, so True or False is certain. Raises Unreachable with the host."""
+    probe = ("flock", "--shared", "--nonblock", "--conflict-exit-code", str(_TAKEN), place.lock, "true")
+    return place.run(*probe, check=False).code == _TAKEN
+
+
+def start(place: Place, lun: LunSpec, address: str) -> bool:
+    """Start the daemon unless it lives. True when this call started it.
+
+    Raises Busy when the port is taken, CommandFailed with the daemon's own words for whatever else stops it.
+    """
+    for _ in range(5):
+        if lives(place):
+            return False
+        argv = command(place, lun, address)
+        done = place.run(*argv, timeout=_START, check=False)
+        if done.code == 0:
+            _log.info("array.daemon_started", array=place.where, lun=place.lun_id)
+            return True
+        if done.code != _TAKEN:  # else another controller looked at the lock, or was quicker
+            reason = " ".join(done.stderr.split()) or f"exit code {done.code}"
+            if "Address already in use" in reason:
+                raise Busy(place.where, f"{address} port {lun.port}", reason)
+            raise CommandFailed(place.where, "qemu-storage-daemon", reason)
+    raise Busy(place.where, f"volume {place.lun_id}", "others are starting and ending its daemon")
+
+
+def stop(place: Place) -> None:
+    """End the daemon cleanly and wait until it is gone; one that does not live is left alone. Raises Unreachable."""
+    if not lives(place):
+        return
+    with contextlib.suppress(Unreachable), session(place) as monitor:
+        monitor.execute("quit")
+    waiting = ("flock", "--shared", "--wait", f"{_END:g}", "--conflict-exit-code", str(_TAKEN), place.lock, "true")
+    if place.run(*waiting, timeout=_END + 10, check=False).code == _TAKEN:
+        raise Unreachable(place.where, f"ending the daemon of volume {place.lun_id}", f"it lives on after {_END:g} s")
+
+
+def apply_limit(monitor: Monitor, lun: LunSpec) -> None:
+    """Raises DaemonRefused when the group did not take it."""
+    monitor.execute("qom-set", {"path": f"/objects/{LIMIT}", "property": "limits", "value": limits(lun)})
+    present = monitor.execute("qom-get", {"path": f"/objects/{LIMIT}", "property": "limits"})
+    if any(present.get(key) != value for key, value in limits(lun).items()):
+        raise DaemonRefused("the array", "an IOPS limit", f"{limits(lun)} was asked, {present} is in force")
+
+
+@contextlib.contextmanager
+def served(place: Place) -> Iterator[Monitor]:
+    """A session with the volume's daemon. Raises Missing without the volume, Unreachable without its daemon."""
+    if not lives(place):
+        if not place.exists(place.image):
+            raise Missing(place.where, f"volume {place.lun_id}", "it is not on this array")
+        raise Unreachable(place.where, f"volume {place.lun_id}", "its daemon does not run")
+    with session(place) as monitor:
+        yield monitor
+
+
+@contextlib.contextmanager
+def served_or_dead(place: Place) -> Iterator[Monitor | None]:
+    """A session, or None when the daemon is certainly dead: then nothing of the volume is exported or open."""
+    if lives(place):
+        with session(place) as monitor:
+            yield monitor
+    else:
+        yield None
+
+
+def _doubled(path: str) -> str:
+    """A comma in an option's value is written twice."""
+    return path.replace(",", ",,")

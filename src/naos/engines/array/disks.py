@@ -1,0 +1,137 @@
+"""Disks of a volume: made, measured, grown and removed. An image gets its name only once it is complete."""
+
+from naos.engines.array import exports, images, jobs, nodes
+from naos.engines.array.places import Place
+from naos.engines.array.qmp import Monitor
+from naos.engines.errors import Busy, Missing, Unsupported
+from naos.engines.ports import DiskFacts, Provisioning
+
+
+def check_present(place: Place, disk_id: str) -> None:
+    """Raises Missing."""
+    if not place.exists(place.disk(disk_id)):
+        raise Missing(place.where, f"disk {disk_id}", f"volume {place.lun_id} does not hold it")
+
+
+def create(monitor: Monitor, place: Place, disk_id: str, size: int, provisioning: Provisioning) -> None:
+    """Make an empty disk of `size` bytes, its space reserved unless it is dynamic. Raises NoSpace, Busy."""
+    if _made_earlier(monitor, place, disk_id, size):
+        return
+    part = place.disk_unfinished(disk_id)
+    place.run("rm", "-f", "--", part)
+    try:
+        images.make(place, part, size, provisioning)
+    except BaseException:
+        place.run("rm", "-f", "--", part, check=False)
+        raise
+    if provisioning is not Provisioning.DYNAMIC:
+        place.run("touch", "--", place.disk_reserved(disk_id))
+    keep(place, disk_id)
+
+
+def clone(monitor: Monitor, place: Place, disk_id: str, template_id: str, size: int) -> None:
+    """Make a copy-on-write disk of a staged template, of its size or more. Raises Missing, NoSpace, Busy."""
+    template = place.template(template_id)
+    if not place.exists(template):
+        raise Missing(place.where, f"template {template_id} on volume {place.lun_id}", "stage it first")
+    size = max(size, images.read_closed(place, template).size)
+    if _made_earlier(monitor, place, disk_id, size):
+        return
+    part = place.disk_unfinished(disk_id)
+    place.run("rm", "-f", "--", part)
+    try:
+        images.make_clone(place, part, template_id, size)
+    except BaseException:
+        place.run("rm", "-f", "--", part, check=False)
+        raise
+    keep(place, disk_id)
+
+
+def keep(place: Place, disk_id: str) -> None:
+    """The unfinished image is complete: give it its name, for good."""
+    part = place.disk_unfinished(disk_id)
+    place.run("sync", "--", part, timeout=120)
+    place.run("mv", "-T", "--", part, place.disk(disk_id))
+    place.run("sync", "--", place.disks, timeout=120)
+
+
+def resize(monitor: Monitor, place: Place, disk_id: str, size: int) -> None:
+    """Grow a disk, reserving the growth when its space is reserved.
+
+    An NBD client learns a size only when it connects, so an export is cut for the moment and made again under the same name;
+    its client connects anew with its next request. Raises Unsupported when it would shrink, Busy, NoSpace.
+    """
+    check_present(place, disk_id)
+    size = -(-size // 512) * 512
+    present = nodes.disk_facts(monitor, place, disk_id)
+    if size < present.size:
+        raise Unsupported(place.where, f"disk {disk_id} of {size} bytes", f"it has {present.size} and never shrinks")
+    if size == present.size:
+        return
+    jobs.check_none(monitor, place.where, disk_id)
+    if place.exists(place.disk_reserved(disk_id)):
+        more = images.full_size(size) - present.allocated
+        images.reserve(place, place.disk(disk_id), min(more, size - present.size + images.OVERHEAD))
+    with nodes.opened(monitor, place, [disk_id]):
+        epochs = exports.present(monitor).get(disk_id, ())
+        exports.cut(monitor, disk_id)
+        try:
+            monitor.execute("block_resize", {"node-name": nodes.node(nodes.THROTTLE, disk_id), "size": size})
+        finally:
+            for epoch in epochs:
+                exports.add(monitor, disk_id, epoch)
+
+
+def describe(monitor: Monitor | None, place: Place, disk_id: str) -> DiskFacts | None:
+    """None when the volume does not hold the disk."""
+    if not place.exists(place.disk(disk_id)):
+        return None
+    found = nodes.disk_facts(monitor, place, disk_id)
+    return DiskFacts(disk_id, found.size, found.allocated, found.backing, found.snapshots)
+
+
+def fence(monitor: Monitor, disk_id: str) -> None:
+    """Cut every export of the disk, then close its image unless a job needs it."""
+    exports.cut(monitor, disk_id)
+    close_unused(monitor, disk_id)
+
+
+def close_unused(monitor: Monitor, disk_id: str) -> None:
+    """Close the disk's image when nothing exports it and no job, ended or not, is listed for it."""
+    if disk_id not in exports.present(monitor) and not jobs.of_disk(monitor, disk_id):
+        nodes.close_disk(monitor, disk_id)
+
+
+def delete(monitor: Monitor | None, place: Place, disk_id: str) -> None:
+    """Cut it off, end its jobs, close it, remove its files; what is absent is left alone.
+
+    monitor: a session, or None when the daemon is certainly dead.
+    """
+    paths = (place.disk(disk_id), place.disk_unfinished(disk_id), place.disk_reserved(disk_id))
+    if monitor is not None:
+        exports.cut(monitor, disk_id)
+        others = jobs.end_all(monitor, disk_id)
+        nodes.close_disk(monitor, disk_id)
+        for other in others:
+            close_unused(monitor, other)
+    place.run("rm", "-f", "--", *paths)
+
+
+def check_closed(monitor: Monitor, place: Place, disk_id: str) -> None:
+    """The image is closed when this returns. Raises Busy while the disk is exported or a job works on it."""
+    if disk_id in exports.present(monitor):
+        raise Busy(place.where, f"disk {disk_id}", "it is exported; power its machine off first")
+    jobs.check_none(monitor, place.where, disk_id)
+    for job in jobs.of_disk(monitor, disk_id):
+        jobs.dismiss(monitor, job)
+    nodes.close_disk(monitor, disk_id)
+
+
+def _made_earlier(monitor: Monitor, place: Place, disk_id: str, size: int) -> bool:
+    """Whether an earlier call made this disk. Raises Busy when the id is a smaller disk's, which is another one."""
+    if not place.exists(place.disk(disk_id)):
+        return False
+    present = nodes.disk_facts(monitor, place, disk_id)
+    if present.size < size:
+        raise Busy(place.where, f"the id {disk_id}", f"a disk of {present.size} bytes has it")
+    return True

@@ -1,0 +1,262 @@
+"""The array of a zone: volumes served by one qemu-storage-daemon each, on a host that needs nothing else of naos."""
+
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from naos.engines.array import contents, copies, daemon, disks, exports, snapshots, templates, volume
+from naos.engines.array.daemon import served, served_or_dead
+from naos.engines.array.places import Place, check_id
+from naos.engines.array.qmp import Monitor, session
+from naos.engines.errors import Busy, EngineError, Missing, Unreachable, Unsupported
+from naos.engines.ports import (
+    DiskFacts,
+    ExportedDisk,
+    Host,
+    JobState,
+    LunContents,
+    LunSpec,
+    LunUsage,
+    NbdAddress,
+    Provisioning,
+)
+from naos.ids import normal_id
+
+
+class StorageDaemonArray:
+    """Volumes under the folder `path` of `host`, exported over NBD at `address`.
+
+    backing: ``file``, the one kind that there is: a sparse file a volume on a loop device. Needs qemu-storage-daemon, qemu-img,
+    xfsprogs and util-linux on the host, and root. Raises Unsupported for what cannot be an array.
+    """
+
+    def __init__(self, name: str, host: Host, address: str, backing: Literal["file", "lvm"], path: str) -> None:
+        if backing != "file":
+            raise Unsupported(
+                name, f"volumes on {backing}", 'this driver keeps them in files; write `backing = "file"`'
+            )
+        if not PurePosixPath(path).is_absolute():
+            raise Unsupported(name, f"the folder {path!r}", "write its whole path")
+        self.name = name
+        self._host = host
+        self._address = str(ipaddress.ip_address(address))
+        self._root = str(PurePosixPath(path))
+
+    # --------------------------------------------------------------------------------------------------------- volumes
+
+    def luns(self) -> list[str]:
+        """Ids of the volumes that exist, served or not."""
+        if self._host.run(["test", "-d", self._root], check=False).code != 0:
+            return []
+        argv = ["find", self._root, "-mindepth", "2", "-maxdepth", "2", "-name", "volume", "-printf", "%P\\0"]
+        found = [PurePosixPath(path).parent.name for path in self._host.run(argv).stdout.split("\0") if path]
+        return sorted(lun_id for lun_id in found if normal_id(lun_id) == lun_id)
+
+    def create_lun(self, lun: LunSpec) -> None:
+        """Make its file system. It is served once `ensure_daemon` was called. Raises Unsupported below 300 MiB."""
+        volume.create(self._place(lun.id), lun)
+
+    def delete_lun(self, lun_id: str) -> None:
+        """Its templates go with it; an absent one is left alone. Raises Busy while it holds a disk or an export."""
+        place = self._place(lun_id)
+        if not place.exists(place.folder):
+            return
+        if place.exists(place.image):
+            volume.mount(place)
+            self._check_empty(place)
+        daemon.stop(place)
+        volume.unmount(place)
+        volume.remove(place)
+
+    def resize_lun(self, lun: LunSpec) -> None:
+        """Grow file, device and file system under running guests. Raises Missing, Unsupported when it would shrink."""
+        volume.grow(self._place(lun.id), lun)
+
+    def limit_lun(self, lun: LunSpec) -> None:
+        """Raises Unreachable when the daemon does not run; `ensure_daemon` starts it with the limit."""
+        with served(self._place(lun.id)) as monitor:
+            daemon.apply_limit(monitor, lun)
+
+    def usage(self, lun_id: str) -> LunUsage:
+        """Raises Missing, Unreachable while it is not mounted."""
+        return volume.usage(self._place(lun_id))
+
+    def contents(self, lun_id: str) -> LunContents:
+        """Raises Unreachable while the daemon is gone: nobody can say what is exported."""
+        place = self._place(lun_id)
+        with served(place) as monitor:
+            found = contents.sort_out(volume.listed(place))
+            epochs = {disk_id: max(present) for disk_id, present in exports.present(monitor).items()}
+        return LunContents(found.disks, found.templates, epochs, found.foreign)
+
+    def ensure_daemon(self, lun: LunSpec, exported: Sequence[ExportedDisk]) -> bool:
+        """Bring the volume to exactly this, after whatever happened. True when the daemon had to be started.
+
+        Every export that can be made is made before the first failure is raised: Missing for a disk that is not there, Busy
+        for one that is exported under a newer epoch already.
+        """
+        place = self._place(lun.id)
+        volume.mount(place)
+        if lun.capacity > volume.capacity(place):
+            volume.grow(place, lun)
+        started = daemon.start(place, lun, self._address)
+        wanted = {disk.id: disk.epoch for disk in exported}
+        failures: list[EngineError] = []
+        with session(place) as monitor:
+            daemon.apply_limit(monitor, lun)
+            for disk_id in exports.present(monitor):
+                if disk_id not in wanted:
+                    disks.fence(monitor, disk_id)
+            for disk_id, epoch in wanted.items():
+                try:
+                    self._export(monitor, place, disk_id, epoch)
+                except Unreachable:
+                    raise
+                except EngineError as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
+        return started
+
+    def stop_daemon(self, lun_id: str) -> None:
+        """Guests that still use it pause. An absent volume is left alone. Raises Unreachable when it does not end."""
+        place = self._place(lun_id)
+        if place.exists(place.folder):
+            daemon.stop(place)
+            volume.unmount(place)
+
+    # -------------------------------------------------------------------------------------------------------- templates
+
+    def template_staged(self, lun_id: str, template_id: str) -> bool:
+        place = self._place(lun_id)
+        self._check_mounted(place)
+        return templates.staged(place, template_id)
+
+    def stage_template(self, lun_id: str, template_id: str, image: Path) -> None:
+        """Raises Missing, NoSpace, Unsupported for an image that is not whole in itself."""
+        place = self._place(lun_id)
+        self._check_mounted(place)
+        templates.stage(place, template_id, image)
+
+    def drop_template(self, lun_id: str, template_id: str) -> None:
+        """An absent one is left alone. Raises Busy while a disk backs on it."""
+        place = self._place(lun_id)
+        self._check_mounted(place)
+        with served_or_dead(place) as monitor:
+            holding = contents.sort_out(volume.listed(place)).disks
+            complete = [disk_id for disk_id in holding if place.exists(place.disk(disk_id))]
+            templates.drop(monitor, place, template_id, complete)
+
+    # ------------------------------------------------------------------------------------------------------------ disks
+
+    def create_disk(self, lun: LunSpec, disk_id: str, size: int, provisioning: Provisioning) -> None:
+        """Raises NoSpace when a reserved disk does not fit, Busy when the id is another disk's."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            disks.create(monitor, place, disk_id, size, provisioning)
+
+    def clone_template(self, lun: LunSpec, disk_id: str, template_id: str, size: int) -> None:
+        """Raises Missing when the template is not staged, Busy when the id is another disk's."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            disks.clone(monitor, place, disk_id, template_id, size)
+
+    def copy_disk(self, lun: LunSpec, source_id: str, disk_id: str) -> None:
+        """Returns when the copy is complete; see `copies.copy_disk`."""
+        copies.copy_disk(self._place(lun.id), source_id, disk_id)
+
+    def flatten(self, lun: LunSpec, disk_id: str) -> JobState:
+        """Start, or report, the job; see `copies.flatten`. Raises Missing, Unreachable."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            return copies.flatten(monitor, place, disk_id)
+
+    def cancel_jobs(self, lun_id: str, disk_id: str) -> None:
+        """Jobs end with the daemon, too."""
+        with served_or_dead(self._place(lun_id)) as monitor:
+            if monitor is not None:
+                copies.cancel(monitor, check_id(self.name, disk_id))
+
+    def resize_disk(self, lun: LunSpec, disk_id: str, size: int) -> None:
+        """Growth only; clients of its export are cut for the moment and connect anew. Raises Busy while a job works."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            disks.resize(monitor, place, disk_id, size)
+
+    def disk(self, lun_id: str, disk_id: str) -> DiskFacts | None:
+        """None when the volume does not hold it. Raises Unreachable while the volume is not mounted."""
+        place = self._place(lun_id)
+        self._check_mounted(place)
+        with served_or_dead(place) as monitor:
+            return disks.describe(monitor, place, disk_id)
+
+    def delete_disk(self, lun_id: str, disk_id: str) -> None:
+        """An absent disk is left alone, and so is an absent volume."""
+        place = self._place(lun_id)
+        if not place.exists(place.image):
+            return
+        volume.mount(place)
+        with served_or_dead(place) as monitor:
+            disks.delete(monitor, place, disk_id)
+
+    # ---------------------------------------------------------------------------------------------------------- exports
+
+    def export_disk(self, lun: LunSpec, disk_id: str, epoch: int) -> NbdAddress:
+        """Raises Busy when it is exported under a newer epoch, Missing."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            self._export(monitor, place, disk_id, epoch)
+        return NbdAddress(self._address, lun.port, exports.name(disk_id, epoch))
+
+    def fence_disk(self, lun_id: str, disk_id: str) -> None:
+        """When this returns, no write of a client can reach the disk: none is under way, and none is accepted."""
+        with served_or_dead(self._place(lun_id)) as monitor:
+            if monitor is not None:
+                disks.fence(monitor, check_id(self.name, disk_id))
+
+    # -------------------------------------------------------------------------------------------------------- snapshots
+
+    def snapshot_disks(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:
+        """Raises Missing, Busy while a job works on one of them, NoSpace."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            snapshots.take(monitor, place, snapshot_id, disk_ids)
+
+    def revert_disks(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:
+        """Raises Busy while one of them is exported, Missing when it has no such snapshot."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            snapshots.revert(monitor, place, snapshot_id, disk_ids)
+
+    def delete_snapshot(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:
+        """Absent disks and snapshots are left alone."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            snapshots.delete(monitor, place, snapshot_id, disk_ids)
+
+    # --------------------------------------------------------------------------------------------------------- plumbing
+
+    def _place(self, lun_id: str) -> Place:
+        return Place(self.name, self._host, self._root, lun_id)
+
+    def _check_mounted(self, place: Place) -> None:
+        """Without its mount a volume looks empty."""
+        volume.capacity(place)
+        if volume.mounted(place) is None:
+            raise Unreachable(self.name, f"volume {place.lun_id}", "it is not mounted; its daemon does not run")
+
+    def _check_empty(self, place: Place) -> None:
+        with served_or_dead(place) as monitor:
+            exported = exports.present(monitor) if monitor is not None else {}
+        holding = contents.sort_out(volume.listed(place)).disks
+        if holding or exported:
+            raise Busy(self.name, f"volume {place.lun_id}", f"it holds {len(holding)} disks, {len(exported)} exported")
+
+    def _export(self, monitor: Monitor, place: Place, disk_id: str, epoch: int) -> None:
+        present = exports.present(monitor).get(disk_id, [])
+        if present and max(present) > epoch:
+            raise Busy(self.name, f"disk {disk_id}", f"it is exported under the newer epoch {max(present)}")
+        if not present and not place.exists(place.disk(disk_id)):
+            raise Missing(self.name, f"disk {disk_id}", f"volume {place.lun_id} does not hold it")
+        exports.ensure(monitor, place, disk_id, epoch)

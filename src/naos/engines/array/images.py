@@ -1,0 +1,125 @@
+"""Image files: made, measured and read with qemu-img while nothing has them open; headers read on this machine.
+
+`qemu-img` is never let near an image that the daemon has open; QEMU's own locks on the file would refuse it, too.
+"""
+
+import json
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from naos.engines.array.errors import named
+from naos.engines.array.places import Place
+from naos.engines.array.volume import numbers
+from naos.engines.errors import CommandFailed, Unsupported
+from naos.engines.ports import Provisioning
+from naos.ids import normal_id
+
+OVERHEAD = 2 * 2**20
+"""Bytes of an image's own tables, roughly, beside the 1/8192 of its size that mapping everything takes."""
+_PREALLOCATION = {
+    Provisioning.DYNAMIC: "off",
+    Provisioning.STATIC_DIFFERED: "falloc",
+    Provisioning.STATIC_IMMEDIATE: "full",
+}
+_BACKING = re.compile(r"\.\./templates/([0-9a-f-]{36})\.qcow2")
+_HEADER = struct.Struct(">4sIQII QIIQ QIIQ Q")  # qcow2, up to the incompatible features of version 3
+_DAMAGED, _EXTERNAL_DATA = 1 << 1, 1 << 2
+_SLOWEST = 20 * 2**20  # bytes a second: what an array writes at the least
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """backing: id of the template that the image still needs. snapshots: names, oldest first."""
+
+    size: int
+    allocated: int
+    backing: str | None
+    snapshots: Sequence[str] = field(default=())
+
+
+def facts(image: dict[str, Any]) -> ImageFacts:
+    """From what qemu-img or the daemon says of an image."""
+    return ImageFacts(
+        size=int(image["virtual-size"]),
+        allocated=int(image.get("actual-size", 0)),
+        backing=template_of(image.get("backing-filename")),
+        snapshots=tuple(entry["name"] for entry in image.get("snapshots", ())),
+    )
+
+
+def template_of(backing: str | None) -> str | None:
+    """The template's id in an image's reference to it. Raises Unsupported for a reference that naos did not write."""
+    if not backing:
+        return None
+    match = _BACKING.fullmatch(backing)
+    template_id = normal_id(match[1]) if match else None
+    if template_id is None:
+        raise Unsupported("the array", f"an image that backs on {backing!r}", "it is no template of the volume")
+    return template_id
+
+
+def read_closed(place: Place, path: str) -> ImageFacts:
+    """Raises CommandFailed when the image is open somewhere, or is none."""
+    done = place.run("qemu-img", "info", "--output=json", "-f", "qcow2", path)
+    return facts(json.loads(done.stdout))
+
+
+def make(place: Place, path: str, size: int, provisioning: Provisioning) -> None:
+    """Create an image under `path`. Raises NoSpace."""
+    options = f"preallocation={_PREALLOCATION[provisioning]}"
+    try:
+        argv = ("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, str(size))
+        place.run(*argv, timeout=60 + size / _SLOWEST)
+    except CommandFailed as error:
+        raise named(error, "a disk", numbers(place, full_size(size))) from error
+
+
+def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
+    """Create a copy-on-write image. Raises NoSpace."""
+    backing = f"../templates/{template_id}.qcow2"
+    try:
+        place.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2", path, str(size))
+    except CommandFailed as error:
+        raise named(error, "a clone", numbers(place, OVERHEAD)) from error
+
+
+def reserve(place: Place, path: str, more: int) -> None:
+    """Reserve `more` bytes beyond the file's end without touching what is in it, open or not. Raises NoSpace."""
+    end = int(place.run("stat", "-c", "%s", "--", path).stdout)
+    argv = ("fallocate", "--keep-size", "--offset", str(end), "--length", str(more), path)
+    try:
+        place.run(*argv, timeout=120)
+    except CommandFailed as error:
+        raise named(error, "a reserved disk", numbers(place, more)) from error
+
+
+def full_size(size: int) -> int:
+    """Bytes that an image of this virtual size may come to take when all of it is written."""
+    return size + size // 8192 + OVERHEAD
+
+
+def check_template(where: str, image: Path) -> int:
+    """The virtual size in bytes of a template's image on this machine.
+
+    Raises Unsupported for what is no whole, self-contained qcow2 image: another file that the header names would be
+    opened by the array on the guest's behalf.
+    """
+    with image.open("rb") as handle:
+        head = handle.read(_HEADER.size)
+    if len(head) < _HEADER.size or head[:4] != b"QFI\xfb":
+        raise Unsupported(where, f"the template {image.name}", "it is no qcow2 image")
+    _, version, backing, _, _, size, *_, features = _HEADER.unpack(head)
+    features = features if version >= 3 else 0
+    if version not in (2, 3):
+        raise Unsupported(where, f"the template {image.name}", f"qcow2 version {version} is unknown")
+    if backing:
+        raise Unsupported(where, f"the template {image.name}", "it needs another image below it; make it whole first")
+    if features & _EXTERNAL_DATA:
+        raise Unsupported(where, f"the template {image.name}", "it keeps its data in another file; make it whole first")
+    if features & _DAMAGED:
+        raise Unsupported(where, f"the template {image.name}", "it is marked as damaged; repair it first")
+    return int(size)

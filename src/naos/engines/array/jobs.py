@@ -1,0 +1,99 @@
+"""Background jobs of the daemon: flattening a clone, copying a disk.
+
+A job's id is its kind and the ids of the disks it works on, with dots between: whoever looks later finds it. A job that
+has ended stays on the list until its result was taken.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from naos.engines.array.errors import DaemonRefused
+from naos.engines.array.qmp import Monitor
+from naos.engines.errors import Busy, Unreachable
+from naos.engines.ports import JobState
+
+FLATTEN, COPY = "flatten", "copy"
+_CANCELLING = 30.0  # seconds
+
+
+@dataclass(frozen=True)
+class Job:
+    id: str
+    kind: str
+    disks: Sequence[str]
+    ended: bool
+    done: int
+    total: int
+    error: str | None
+
+    @property
+    def state(self) -> JobState:
+        return JobState(running=not self.ended, done=self.done, total=self.total, error=self.error)
+
+
+def job_id(kind: str, *disk_ids: str) -> str:
+    return ".".join((kind, *disk_ids))
+
+
+def present(monitor: Monitor) -> list[Job]:
+    """Every job that naos started and whose result was not taken yet."""
+    found = []
+    for entry in monitor.execute("query-jobs"):
+        kind, *disks = entry["id"].split(".")
+        if kind in (FLATTEN, COPY):
+            found.append(
+                Job(
+                    id=entry["id"],
+                    kind=kind,
+                    disks=tuple(disks),
+                    ended=entry["status"] == "concluded",
+                    done=entry["current-progress"],
+                    total=entry["total-progress"],
+                    error=entry.get("error"),
+                )
+            )
+    return found
+
+
+def of_disk(monitor: Monitor, disk_id: str) -> list[Job]:
+    return [job for job in present(monitor) if disk_id in job.disks]
+
+
+def find(monitor: Monitor, kind: str, disk_id: str) -> Job | None:
+    """The job of this kind whose first disk, the one it changes, is `disk_id`."""
+    return next((job for job in present(monitor) if job.kind == kind and job.disks[0] == disk_id), None)
+
+
+def dismiss(monitor: Monitor, job: Job) -> None:
+    """Take an ended job's result off the list."""
+    monitor.execute("job-dismiss", {"id": job.id})
+
+
+def check_none(monitor: Monitor, where: str, disk_id: str) -> None:
+    """Raises Busy while a job works on the disk."""
+    running = [job for job in of_disk(monitor, disk_id) if not job.ended]
+    if running:
+        share = running[0].done / running[0].total if running[0].total else 0.0
+        raise Busy(where, f"disk {disk_id}", f"a {running[0].kind} job works on it ({share:.0%} done)")
+
+
+def end_all(monitor: Monitor, disk_id: str) -> list[str]:
+    """Cancel the disk's jobs, wait, and take their results. Returns every disk that they worked on. Raises Unreachable."""
+    touched: set[str] = set()
+    asked: set[str] = set()
+    until = time.monotonic() + _CANCELLING
+    while found := of_disk(monitor, disk_id):
+        for job in found:
+            touched.update(job.disks)
+            if job.ended:
+                dismiss(monitor, job)
+            elif job.id not in asked:
+                with contextlib.suppress(DaemonRefused):  # it has ended meanwhile: the next look takes its result
+                    monitor.execute("job-cancel", {"id": job.id})
+                asked.add(job.id)
+        if time.monotonic() > until:
+            raise Unreachable("the array", f"ending the jobs of disk {disk_id}", f"they go on after {_CANCELLING:g} s")
+        time.sleep(0.01)
+    return sorted(touched)

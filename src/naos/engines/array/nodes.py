@@ -1,0 +1,156 @@
+"""The daemon's block nodes of a disk: file -> qcow2 -> throttle; a template's are file -> qcow2, read-only and shared.
+
+A disk's image is open in the daemon only while it is exported or a job works on it. Node names have at most 31 characters,
+so they carry the id in base 32.
+"""
+
+import base64
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from naos.engines.array.daemon import LIMIT
+from naos.engines.array.errors import DaemonRefused
+from naos.engines.array.images import ImageFacts, facts, read_closed
+from naos.engines.array.places import Place
+from naos.engines.array.qmp import Monitor
+
+FILE, IMAGE, THROTTLE = "f", "q", "t"
+_LETTING_GO = 10.0  # seconds; a node is in use until its export's last request is answered
+
+
+def node(kind: str, object_id: str) -> str:
+    """The name of a disk's or template's node: kind, a dot, the id in base 32."""
+    return f"{kind}.{base64.b32encode(uuid.UUID(object_id).bytes).decode().rstrip('=').lower()}"
+
+
+def is_open(monitor: Monitor, object_id: str) -> bool:
+    """Whether any node of the disk or template exists."""
+    return any(node(kind, object_id) in present(monitor) for kind in (FILE, IMAGE, THROTTLE))
+
+
+def present(monitor: Monitor) -> dict[str, dict[str, Any]]:
+    """Every node of the daemon by name, as it describes them."""
+    return {entry["node-name"]: entry for entry in monitor.execute("query-named-block-nodes", {"flat": True})}
+
+
+def disk_facts(monitor: Monitor | None, place: Place, disk_id: str) -> ImageFacts:
+    """What the image says: asked of the daemon when it has it open, else read from the file.
+
+    monitor: a session, or None when the daemon is certainly dead.
+    """
+    open_nodes = present(monitor) if monitor is not None else {}
+    described = open_nodes.get(node(IMAGE, disk_id))
+    if described is not None:
+        return facts(described["image"])
+    return read_closed(place, place.disk(disk_id))
+
+
+def open_disk(monitor: Monitor, place: Place, disk_id: str) -> None:
+    """Open the disk's chain, the template that it backs on included; what is open already stays so."""
+    nodes = present(monitor)
+    if node(THROTTLE, disk_id) in nodes:
+        return
+    close_disk(monitor, disk_id)  # what an interrupted opening left
+    reserved = place.exists(place.disk_reserved(disk_id))
+    backing = read_closed(place, place.disk(disk_id)).backing
+    if backing is not None:
+        _open_template(monitor, place, backing)
+    open_image(monitor, disk_id, place.disk(disk_id), backing=backing, give_back=not reserved)
+    throttle = {"driver": "throttle", "node-name": node(THROTTLE, disk_id), "file": node(IMAGE, disk_id)}
+    monitor.execute("blockdev-add", {**throttle, "throttle-group": LIMIT})
+
+
+def open_image(
+    monitor: Monitor, object_id: str, path: str, *, backing: str | None, give_back: bool, read_only: bool = False
+) -> None:
+    """Add the file's and the image's nodes.
+
+    give_back: whether blocks that the guest discards leave the file, too.
+    """
+    file = {
+        "driver": "file",
+        "node-name": node(FILE, object_id),
+        "filename": path,
+        "aio": "native",
+        "cache": {"direct": True},
+        "read-only": read_only,
+        "discard": "unmap" if give_back else "ignore",
+    }
+    image = {
+        "driver": "qcow2",
+        "node-name": node(IMAGE, object_id),
+        "file": node(FILE, object_id),
+        "backing": None if backing is None else node(IMAGE, backing),
+        "read-only": read_only,
+        "discard": "unmap",
+        "cache": {"direct": True},
+    }
+    monitor.execute("blockdev-add", file)
+    try:
+        monitor.execute("blockdev-add", image)
+    except DaemonRefused:
+        monitor.execute("blockdev-del", {"node-name": node(FILE, object_id)})
+        raise
+
+
+def close_disk(monitor: Monitor, disk_id: str) -> None:
+    """Close the disk's chain, and its template's when no other disk has it open. Waits while requests are answered.
+
+    Raises DaemonRefused when something still uses it.
+    """
+    nodes = present(monitor)
+    described = nodes.get(node(IMAGE, disk_id))
+    _delete(monitor, [name for kind in (THROTTLE, IMAGE, FILE) if (name := node(kind, disk_id)) in nodes])
+    backing = facts(described["image"]).backing if described is not None else None
+    if backing is not None:
+        close_template(monitor, backing)
+
+
+def close_template(monitor: Monitor, template_id: str) -> bool:
+    """Close a template's nodes. False when a disk still uses them."""
+    nodes = present(monitor)
+    names = [name for kind in (IMAGE, FILE) if (name := node(kind, template_id)) in nodes]
+    for name in names:
+        try:
+            monitor.execute("blockdev-del", {"node-name": name})
+        except DaemonRefused:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def opened(monitor: Monitor, place: Place, disk_ids: list[str]) -> Iterator[None]:
+    """The disks' chains are open inside; those that were not before are closed again."""
+    nodes = present(monitor)
+    extra = [disk_id for disk_id in disk_ids if node(THROTTLE, disk_id) not in nodes]
+    try:
+        for disk_id in extra:
+            open_disk(monitor, place, disk_id)
+        yield
+    finally:
+        for disk_id in extra:
+            close_disk(monitor, disk_id)
+
+
+def _open_template(monitor: Monitor, place: Place, template_id: str) -> None:
+    if node(IMAGE, template_id) in present(monitor):
+        return
+    close_template(monitor, template_id)
+    path = place.template(template_id)
+    open_image(monitor, template_id, path, backing=None, give_back=False, read_only=True)
+
+
+def _delete(monitor: Monitor, names: list[str]) -> None:
+    until = time.monotonic() + _LETTING_GO
+    for name in names:
+        while True:
+            try:
+                monitor.execute("blockdev-del", {"node-name": name})
+                break
+            except DaemonRefused:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)

@@ -1,0 +1,101 @@
+"""Where the parts of a volume lie on its array's host, and commands there. Only UUIDs reach file names."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from naos.engines.errors import Unsupported
+from naos.engines.ports import Completed, Host
+from naos.ids import normal_id
+
+SOCKET_PATH_LIMIT = 107  # bytes: what the kernel takes as a unix socket's path
+
+
+def check_id(where: str, text: str) -> str:
+    """The id itself. Raises Unsupported for what is no UUID in the form that tables hold."""
+    if normal_id(text) != text:
+        raise Unsupported(where, f"the id {text!r}", "ids are UUIDs in lower case with hyphens")
+    return text
+
+
+@dataclass(frozen=True)
+class Place:
+    """One volume's folder on the host, and the paths in it.
+
+    `where` names the array for messages, `root` is the array's folder.
+    """
+
+    where: str
+    host: Host
+    root: str
+    lun_id: str
+
+    def __post_init__(self) -> None:
+        check_id(self.where, self.lun_id)
+        if len(self.socket.encode()) > SOCKET_PATH_LIMIT:
+            raise Unsupported(
+                self.where,
+                f"the folder {self.root}",
+                f"the path of a volume's control socket would have {len(self.socket.encode())} bytes and may have at"
+                f" most {SOCKET_PATH_LIMIT}; choose a shorter folder",
+            )
+
+    @property
+    def folder(self) -> str:
+        return str(PurePosixPath(self.root, self.lun_id))
+
+    @property
+    def image(self) -> str:
+        """The file that holds the volume's file system; its presence says that the volume exists."""
+        return f"{self.folder}/volume"
+
+    @property
+    def unfinished(self) -> str:
+        """The image while its file system is being made."""
+        return f"{self.folder}/volume.new"
+
+    @property
+    def files(self) -> str:
+        """The mount point."""
+        return f"{self.folder}/files"
+
+    @property
+    def socket(self) -> str:
+        return f"{self.folder}/qmp"
+
+    @property
+    def pid_file(self) -> str:
+        return f"{self.folder}/pid"
+
+    @property
+    def lock(self) -> str:
+        """Held by the daemon as long as it lives, whoever started it."""
+        return f"{self.folder}/lock"
+
+    @property
+    def disks(self) -> str:
+        return f"{self.files}/disks"
+
+    @property
+    def templates(self) -> str:
+        return f"{self.files}/templates"
+
+    def disk(self, disk_id: str) -> str:
+        return f"{self.disks}/{check_id(self.where, disk_id)}.qcow2"
+
+    def disk_unfinished(self, disk_id: str) -> str:
+        """The disk's image until it is complete."""
+        return f"{self.disks}/{check_id(self.where, disk_id)}.new"
+
+    def disk_reserved(self, disk_id: str) -> str:
+        """An empty file: its presence says that the disk's space is reserved and must not be given back."""
+        return f"{self.disks}/{check_id(self.where, disk_id)}.reserved"
+
+    def template(self, template_id: str) -> str:
+        return f"{self.templates}/{check_id(self.where, template_id)}.qcow2"
+
+    def run(self, *argv: str, timeout: float = 30.0, check: bool = True) -> Completed:
+        """Run a command on the host. Raises as `Host.run`."""
+        return self.host.run(argv, timeout=timeout, check=check)
+
+    def exists(self, path: str) -> bool:
+        return self.run("test", "-e", path, check=False).code == 0

@@ -1,0 +1,62 @@
+"""Sessions with a volume's daemon.
+
+The daemon serves one session at a time, and the next one waits until the first has ended. So a session is also the lock
+that keeps several controllers from changing the same volume's daemon at once: what must not be torn apart happens in one
+session, and a session never waits for anything long.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+from qemu.qmp import ExecuteError, QMPClient, QMPError
+
+from naos.engines.array.errors import DaemonRefused
+from naos.engines.array.places import Place
+from naos.engines.errors import Unreachable
+
+ANSWER = 60.0  # seconds; a command that flushes a busy disk answers only afterwards
+CONNECT = 60.0  # seconds, the wait for another session's end included
+
+T = TypeVar("T")
+
+
+class Monitor:
+    """An open session: commands are answered in order."""
+
+    def __init__(self, where: str, runner: asyncio.Runner, client: QMPClient) -> None:
+        self._where, self._runner, self._client = where, runner, client
+
+    def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
+        """The command's answer.
+
+        Raises DaemonRefused with the daemon's words, Unreachable when it went away or does not answer in time.
+        """
+        return _run(self._where, self._runner, self._client.execute(command, arguments), command, ANSWER)
+
+
+@contextlib.contextmanager
+def session(place: Place) -> Iterator[Monitor]:
+    """Raises Unreachable when no daemon answers."""
+    where = f"{place.where}, volume {place.lun_id}"
+    client = QMPClient("naos")
+    client.logger.disabled = True  # every failure is raised; the library's own copy would be noise
+    with place.host.socket(place.socket) as path, asyncio.Runner() as runner:
+        _run(where, runner, client.connect(path), "connect", CONNECT)
+        try:
+            yield Monitor(where, runner, client)
+        finally:
+            with contextlib.suppress(Unreachable, DaemonRefused):
+                _run(where, runner, client.disconnect(), "disconnect", 5.0)
+
+
+def _run(where: str, runner: asyncio.Runner, work: Coroutine[Any, Any, T], what: str, deadline: float) -> T:
+    try:
+        return runner.run(asyncio.wait_for(work, deadline))
+    except ExecuteError as error:
+        raise DaemonRefused(where, what, str(error)) from error
+    except TimeoutError as error:
+        raise Unreachable(where, what, f"no answer within {deadline:g} s") from error
+    except (QMPError, OSError, EOFError) as error:
+        raise Unreachable(where, what, str(error) or type(error).__name__) from error

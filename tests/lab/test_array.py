@@ -1,0 +1,516 @@
+"""A real array: daemons, volumes, clients, and what is done to them."""
+
+import json
+import signal
+import uuid
+from pathlib import Path
+
+import pytest
+from array_rig import MIB, Rig, an_image, available, url
+
+from naos.engines.errors import Busy, Missing, NoSpace, Unreachable, Unsupported
+from naos.engines.ports import ExportedDisk, LunSpec, Provisioning
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(not available(), reason="needs root and QEMU's tools")]
+THIN, RESERVED = Provisioning.DYNAMIC, Provisioning.STATIC_DIFFERED
+
+
+@pytest.fixture
+def rig(tmp_path_factory):
+    made = Rig(tmp_path_factory.mktemp("a"))
+    yield made
+    made.close()
+
+
+def an_id() -> str:
+    return str(uuid.uuid4())
+
+
+def a_disk(rig, lun, size=64 * MIB, provisioning=THIN) -> str:
+    disk_id = an_id()
+    rig.array.create_disk(lun, disk_id, size, provisioning)
+    return disk_id
+
+
+def a_template(rig, lun, *marks, size=64 * MIB) -> str:
+    template_id = an_id()
+    image = an_image(rig.folder / "image.qcow2", size, *(marks or [(7, 0, MIB)]))
+    rig.array.stage_template(lun.id, template_id, image)
+    return template_id
+
+
+def open_files(rig, lun) -> set[str]:
+    """What the volume's daemon has open on it."""
+    pid = rig.host.daemons()[lun.id]
+    links = rig.host.run(["find", f"/proc/{pid}/fd", "-printf", "%l\\n"]).stdout.split("\n")
+    return {Path(link).name for link in links if "/files/" in link}
+
+
+# -------------------------------------------------------------------------------------------------------------- volumes
+
+
+def test_a_volume_is_made_grown_and_removed_and_every_call_may_be_repeated(rig):
+    array = rig.array
+    lun = LunSpec(an_id(), 512 * MIB, None, 10900)
+    assert array.luns() == []
+    for _ in range(2):
+        array.create_lun(lun)
+    assert array.luns() == [lun.id]
+    with pytest.raises(Unreachable, match="its daemon does not run"):
+        array.usage(lun.id)
+    assert array.ensure_daemon(lun, []) is True
+    assert array.ensure_daemon(lun, []) is False
+    before = array.usage(lun.id)
+    assert before.capacity == 512 * MIB == before.used + before.free
+    larger = LunSpec(lun.id, 768 * MIB, None, lun.port)
+    for _ in range(2):
+        array.resize_lun(larger)
+    after = array.usage(lun.id)
+    assert after.capacity == 768 * MIB
+    assert after.free - before.free > 250 * MIB
+    with pytest.raises(Unsupported, match="never shrinks"):
+        array.resize_lun(lun)
+    for _ in range(2):
+        array.delete_lun(lun.id)
+    assert array.luns() == []
+    assert list(rig.folder.iterdir()) == []
+    assert rig.host.daemons() == {}
+    with pytest.raises(Missing):
+        array.usage(lun.id)
+
+
+def test_a_volume_that_holds_a_disk_stays(rig):
+    lun = rig.lun()
+    disk_id = a_disk(rig, lun)
+    with pytest.raises(Busy, match="holds 1 disks"):
+        rig.array.delete_lun(lun.id)
+    rig.array.stop_daemon(lun.id)
+    with pytest.raises(Busy, match="holds 1 disks"):
+        rig.array.delete_lun(lun.id)
+    rig.array.delete_disk(lun.id, disk_id)
+    rig.array.delete_lun(lun.id)
+    assert rig.array.luns() == []
+
+
+def test_two_volumes_cannot_share_a_port(rig):
+    lun = rig.lun()
+    other = LunSpec(an_id(), 512 * MIB, None, lun.port)
+    rig.array.create_lun(other)
+    with pytest.raises(Busy, match=f"port {lun.port}"):
+        rig.array.ensure_daemon(other, [])
+    assert set(rig.host.daemons()) == {lun.id}
+
+
+def test_what_naos_did_not_make_is_shown(rig):
+    lun = rig.lun()
+    disk_id, template_id = a_disk(rig, lun), a_template(rig, lun)
+    rig.array.export_disk(lun, disk_id, 3)
+    rig.host.run(["touch", f"{rig.folder}/{lun.id}/files/disks/notes.txt"])
+    found = rig.array.contents(lun.id)
+    assert (found.disks, found.templates) == ([disk_id], [template_id])
+    assert (found.exports, found.foreign) == ({disk_id: 3}, ["disks/notes.txt"])
+
+
+# --------------------------------------------------------------------------------------------------------------- limits
+
+
+def operations(rig, addresses, seconds):
+    """Random 4 KiB writes that pass in so many seconds by the clients' own clocks, on all exports at once."""
+    clients = [
+        rig.host.spawn(
+            *("fio", "--name=x", "--ioengine=nbd", f"--uri={url(address)}", "--rw=randwrite", "--bs=4k"),
+            *("--iodepth=16", "--size=32m", "--time_based", f"--runtime={seconds}", "--output-format=json"),
+        )
+        for address in addresses
+    ]
+    total = 0
+    for client in clients:
+        out, err = client.communicate(timeout=60)
+        assert client.returncode == 0, err
+        total += json.loads(out[out.index(b"{") :])["jobs"][0]["write"]["total_ios"]
+    return total
+
+
+def test_all_disks_of_a_volume_share_its_limit_and_it_changes_while_they_run(rig):
+    lun = rig.lun(iops=300)
+    addresses = [rig.array.export_disk(lun, a_disk(rig, lun, 32 * MIB), 1) for _ in range(2)]
+    seconds, burst = 3, 2 * 16 + 300
+    assert operations(rig, addresses, seconds) <= 300 * seconds * 1.15 + burst
+    rig.array.limit_lun(LunSpec(lun.id, lun.capacity, 1500, lun.port))
+    passed = operations(rig, addresses, seconds)
+    assert 300 * seconds * 1.15 + burst < passed <= 1500 * seconds * 1.15 + burst
+    rig.array.stop_daemon(lun.id)
+    with pytest.raises(Unreachable, match="does not run"):
+        rig.array.limit_lun(lun)
+
+
+# ------------------------------------------------------------------------------------------------- disks and templates
+
+
+def test_a_clone_shares_its_template_until_it_is_flattened(rig):
+    lun = rig.lun()
+    template_id = a_template(rig, lun, (7, 0, 8 * MIB), (9, 32 * MIB, 4 * MIB))
+    clones = [an_id(), an_id()]
+    for disk_id in (*clones, clones[0]):
+        rig.array.clone_template(lun, disk_id, template_id, 96 * MIB)
+    facts = rig.array.disk(lun.id, clones[0])
+    assert (facts.size, facts.backing, facts.snapshots) == (96 * MIB, template_id, ())
+    assert facts.allocated < MIB
+    first, second = (rig.array.export_disk(lun, disk_id, 1) for disk_id in clones)
+    rig.fill(first, 5, MIB, MIB)
+    assert rig.holds(first, 5, MIB, MIB)
+    assert rig.holds(second, 7, 0, 8 * MIB)
+    before = rig.checksum(first)
+    with pytest.raises(Busy, match="still backs on it"):
+        rig.array.drop_template(lun.id, template_id)
+    for disk_id in clones:
+        finish_flattening(rig, lun, disk_id)
+        assert rig.array.disk(lun.id, disk_id).backing is None
+    assert rig.checksum(first) == before
+    rig.array.fence_disk(lun.id, clones[0])
+    finish_flattening(rig, lun, clones[0])
+    for _ in range(2):
+        rig.array.drop_template(lun.id, template_id)
+    assert not rig.array.template_staged(lun.id, template_id)
+    assert rig.checksum(rig.array.export_disk(lun, clones[0], 2)) == before
+    assert rig.holds(second, 9, 32 * MIB, 4 * MIB)
+
+
+def finish_flattening(rig, lun, disk_id):
+    while (state := rig.array.flatten(lun, disk_id)).running:
+        assert state.done <= state.total
+    assert state.error is None
+
+
+def test_a_clone_at_rest_is_flattened_and_closed_again(rig):
+    lun = rig.lun()
+    template_id = a_template(rig, lun, (7, 0, 8 * MIB))
+    disk_id = an_id()
+    rig.array.clone_template(lun, disk_id, template_id, 0)
+    assert rig.array.disk(lun.id, disk_id).size == 64 * MIB
+    finish_flattening(rig, lun, disk_id)
+    assert open_files(rig, lun) == set()
+    plain = f"{rig.folder}/{lun.id}/files"
+    compared = ["qemu-img", "compare", f"{plain}/disks/{disk_id}.qcow2", f"{plain}/templates/{template_id}.qcow2"]
+    assert "identical" in rig.host.run(compared).stdout
+
+
+def test_flattening_is_stopped_and_begun_again(rig):
+    lun = rig.lun()
+    template_id = a_template(rig, lun, (7, 0, 60 * MIB))
+    disk_id = an_id()
+    rig.array.clone_template(lun, disk_id, template_id, 64 * MIB)
+    assert rig.array.flatten(lun, disk_id).running
+    with pytest.raises(Busy, match="a flatten job works on it"):
+        rig.array.snapshot_disks(lun, an_id(), [disk_id])
+    for _ in range(2):
+        rig.array.cancel_jobs(lun.id, disk_id)
+    assert rig.array.disk(lun.id, disk_id).backing == template_id
+    assert open_files(rig, lun) == set()
+    finish_flattening(rig, lun, disk_id)
+    assert rig.holds(rig.array.export_disk(lun, disk_id, 1), 7, 0, 60 * MIB)
+
+
+def test_only_whole_images_become_templates(rig):
+    lun = rig.lun()
+    with pytest.raises(Missing):
+        rig.array.stage_template(lun.id, an_id(), rig.folder / "absent")
+    base = an_image(rig.folder / "base.qcow2", 8 * MIB)
+    top = rig.folder / "top.qcow2"
+    rig.host.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "qcow2", str(top)])
+    with pytest.raises(Unsupported, match="needs another image below it"):
+        rig.array.stage_template(lun.id, an_id(), top)
+    with pytest.raises(Missing, match="stage it first"):
+        rig.array.clone_template(lun, an_id(), an_id(), MIB)
+    assert rig.array.contents(lun.id).templates == []
+
+
+def test_a_disk_grows_at_rest_and_under_a_client_and_never_shrinks(rig):
+    lun = rig.lun()
+    disk_id = a_disk(rig, lun)
+    for _ in range(2):
+        rig.array.resize_disk(lun, disk_id, 80 * MIB)
+    address = rig.array.export_disk(lun, disk_id, 4)
+    rig.fill(address, 3, 79 * MIB, MIB)
+    rig.array.resize_disk(lun, disk_id, 96 * MIB)
+    assert rig.array.contents(lun.id).exports == {disk_id: 4}
+    assert rig.array.export_disk(lun, disk_id, 4) == address
+    rig.fill(address, 4, 95 * MIB, MIB)
+    assert rig.holds(address, 3, 79 * MIB, MIB)
+    with pytest.raises(Unsupported, match="never shrinks"):
+        rig.array.resize_disk(lun, disk_id, 64 * MIB)
+    with pytest.raises(Missing):
+        rig.array.resize_disk(lun, an_id(), 64 * MIB)
+    with pytest.raises(Busy, match="has it"):
+        rig.array.create_disk(lun, disk_id, 128 * MIB, THIN)
+
+
+def test_a_deleted_disk_leaves_nothing_and_may_be_deleted_twice(rig):
+    lun = rig.lun()
+    free = rig.array.usage(lun.id).free
+    disk_id = a_disk(rig, lun, provisioning=RESERVED)
+    assert free - rig.array.usage(lun.id).free >= 64 * MIB
+    address = rig.array.export_disk(lun, disk_id, 1)
+    for _ in range(2):
+        rig.array.delete_disk(lun.id, disk_id)
+    assert rig.io(address, "read 0 512", check=False).code != 0
+    assert rig.array.disk(lun.id, disk_id) is None
+    found = rig.array.contents(lun.id)
+    assert (found.disks, found.exports, found.foreign) == ([], {}, [])
+    assert open_files(rig, lun) == set()
+    assert free - rig.array.usage(lun.id).free < MIB
+
+
+# ---------------------------------------------------------------------------------------------------------------- space
+
+
+def test_a_full_volume_is_an_error_with_numbers_and_leaves_nothing_half_made(rig):
+    lun = rig.lun(capacity=320 * MIB)
+    with pytest.raises(NoSpace, match=r"has \d+ free"):
+        a_disk(rig, lun, 400 * MIB, RESERVED)
+    assert rig.array.contents(lun.id).disks == []
+    disk_id = a_disk(rig, lun, 100 * MIB, RESERVED)
+    with pytest.raises(NoSpace, match=r"has \d+ free"):
+        rig.array.resize_disk(lun, disk_id, 400 * MIB)
+    assert rig.array.disk(lun.id, disk_id).size == 100 * MIB
+    rig.array.resize_disk(lun, disk_id, 140 * MIB)
+    assert rig.array.usage(lun.id).used > 140 * MIB
+    address = rig.array.export_disk(lun, disk_id, 1)
+    rig.fill(address, 1, 0, 140 * MIB)
+    with pytest.raises(NoSpace, match=f"a copy of disk {disk_id}"):
+        rig.array.copy_disk(lun, disk_id, an_id())
+    assert rig.array.contents(lun.id).disks == [disk_id]
+    thin = a_disk(rig, lun, 400 * MIB)
+    beyond = rig.io(rig.array.export_disk(lun, thin, 1), "write -P 2 0 300M", check=False)
+    assert "No space left on device" in beyond.stdout + beyond.stderr
+    assert rig.holds(address, 1, 0, 140 * MIB)  # what is reserved stays writable when the volume is full
+    rig.fill(address, 6, 0, 140 * MIB)
+    assert rig.holds(address, 6, 0, 140 * MIB)
+
+
+def test_flattening_on_a_full_volume_fails_with_numbers_and_works_once_it_grew(rig):
+    lun = rig.lun(capacity=320 * MIB)
+    template_id = a_template(rig, lun, (7, 0, 100 * MIB), size=128 * MIB)
+    disk_id = an_id()
+    rig.array.clone_template(lun, disk_id, template_id, 0)
+    ballast = a_disk(rig, lun, 100 * MIB, RESERVED)
+    while (state := rig.array.flatten(lun, disk_id)).running:
+        pass
+    assert "No space left on device" in state.error
+    assert "bytes has" in state.error
+    assert rig.array.disk(lun.id, disk_id).backing == template_id
+    rig.array.resize_lun(LunSpec(lun.id, 640 * MIB, None, lun.port))
+    finish_flattening(rig, lun, disk_id)
+    assert rig.holds(rig.array.export_disk(lun, disk_id, 1), 7, 0, 100 * MIB)
+    assert rig.array.disk(lun.id, ballast).size == 100 * MIB
+
+
+# -------------------------------------------------------------------------------------------------------------- exports
+
+
+def writing(rig, address):
+    """A client that writes without end, and has written."""
+    client = rig.host.spawn(
+        *("fio", "--name=x", "--ioengine=nbd", f"--uri={url(address)}", "--rw=randwrite", "--bs=4k", "--iodepth=8"),
+        *("--size=32m", "--time_based", "--runtime=600", "--offset=0"),
+    )
+    while not is_written(rig, address):
+        assert client.poll() is None
+    return client
+
+
+def is_written(rig, address) -> bool:
+    """Whether anything of the disk was written, as another client sees it."""
+    done = rig.host.run(["qemu-img", "map", "--output=json", "-f", "raw", url(address)])
+    return any(entry["data"] for entry in json.loads(done.stdout))
+
+
+def test_a_new_epoch_cuts_the_client_of_the_old_one_off_for_good(rig):
+    lun = rig.lun()
+    disk_id = a_disk(rig, lun, 32 * MIB)
+    old = rig.array.export_disk(lun, disk_id, 1)
+    client = writing(rig, old)
+    new = rig.array.export_disk(lun, disk_id, 2)
+    before = rig.checksum(new)
+    _, err = client.communicate(timeout=60)
+    assert client.returncode != 0, err
+    assert rig.io(old, "write 0 512", check=False).code != 0
+    assert rig.checksum(new) == before
+    assert rig.array.contents(lun.id).exports == {disk_id: 2}
+    with pytest.raises(Busy, match="newer epoch 2"):
+        rig.array.export_disk(lun, disk_id, 1)
+    with pytest.raises(Busy, match="newer epoch 2"):
+        rig.array.ensure_daemon(lun, [ExportedDisk(disk_id, 1)])
+
+
+def test_a_fenced_disk_has_no_client_and_may_be_fenced_again(rig):
+    lun = rig.lun()
+    disk_id, other = a_disk(rig, lun, 32 * MIB), a_disk(rig, lun, 32 * MIB)
+    address, beside = (rig.array.export_disk(lun, entry, 1) for entry in (disk_id, other))
+    client, neighbour = writing(rig, address), writing(rig, beside)
+    for _ in range(2):
+        rig.array.fence_disk(lun.id, disk_id)
+    assert open_files(rig, lun) == {f"{other}.qcow2"}
+    client.communicate(timeout=60)
+    assert client.returncode != 0
+    assert neighbour.poll() is None, "a neighbour on the volume was disturbed"
+    neighbour.send_signal(signal.SIGKILL)
+    neighbour.communicate()
+    rig.array.fence_disk(lun.id, an_id())
+    assert rig.array.contents(lun.id).exports == {other: 1}  # the daemon outlived both abrupt ends
+
+
+# --------------------------------------------------------------------------------------------------------------- faults
+
+
+def test_after_the_daemons_death_exactly_the_given_exports_come_back(rig):
+    lun = rig.lun(iops=100_000)
+    kept, dropped = a_disk(rig, lun), a_disk(rig, lun)
+    address = rig.array.export_disk(lun, kept, 7)
+    gone = rig.array.export_disk(lun, dropped, 1)
+    rig.fill(address, 8, 0, MIB)
+    rig.host.kill_daemon(lun.id)
+    with pytest.raises(Unreachable):
+        rig.array.contents(lun.id)
+    with pytest.raises(Unreachable):
+        rig.array.export_disk(lun, kept, 8)
+    rig.array.fence_disk(lun.id, dropped)  # nothing is exported any more, and that is certain
+    with pytest.raises(Missing):
+        rig.array.ensure_daemon(lun, [ExportedDisk(an_id(), 1), ExportedDisk(kept, 7)])
+    assert rig.array.contents(lun.id).exports == {kept: 7}
+    assert rig.array.ensure_daemon(lun, [ExportedDisk(kept, 7)]) is False
+    assert rig.holds(address, 8, 0, MIB)
+    assert rig.io(gone, "read 0 512", check=False).code != 0
+    rig.array.ensure_daemon(lun, [])
+    assert rig.array.contents(lun.id).exports == {}
+
+
+def test_after_a_power_cut_the_volume_is_mounted_again(rig):
+    lun = rig.lun()
+    disk_id = a_disk(rig, lun)
+    rig.fill(rig.array.export_disk(lun, disk_id, 1), 8, 0, MIB)
+    rig.host.cut_power()
+    for read in (rig.array.usage, rig.array.contents):
+        with pytest.raises(Unreachable):
+            read(lun.id)
+    with pytest.raises(Unreachable):
+        rig.array.disk(lun.id, disk_id)
+    larger = LunSpec(lun.id, 640 * MIB, 500, lun.port)
+    assert rig.array.ensure_daemon(larger, [ExportedDisk(disk_id, 2)]) is True
+    assert rig.array.usage(lun.id).capacity == 640 * MIB
+    assert rig.holds(rig.array.export_disk(larger, disk_id, 2), 8, 0, MIB)
+
+
+def test_a_deleted_disk_of_a_dead_daemon_is_gone_too(rig):
+    lun = rig.lun()
+    disk_id = a_disk(rig, lun)
+    rig.array.export_disk(lun, disk_id, 1)
+    rig.host.kill_daemon(lun.id)
+    for _ in range(2):
+        rig.array.delete_disk(lun.id, disk_id)
+        rig.array.cancel_jobs(lun.id, disk_id)
+    rig.array.delete_lun(lun.id)
+    assert rig.array.luns() == []
+
+
+# ------------------------------------------------------------------------------------------------- snapshots and copies
+
+
+def test_snapshots_are_of_one_moment_and_bring_every_byte_back(rig):
+    lun = rig.lun()
+    running, at_rest = a_disk(rig, lun), a_disk(rig, lun)
+    rig.fill(rig.array.export_disk(lun, at_rest, 1), 2, 0, 2 * MIB)
+    rig.array.fence_disk(lun.id, at_rest)
+    address = rig.array.export_disk(lun, running, 1)
+    rig.fill(address, 1, 0, 2 * MIB)
+    both, snapshot_id = [running, at_rest], an_id()
+    before = rig.checksum(address)
+    for _ in range(2):
+        rig.array.snapshot_disks(lun, snapshot_id, both)
+    assert open_files(rig, lun) == {f"{running}.qcow2"}
+    rig.fill(address, 9, MIB, 8 * MIB)
+    rig.array.resize_disk(lun, running, 80 * MIB)
+    with pytest.raises(Busy, match="is exported"):
+        rig.array.revert_disks(lun, snapshot_id, both)
+    rig.array.fence_disk(lun.id, running)
+    with pytest.raises(Missing, match="never taken"):
+        rig.array.revert_disks(lun, an_id(), both)
+    for _ in range(2):
+        rig.array.revert_disks(lun, snapshot_id, both)
+    assert rig.array.disk(lun.id, running).size == 64 * MIB
+    assert rig.checksum(rig.array.export_disk(lun, running, 2)) == before
+    assert rig.holds(rig.array.export_disk(lun, at_rest, 2), 2, 0, 2 * MIB)
+    assert rig.array.disk(lun.id, running).snapshots == (snapshot_id,)
+    for _ in range(2):
+        rig.array.delete_snapshot(lun, snapshot_id, [*both, an_id()])
+    assert [rig.array.disk(lun.id, disk_id).snapshots for disk_id in both] == [(), ()]
+
+
+def test_a_snapshot_on_some_disks_only_is_taken_anew_for_all(rig):
+    lun = rig.lun()
+    disk_ids = [a_disk(rig, lun), a_disk(rig, lun)]
+    addresses = [rig.array.export_disk(lun, disk_id, 1) for disk_id in disk_ids]
+    snapshot_id = an_id()
+    rig.array.snapshot_disks(lun, snapshot_id, disk_ids[:1])
+    for address in addresses:
+        rig.fill(address, 6, 0, MIB)
+    rig.array.snapshot_disks(lun, snapshot_id, disk_ids)
+    for address, disk_id in zip(addresses, disk_ids, strict=True):
+        rig.fill(address, 7, 0, MIB)
+        rig.array.fence_disk(lun.id, disk_id)
+    rig.array.revert_disks(lun, snapshot_id, disk_ids)
+    for disk_id in disk_ids:
+        assert rig.holds(rig.array.export_disk(lun, disk_id, 2), 6, 0, MIB)
+
+
+def test_a_clone_with_snapshots_keeps_its_template_until_they_are_gone(rig):
+    lun = rig.lun()
+    template_id = a_template(rig, lun, (7, 0, 4 * MIB))
+    disk_id, snapshot_id = an_id(), an_id()
+    rig.array.clone_template(lun, disk_id, template_id, 64 * MIB)
+    rig.array.snapshot_disks(lun, snapshot_id, [disk_id])
+    state = rig.array.flatten(lun, disk_id)
+    assert not state.running
+    assert "snapshots" in state.error
+    rig.array.revert_disks(lun, snapshot_id, [disk_id])
+    assert rig.holds(rig.array.export_disk(lun, disk_id, 1), 7, 0, 4 * MIB)
+    rig.array.delete_snapshot(lun, snapshot_id, [disk_id])
+    finish_flattening(rig, lun, disk_id)
+
+
+def test_a_copy_of_a_disk_in_use_is_of_one_moment_and_independent(rig):
+    lun = rig.lun()
+    template_id = a_template(rig, lun, (7, 0, 8 * MIB))
+    source, copy = an_id(), an_id()
+    rig.array.clone_template(lun, source, template_id, 64 * MIB)
+    address = rig.array.export_disk(lun, source, 1)
+    rig.fill(address, 5, 16 * MIB, MIB)
+    before = rig.checksum(address)
+    for _ in range(2):
+        rig.array.copy_disk(lun, source, copy)
+        rig.fill(address, 9, 0, 32 * MIB)
+    assert rig.array.disk(lun.id, copy).backing is None
+    assert open_files(rig, lun) == {f"{source}.qcow2", f"{template_id}.qcow2"}
+    assert rig.checksum(rig.array.export_disk(lun, copy, 1)) == before
+    rig.array.fence_disk(lun.id, source)
+    at_rest = an_id()
+    rig.array.copy_disk(lun, source, at_rest)
+    assert open_files(rig, lun) == {f"{copy}.qcow2"}
+    assert rig.holds(rig.array.export_disk(lun, at_rest, 1), 9, 0, 32 * MIB)
+    with pytest.raises(Missing):
+        rig.array.copy_disk(lun, an_id(), an_id())
+
+
+def test_a_copy_that_died_with_the_daemon_begins_again(rig):
+    lun = rig.lun()
+    source, copy = a_disk(rig, lun), an_id()
+    rig.fill(rig.array.export_disk(lun, source, 1), 4, 0, 32 * MIB)
+    # what a call leaves that was killed after its job had begun
+    part = f"{rig.folder}/{lun.id}/files/disks/{copy}.new"
+    rig.host.run(["qemu-img", "create", "-q", "-f", "qcow2", part, "1M"])
+    assert rig.array.contents(lun.id).disks == sorted([source, copy])
+    assert rig.array.disk(lun.id, copy) is None
+    rig.host.kill_daemon(lun.id)
+    rig.array.ensure_daemon(lun, [ExportedDisk(source, 2)])
+    rig.array.copy_disk(lun, source, copy)
+    assert rig.holds(rig.array.export_disk(lun, copy, 1), 4, 0, 32 * MIB)
