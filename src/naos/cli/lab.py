@@ -67,11 +67,11 @@ def up(
     root = lab_root()
     given = {"zones": zones, "blades": blades, "name": name, "network": network}
     chosen = {key: value for key, value in given.items() if value is not None}
-    with _refusals():
+    with refusals():
         plan = default_plan(**chosen) if chosen else None  # type: ignore[arg-type]  # each key has its own type
         build.up(root, plan, _said)
         # Packages come over this machine's network, which the controller is not in.
-        kind = acceleration.settle(root, tiny.build_probe_kernel)
+        kind = acceleration.settle(root, lambda: tiny.build_probe_kernel(root / "cache"))
         _said(f"acceleration: {kind}")
         controller.start(root)
     note(f"The lab is up; the API is at http://127.0.0.1:{controller.PORT}.")
@@ -86,7 +86,7 @@ def down(*, yes: Yes = False) -> None:
     from naos.lab import build, record
 
     root = record.lab_root()
-    with _refusals():
+    with refusals():
         if record.read(root) is None:
             note(f"There is no lab in {root}.")
             return
@@ -101,7 +101,7 @@ def status(*, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     from naos.lab import status as looks
     from naos.lab.record import lab_root
 
-    with _refusals():
+    with refusals():
         parts = looks.parts(lab_root())
     show_list([asdict(part) for part in parts], PARTS, as_json=as_json, as_csv=as_csv)
     if not all(part.healthy for part in parts):
@@ -143,7 +143,7 @@ def _do(order: str, name: str) -> None:
     from naos.lab.record import lab_root
 
     act: Callable[[Path, str], None] = getattr(faults, order)
-    with _refusals():
+    with refusals():
         act(lab_root(), name)
 
 
@@ -152,7 +152,7 @@ def _said(step: str) -> None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Refusals and failures of the lab as the command line shows them."""
     from naos.errors import NaosError
 

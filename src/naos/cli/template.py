@@ -168,8 +168,9 @@ def _add(api: Api, library: Json, wanted: Json, *, no_wait: bool, as_json: bool)
     show_object({**template, "library": {"id": library["id"], "name": library["name"]}}, SHOW, as_json=as_json)
 
 
-def build_image(image: str, target: Path) -> None:
+def build_image(image: str, target: Path, cache: Path | None = None) -> None:
     """Build on this machine, with a progress bar. Raises Failure with the builder's sentence."""
+    from naos.catalogue.images.store import CACHE
     from naos.errors import NaosError
 
     try:
@@ -177,11 +178,11 @@ def build_image(image: str, target: Path) -> None:
             if image == "debian-12":
                 from naos.catalogue.images.debian import build_debian
 
-                build_debian(target, progress=report)
+                build_debian(target, cache or CACHE, progress=report)
             else:
                 from naos.catalogue.images.tiny import build_tiny
 
-                build_tiny(target, progress=report)
+                build_tiny(target, cache or CACHE, progress=report)
     except NaosError as error:
         raise Failure(str(error), code=error.code) from error
 

@@ -32,7 +32,7 @@ class Blade(Identified, Base):
     cpool_id: Mapped[str | None] = mapped_column(sa.ForeignKey("cpools.id"), index=True)
     connected: Mapped[bool] = mapped_column(default=False)
     hypervisor_version: Mapped[str] = mapped_column(sa.String(63), default="")
-    acceleration: Mapped[str] = mapped_column(sa.String(8), default="")
+    acceleration: Mapped[str] = mapped_column(sa.String(16), default="")
 
 
 class Cpool(Identified, Base):

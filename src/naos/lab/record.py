@@ -19,7 +19,7 @@ from naos.lab.plan import Plan, Zone
 FORMAT = 1
 OWN = ("hosts", "inventory.toml")
 """Names below the root that only the lab uses."""
-SHARED = ("controller", "credentials", "controller.log")
+SHARED = ("controller", "credentials", "controller.log", "cache")
 """Names that a controller uses; those that were there before the lab stay."""
 
 

@@ -221,7 +221,7 @@ def upgrade() -> None:
         sa.Column("cpool_id", sa.String(length=36), nullable=True),
         sa.Column("connected", sa.Boolean(), nullable=False),
         sa.Column("hypervisor_version", sa.String(length=63), nullable=False),
-        sa.Column("acceleration", sa.String(length=8), nullable=False),
+        sa.Column("acceleration", sa.String(length=16), nullable=False),
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.ForeignKeyConstraint(["cpool_id"], ["cpools.id"], name=op.f("fk_blades_cpool_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_blades")),
