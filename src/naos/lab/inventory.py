@@ -62,4 +62,4 @@ def _host_lines(host: LabHost, root: Path, model: str) -> Iterator[str]:
 
 def _quoted(text: str) -> str:
     """A TOML basic string, whose escapes are JSON's (but for DEL, which JSON leaves as it is)."""
-    return json.dumps(text).replace("\x7f", "\\u007f")
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
