@@ -5,7 +5,6 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from naos.cli.client import DEFAULT_URL, Api, Connection, Json, opened
 from naos.cli.failures import Failure
 from naos.cli.naming import LIBRARY, MACHINE, POOL, VLAN, VOLUME, ZONE
 from naos.cli.options import Yes
-from naos.cli.output import terminal
+from naos.cli.output import note, terminal
 from naos.cli.template import build_image, upload
 from naos.units import GIB, MIB
 
@@ -44,11 +43,11 @@ class Journey:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         started = time.monotonic()
-        terminal().print(f"[dim]...[/dim] {name}", highlight=False)
+        note(f"... {name}")
         yield
         seconds = time.monotonic() - started
         self.stages.append((name, seconds))
-        terminal().print(f"[green]ok [/green] {name} [dim]{seconds:.1f} s[/dim]", highlight=False)
+        note(f"ok  {name}: {seconds:.1f} s")
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,12 @@ def _furnish(api: Api, journey: Journey) -> list[Guest]:
     _ensure_vlan(api, [f"pool-{zone['name']}" for zone in zones])
     addresses = [f"{NETWORK}.{11 + position}" for position in range(len(zones))]
     return [
-        Guest(f"first-{zone['name'].lower()}", zone["name"], address, addresses[1] if not position and len(zones) > 1 else None)
+        Guest(
+            f"first-{zone['name'].lower()}",
+            zone["name"],
+            address,
+            addresses[1] if not position and len(zones) > 1 else None,
+        )
         for position, (zone, address) in enumerate(zip(zones, addresses, strict=True))
     ]
 
@@ -211,9 +215,7 @@ def _ensure_machine(api: Api, guest: Guest) -> None:
         "cpu": 1,
         "memory": GUEST_MEMORY,
         "powerOn": True,
-        "networkAdapters": [
-            {"networkId": naming.find(api, VLAN, VLAN_NAME)["id"], "address": f"{guest.address}/24"}
-        ],
+        "networkAdapters": [{"networkId": naming.find(api, VLAN, VLAN_NAME)["id"], "address": f"{guest.address}/24"}],
         "deployOptions": [{"id": "user-data", "value": _script(guest)}],
     }
     waiting.follow(api, api.write("POST", f"{LIBRARY.path}/{template['library']['id']}/items", deploy))
@@ -275,15 +277,14 @@ def _report(api: Api, journey: Journey, guests: list[Guest], said: dict[str, Sai
     screen.print(running)
     screen.print()
     for guest in guests:
-        screen.print(f"{guest.name}: {said[guest.name].ready}", markup=False, highlight=False)
+        screen.print(f"{guest.name}: {said[guest.name].ready}")
         if guest.pings is not None:
             words = f"{guest.name} pings {guest.pings}: {said[guest.name].ping}"
-            screen.print(words, markup=False, highlight=False)
+            screen.print(words)
     screen.print()
     screen.print(times)
     screen.print()
-    screen.print(f"API          {DEFAULT_URL} (its description: {DEFAULT_URL}/docs)", highlight=False)
-    screen.print(f"Credential   {journey.root / 'credentials'} (used by `naos` by itself)", highlight=False)
-    screen.print(f"Acceleration {journey.acceleration}", highlight=False)
-    screen.print(f"Console      naos vm console {guests[0].name}", highlight=False)
-
+    screen.print(f"API          {DEFAULT_URL} (its description: {DEFAULT_URL}/docs)")
+    screen.print(f"Credential   {journey.root / 'credentials'} (used by `naos` by itself)")
+    screen.print(f"Acceleration {journey.acceleration}")
+    screen.print(f"Console      naos vm console {guests[0].name}")

@@ -16,6 +16,7 @@ from naos.engines.hypervisor.connection import Change, Connection
 from naos.engines.hypervisor.domains import Domains, checked
 from naos.engines.hypervisor.serial import Serial
 from naos.engines.hypervisor.states import ACTIVE, missed_kinds
+from naos.engines.hypervisor.xml import Traits
 from naos.engines.ports import (
     BladeFacts,
     DomainDisk,
@@ -300,8 +301,8 @@ class LibvirtHypervisor:
 
     # --------------------------------------------------------------------------------------------------------- plumbing
 
-    def _traits(self) -> xml.Traits:
-        return xml.Traits(self.acceleration(), self._address)
+    def _traits(self) -> Traits:
+        return Traits(self.acceleration(), self._address)
 
     def _side(self) -> migration.Side:
         return migration.Side(self._domains, self._host, self._traits())
