@@ -146,6 +146,7 @@ def test_the_inventory_is_one_that_a_controller_reads(tmp_path, zones, blades):
         ),
         ({}, Path("/var/log/naos"), errors.RootHidden, "/var/log.*NAOS_ROOT"),
         ({}, Path("/run/naos"), errors.RootHidden, "/run.*NAOS_ROOT"),
+        ({}, Path("/" + 50 * "a"), errors.RootHidden, "7 bytes too long.*NAOS_ROOT"),
     ],
 )
 def test_machines_that_are_refused(change, root, refusal, words):
@@ -168,7 +169,7 @@ def test_several_faults_are_told_at_once(monkeypatch, tmp_path):
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
-    kept = record.begin(tmp_path, default_plan(zones=3, blades=1), [tmp_path])
+    kept = record.begin(tmp_path, default_plan(zones=3, blades=1), 8470, [tmp_path])
     record.write(tmp_path, kept)
     assert record.read(tmp_path) == kept
     assert "controller" in kept.made
@@ -177,10 +178,10 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
 
 def test_what_was_there_before_is_not_the_labs(tmp_path):
     (tmp_path / "controller").mkdir()
-    assert "controller" not in record.begin(tmp_path, default_plan(), []).made
+    assert "controller" not in record.begin(tmp_path, default_plan(), 8470, []).made
     (tmp_path / "hosts").mkdir()
     with pytest.raises(errors.RootTaken, match=f"{tmp_path}/hosts"):
-        record.begin(tmp_path, default_plan(), [])
+        record.begin(tmp_path, default_plan(), 8470, [])
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 99}', "\x00"])

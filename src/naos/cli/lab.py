@@ -54,6 +54,9 @@ def up(
         str | None,
         typer.Option("--range", metavar="RANGE", help="Addresses inside the lab. Default 10.213.0.0/16."),
     ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1024, max=65535, help="Where the API listens on 127.0.0.1. Default 8470.")
+    ] = None,
 ) -> None:
     """Make the lab and start its controller, or repair what is not as it shall be.
 
@@ -69,12 +72,12 @@ def up(
     chosen = {key: value for key, value in given.items() if value is not None}
     with refusals():
         plan = default_plan(**chosen) if chosen else None  # type: ignore[arg-type]  # each key has its own type
-        build.up(root, plan, _said)
+        kept = build.up(root, plan, _said, port=port)
         # Packages come over this machine's network, which the controller is not in.
         kind = acceleration.settle(root, lambda: tiny.build_probe_kernel(root / "cache"))
         _said(f"acceleration: {kind}")
         controller.start(root)
-    note(f"The lab is up; the API is at http://127.0.0.1:{controller.PORT}.")
+    note(f"The lab is up; the API is at http://127.0.0.1:{kept.port}.")
     usual = Path("/var/lib/naos/credentials")
     if root / "credentials" != usual:
         note(f"Credentials: {root / 'credentials'} (--credentials or NAOS_CREDENTIALS).")

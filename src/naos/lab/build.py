@@ -18,7 +18,7 @@ from naos.engines.hosts.namespace import Machine, write_machine
 from naos.lab import controller, preflight, record
 from naos.lab.errors import OtherLab, StillThere
 from naos.lab.inventory import inventory_text, luns_folder, vault_folder
-from naos.lab.plan import CORE, MTU, LabHost, Plan, Zone, host_folder
+from naos.lab.plan import CORE, MTU, LabHost, Plan, Zone, default_plan, host_folder
 from naos.lab.record import Record
 
 Progress = Callable[[str], None]
@@ -33,25 +33,26 @@ def _silent(_sentence: str) -> None:
     """Nobody listens."""
 
 
-def up(root: Path, plan: Plan | None, progress: Progress = _silent, *, port: int = controller.PORT) -> Record:
+def up(root: Path, plan: Plan | None, progress: Progress = _silent, *, port: int | None = None) -> Record:
     """Bring the lab in `root` to exactly `plan`, everything on and joined; what is as it shall be is not touched.
 
-    plan: None for the one that is there. port: the API's, which must be free for a new lab.
+    plan, port: None for those that are there, or the defaults. The API's port must be free for a new lab.
     Raises LabError (not here, not now, another plan) or EngineError; a call after an error goes on from there.
     """
     kept = record.read(root)
     if kept is None:
-        plan = _given(plan)
-        preflight.require_fit(plan, root, port)
-    missing = _missing_parents(root)
+        preflight.require_fit(_given(plan), root, port or controller.PORT)
+    missing = list(_missing_parents(root))
     root.mkdir(parents=True, exist_ok=True)
     with record.exclusive(root):
         kept = record.read(root)
         if kept is None:
-            kept = record.begin(root, _given(plan), missing)
-            record.write(root, kept)
-        elif plan is not None and plan != kept.plan:
-            raise OtherLab(str(root), _described(kept.plan), _described(plan))
+            kept = record.begin(root, _given(plan), port or controller.PORT, missing)
+        wanted = (plan or kept.plan, port or kept.port)
+        if wanted != (kept.plan, kept.port):
+            raise OtherLab(str(root), _described(kept.plan, kept.port), _described(*wanted))
+        kept = record.of_this_boot(kept)
+        record.write(root, kept)
         _build(root, kept, progress)
         return kept
 
@@ -61,15 +62,17 @@ def down(root: Path, progress: Progress = _silent) -> bool:
 
     Raises StillThere or EngineError when something cannot be removed; the record then stays for the next call.
     """
-    if record.read(root) is None:
+    if record.read(root) is None and not any((root / name).exists() for name in record.TRACES):
         return False
     with record.exclusive(root):
         kept = record.read(root)
-        if kept is None:
-            return False
-        _remove(root, kept, progress)
-        (root / "lab.json").unlink()
-        (root / "lab.lock").unlink()
+        if kept is not None:
+            _remove(root, kept, progress)
+            (root / "lab.json").unlink()
+        for name in record.TRACES:
+            (root / name).unlink(missing_ok=True)
+    if kept is None:
+        return False
     for folder in kept.made_root:
         with contextlib.suppress(OSError):
             Path(folder).rmdir()
@@ -222,23 +225,18 @@ def _each(
         future.result()
 
 
-def _missing_parents(root: Path) -> list[Path]:
-    return list(_upwards(root))
-
-
-def _upwards(path: Path) -> Iterator[Path]:
+def _missing_parents(path: Path) -> Iterator[Path]:
+    """The folder and those above it that are not there, the deepest first."""
     while not path.exists():
         yield path
         path = path.parent
 
 
 def _given(plan: Plan | None) -> Plan:
-    from naos.lab.plan import default_plan
-
     return plan or default_plan()
 
 
-def _described(plan: Plan) -> str:
+def _described(plan: Plan, port: int) -> str:
     zones = ", ".join(zone.name for zone in plan.zones)
     blades = sum(zone.blades for zone in plan.zones)
-    return f"zones {zones} and {blades} blades at {plan.network} (name {plan.name})"
+    return f"zones {zones} and {blades} blades at {plan.network} (name {plan.name}, API port {port})"

@@ -39,8 +39,8 @@ def running(kept: Record) -> Process | None:
     return process
 
 
-def start(root: Path, *, port: int = PORT, command: Sequence[str] = COMMAND) -> Process:
-    """Start the controller unless it runs, and return once its API answers HTTP on 127.0.0.1:`port`.
+def start(root: Path, *, command: Sequence[str] = COMMAND) -> Process:
+    """Start the controller unless it runs, and return once its API answers HTTP on the lab's port of 127.0.0.1.
 
     command: takes ``--fd N``, the listening socket. Raises NoLab, PortTaken, ControllerFailed.
     """
@@ -48,8 +48,8 @@ def start(root: Path, *, port: int = PORT, command: Sequence[str] = COMMAND) -> 
         kept = record.require(root)
         process = running(kept)
         if process is None:
-            process = _spawn(root, kept, port, command)
-    _await_answer(root, process, port)
+            process = _spawn(root, kept, command)
+    _await_answer(root, process, kept.port)
     return process
 
 
@@ -82,14 +82,14 @@ def _end(process: Process, grace: float) -> None:
         processes.end_process(process, signal.SIGKILL, STOP_GRACE)
 
 
-def _spawn(root: Path, kept: Record, port: int, command: Sequence[str]) -> Process:
+def _spawn(root: Path, kept: Record, command: Sequence[str]) -> Process:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", port))
+            listener.bind(("127.0.0.1", kept.port))
             listener.listen(_BACKLOG)
         except OSError as error:
-            raise PortTaken(port, preflight.port_owner(port) or str(error)) from error
+            raise PortTaken(kept.port, preflight.port_owner(kept.port) or str(error)) from error
         handle = listener.fileno()
         enter = ["nsenter", f"--net={netns.path(kept.plan.controller)}", "sh", "-c", _GATE, "naos"]
         with (root / "controller.log").open("ab") as log:

@@ -17,8 +17,9 @@ def start(root: Path, name: str) -> None:
     if name == CONTROLLER:
         controller.start(root)
         return
-    folder, machine = _host(root, record.require(root), name)
-    power.power_on(folder, machine)
+    with record.exclusive(root):
+        folder, machine = _host(root, record.require(root), name)
+        power.power_on(folder, machine)
     power.wait_ready(folder, machine)
 
 
@@ -27,7 +28,8 @@ def stop(root: Path, name: str) -> None:
     if name == CONTROLLER:
         controller.stop(root)
         return
-    power.shut_down(*_host(root, record.require(root), name))
+    with record.exclusive(root):
+        power.shut_down(*_host(root, record.require(root), name))
 
 
 def kill(root: Path, name: str) -> None:
@@ -35,7 +37,8 @@ def kill(root: Path, name: str) -> None:
     if name == CONTROLLER:
         controller.kill(root)
         return
-    power.power_off(*_host(root, record.require(root), name))
+    with record.exclusive(root):
+        power.power_off(*_host(root, record.require(root), name))
 
 
 def cut(root: Path, name: str) -> None:
@@ -49,15 +52,16 @@ def join(root: Path, name: str) -> None:
 
 
 def _switch(root: Path, name: str, *, joined: bool) -> None:
-    kept = record.require(root)
-    zone = next((zone for zone in kept.plan.zones if zone.name == name), None)
-    if name == CONTROLLER:
-        netns.switch(kept.plan.controller_cable(), joined=joined)
-    elif zone is not None:
-        build.join_zone(kept.plan, zone, joined=joined)
-    else:
-        folder, machine = _host(root, kept, name)
-        (power.join if joined else power.cut)(folder, machine)
+    with record.exclusive(root):
+        kept = record.require(root)
+        zone = next((zone for zone in kept.plan.zones if zone.name == name), None)
+        if name == CONTROLLER:
+            netns.switch(kept.plan.controller_cable(), joined=joined)
+        elif zone is not None:
+            build.join_zone(kept.plan, zone, joined=joined)
+        else:
+            folder, machine = _host(root, kept, name)
+            (power.join if joined else power.cut)(folder, machine)
 
 
 def _host(root: Path, kept: Record, name: str) -> tuple[Path, Machine]:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from naos.engines.hosts import netns, processes
+from naos.engines.hosts.namespace import LONGEST_SOCKET_PATH
 from naos.lab import errors
 from naos.lab.errors import LabError
+from naos.lab.inventory import luns_folder
 from naos.lab.plan import Plan, overlaps
 from naos.units import GIB
 
@@ -61,6 +63,12 @@ def refusals(facts: MachineFacts, plan: Plan, root: Path, port: int) -> list[Lab
     if facts.system != "Linux":
         return [errors.NotLinux(facts.system)]
     return [*_privileges(facts), *_resources(facts, root, port), *_collisions(facts, plan, root)]
+
+
+def _longest_socket(plan: Plan, root: Path) -> int:
+    """Bytes of the longest path of an array's control sockets: a volume's folder is named by its id."""
+    folders = [luns_folder(root, host) for host in plan.hosts if host.kind == "array"]
+    return max((len(os.fsencode(folder / ("0" * 36) / "qmp")) for folder in folders), default=0)
 
 
 def require_fit(plan: Plan, root: Path, port: int) -> None:
@@ -117,6 +125,9 @@ def _collisions(facts: MachineFacts, plan: Plan, root: Path) -> Iterator[LabErro
     hidden = next((place for place in HIDDEN if root.is_relative_to(place)), None)
     if hidden:
         yield errors.RootHidden(str(root), f"hosts of the lab do not see this machine's {hidden}")
+    excess = _longest_socket(plan, root) - LONGEST_SOCKET_PATH
+    if excess > 0:
+        yield errors.RootHidden(str(root), f"unix sockets in it have paths that are {excess} bytes too long")
     if taken := overlaps(plan.network, facts.networks):
         yield errors.RangeTaken(str(plan.network), ", ".join(taken))
     if names := sorted(set(plan.namespaces) & set(facts.namespaces)):

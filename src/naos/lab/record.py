@@ -5,7 +5,7 @@ import ipaddress
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,24 @@ OWN = ("hosts", "inventory.toml")
 """Names below the root that only the lab uses."""
 SHARED = ("controller", "credentials", "controller.log", "cache")
 """Names that a controller uses; those that were there before the lab stay."""
+TRACES = ("lab.json.new", "lab.lock")
+"""What writing the record leaves beside it, the last to go; whoever was killed before the first record left only these."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """id: UUID of the lab. names_folder: what iproute2's folder of names was before (see `netns.folder_state`).
+    """id: UUID of the lab. port: the API's, on 127.0.0.1.
 
-    made: names below the root that were not there before and go with the lab. made_root: parents that were made for it,
+    names_folder: what iproute2's folder of names was before the lab (see `netns.folder_state`) in the run `names_boot` of
+    the machine. made: names below the root that were not there before and go with the lab. made_root: parents that were made for it,
     deepest first. controller: its process in the run `boot` of the machine.
     """
 
     id: str
     plan: Plan
+    port: int
     names_folder: str
+    names_boot: str
     made: tuple[str, ...]
     made_root: tuple[str, ...]
     controller: Process | None = None
@@ -42,7 +47,7 @@ class Record:
 
 def lab_root() -> Path:
     """Where labs are kept: NAOS_ROOT, by default /var/lib/naos."""
-    return Path(os.environ.get("NAOS_ROOT") or "/var/lib/naos").absolute()
+    return Path(os.environ.get("NAOS_ROOT") or "/var/lib/naos").resolve()
 
 
 def read(root: Path) -> Record | None:
@@ -70,7 +75,7 @@ def write(root: Path, record: Record) -> None:
     write_whole(root / "lab.json", json.dumps(_encoded(record), indent=2) + "\n")
 
 
-def begin(root: Path, plan: Plan, missing_parents: list[Path]) -> Record:
+def begin(root: Path, plan: Plan, port: int, missing_parents: Sequence[Path]) -> Record:
     """The record of a lab of which nothing is there yet. missing_parents: folders that were made for the root.
 
     Raises RootTaken.
@@ -79,7 +84,22 @@ def begin(root: Path, plan: Plan, missing_parents: list[Path]) -> Record:
         if os.path.lexists(root / name):
             raise RootTaken(str(root / name))
     made = (*OWN, *(name for name in SHARED if not os.path.lexists(root / name)))
-    return Record(str(uuid.uuid4()), plan, netns.folder_state(), made, tuple(str(path) for path in missing_parents))
+    return Record(
+        str(uuid.uuid4()),
+        plan,
+        port,
+        netns.folder_state(),
+        processes.boot_id(),
+        made,
+        tuple(str(path) for path in missing_parents),
+    )
+
+
+def of_this_boot(record: Record) -> Record:
+    """After a restart of the machine what is found there is new."""
+    if record.names_boot == processes.boot_id():
+        return record
+    return replace(record, names_folder=netns.folder_state(), names_boot=processes.boot_id())
 
 
 def with_controller(record: Record, process: Process | None) -> Record:

@@ -5,15 +5,17 @@ Every call brings the host to exactly what is asked for, from wherever a killed 
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from naos.engines.chassis import holder as holder_script
 from naos.engines.chassis.libvirt_files import PORT, prepare
-from naos.engines.errors import EngineError, Unreachable
+from naos.engines.errors import EngineError, Missing, Unreachable
 from naos.engines.hosts import netns, processes
 from naos.engines.hosts.files import locked
 from naos.engines.hosts.loops import detach_loops
@@ -59,7 +61,7 @@ class LabChassis:
 
 def power_on(folder: Path, machine: Machine) -> None:
     """Namespace, cable, holder and services: what is there stays, what is missing is made."""
-    with locked(folder / "lock"):
+    with _alone(folder, machine):
         process = holder(folder, machine)
         if process is None:
             _clear(folder, machine)
@@ -73,13 +75,13 @@ def power_on(folder: Path, machine: Machine) -> None:
 
 def power_off(folder: Path, machine: Machine) -> None:
     """Cut the power: every process of the host is gone, and its loop devices, cable and namespace with them."""
-    with locked(folder / "lock"):
+    with _alone(folder, machine):
         _clear(folder, machine)
 
 
 def shut_down(folder: Path, machine: Machine) -> None:
     """Ask the host's processes to end, wait `STOP_GRACE` seconds at most, then cut the power."""
-    with locked(folder / "lock"):
+    with _alone(folder, machine):
         process = holder(folder, machine)
         if process is not None:
             processes.ask_members(_namespaces(machine), {process.pid}, STOP_GRACE)
@@ -109,13 +111,13 @@ def is_cut(folder: Path) -> bool:
 
 def cut(folder: Path, machine: Machine) -> None:
     """Pull the host's cable; it stays pulled through power cycles until `join`."""
-    with locked(folder / "lock"):
+    with _alone(folder, machine):
         (folder / "cut").touch()
         _switch(machine, joined=False)
 
 
 def join(folder: Path, machine: Machine) -> None:
-    with locked(folder / "lock"):
+    with _alone(folder, machine):
         (folder / "cut").unlink(missing_ok=True)
         _switch(machine, joined=True)
 
@@ -154,6 +156,7 @@ def _start(folder: Path, machine: Machine) -> None:
             stderr=log,
             start_new_session=True,
             cwd="/",
+            env={"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"},
         )
     end = time.monotonic() + ON_TIMEOUT
     while holder(folder, machine) is None:
@@ -162,6 +165,17 @@ def _start(folder: Path, machine: Machine) -> None:
         if time.monotonic() > end:
             raise Unreachable(machine.name, "switching on", f"not within {ON_TIMEOUT:g} s; {_said(folder)}")
         time.sleep(_POLL)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, machine: Machine) -> Iterator[None]:
+    """One at a time changes a host. Raises Missing when the lab is gone."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / "lock"))
+        except FileNotFoundError as error:
+            raise Missing("this machine", f"lab host {machine.name}", f"{folder} is gone") from error
+        yield
 
 
 def _clear(folder: Path, machine: Machine) -> None:
