@@ -91,6 +91,7 @@ def down(*, yes: Yes = False) -> None:
     root = record.lab_root()
     with refusals():
         if record.read(root) is None:
+            build.down(root)
             note(f"There is no lab in {root}.")
             return
         options.confirm(f"Remove the lab in {root} with everything in it?", yes=yes)
