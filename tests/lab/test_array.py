@@ -118,7 +118,7 @@ def operations(rig, addresses, seconds):
     """Random 4 KiB writes that pass in so many seconds by the clients' own clocks, on all exports at once."""
     clients = [
         rig.host.spawn(
-            *("fio", "--name=x", "--ioengine=nbd", f"--uri={url(address)}", "--rw=randwrite", "--bs=4k"),
+            *("fio", "--name=x", "--thread", "--ioengine=nbd", f"--uri={url(address)}", "--rw=randwrite", "--bs=4k"),
             *("--iodepth=16", "--size=32m", "--time_based", f"--runtime={seconds}", "--output-format=json"),
         )
         for address in addresses
@@ -311,7 +311,7 @@ def test_flattening_on_a_full_volume_fails_with_numbers_and_works_once_it_grew(r
 def writing(rig, address):
     """A client that writes without end, and has written."""
     client = rig.host.spawn(
-        *("fio", "--name=x", "--ioengine=nbd", f"--uri={url(address)}", "--rw=randwrite", "--bs=4k", "--iodepth=8"),
+        *("fio", "--name=x", "--thread", "--ioengine=nbd", f"--uri={url(address)}", "--rw=randwrite", "--bs=4k", "--iodepth=8"),
         *("--size=32m", "--time_based", "--runtime=600", "--offset=0"),
     )
     while not is_written(rig, address):

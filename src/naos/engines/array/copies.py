@@ -115,11 +115,12 @@ def _start_copy(monitor: Monitor, place: Place, source_id: str, disk_id: str) ->
     part = place.disk_unfinished(disk_id)
     nodes.close_disk(monitor, disk_id)
     place.run("rm", "-f", "--", part)
-    images.make(place, part, size, Provisioning.DYNAMIC)
-    if place.exists(place.disk_reserved(source_id)):
-        images.reserve(place, part, images.full_size(size))
-        place.run("touch", "--", place.disk_reserved(disk_id))
+    what = f"a copy of disk {source_id}"
     try:
+        images.make(place, part, size, Provisioning.DYNAMIC, what)
+        if place.exists(place.disk_reserved(source_id)):
+            place.run("touch", "--", place.disk_reserved(disk_id))
+            images.reserve(place, part, images.full_size(size), what)
         nodes.open_disk(monitor, place, source_id)
         nodes.open_image(monitor, disk_id, part, backing=None, give_back=False)
         backup = {

@@ -20,7 +20,7 @@ def create(monitor: Monitor, place: Place, disk_id: str, size: int, provisioning
     part = place.disk_unfinished(disk_id)
     place.run("rm", "-f", "--", part)
     try:
-        images.make(place, part, size, provisioning)
+        images.make(place, part, size, provisioning, f"disk {disk_id}")
     except BaseException:
         place.run("rm", "-f", "--", part, check=False)
         raise
@@ -71,7 +71,7 @@ def resize(monitor: Monitor, place: Place, disk_id: str, size: int) -> None:
     jobs.check_none(monitor, place.where, disk_id)
     if place.exists(place.disk_reserved(disk_id)):
         more = images.full_size(size) - present.allocated
-        images.reserve(place, place.disk(disk_id), min(more, size - present.size + images.OVERHEAD))
+        images.reserve(place, place.disk(disk_id), min(more, size - present.size + images.OVERHEAD), f"disk {disk_id}")
     with nodes.opened(monitor, place, [disk_id]):
         epochs = exports.present(monitor).get(disk_id, ())
         exports.cut(monitor, disk_id)

@@ -68,14 +68,14 @@ def read_closed(place: Place, path: str) -> ImageFacts:
     return facts(json.loads(done.stdout))
 
 
-def make(place: Place, path: str, size: int, provisioning: Provisioning) -> None:
-    """Create an image under `path`. Raises NoSpace."""
+def make(place: Place, path: str, size: int, provisioning: Provisioning, what: str) -> None:
+    """Create an image under `path`; `what` it is, for messages. Raises NoSpace."""
     options = f"preallocation={_PREALLOCATION[provisioning]}"
     try:
         argv = ("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, str(size))
         place.run(*argv, timeout=60 + size / _SLOWEST)
     except CommandFailed as error:
-        raise named(error, "a disk", numbers(place, full_size(size))) from error
+        raise named(error, what, numbers(place, full_size(size))) from error
 
 
 def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
@@ -87,14 +87,14 @@ def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
         raise named(error, "a clone", numbers(place, OVERHEAD)) from error
 
 
-def reserve(place: Place, path: str, more: int) -> None:
+def reserve(place: Place, path: str, more: int, what: str) -> None:
     """Reserve `more` bytes beyond the file's end without touching what is in it, open or not. Raises NoSpace."""
     end = int(place.run("stat", "-c", "%s", "--", path).stdout)
     argv = ("fallocate", "--keep-size", "--offset", str(end), "--length", str(more), path)
     try:
         place.run(*argv, timeout=120)
     except CommandFailed as error:
-        raise named(error, "a reserved disk", numbers(place, more)) from error
+        raise named(error, what, numbers(place, more)) from error
 
 
 def full_size(size: int) -> int:

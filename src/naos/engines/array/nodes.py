@@ -26,9 +26,9 @@ def node(kind: str, object_id: str) -> str:
     return f"{kind}.{base64.b32encode(uuid.UUID(object_id).bytes).decode().rstrip('=').lower()}"
 
 
-def is_open(monitor: Monitor, object_id: str) -> bool:
-    """Whether any node of the disk or template exists."""
-    return any(node(kind, object_id) in present(monitor) for kind in (FILE, IMAGE, THROTTLE))
+def object_of(name: str) -> str:
+    """The id in a node's name."""
+    return str(uuid.UUID(bytes=base64.b32decode(f"{name.partition('.')[2].upper()}======")))
 
 
 def present(monitor: Monitor) -> dict[str, dict[str, Any]]:
@@ -97,16 +97,16 @@ def open_image(
 
 
 def close_disk(monitor: Monitor, disk_id: str) -> None:
-    """Close the disk's chain, and its template's when no other disk has it open. Waits while requests are answered.
+    """Close the disk's chain, and templates that no disk has open any more. Waits while requests are answered.
 
     Raises DaemonRefused when something still uses it.
     """
     nodes = present(monitor)
-    described = nodes.get(node(IMAGE, disk_id))
-    _delete(monitor, [name for kind in (THROTTLE, IMAGE, FILE) if (name := node(kind, disk_id)) in nodes])
-    backing = facts(described["image"]).backing if described is not None else None
-    if backing is not None:
-        close_template(monitor, backing)
+    mine = [name for kind in (THROTTLE, IMAGE, FILE) if (name := node(kind, disk_id)) in nodes]
+    _delete(monitor, mine)
+    for name, described in nodes.items():  # a flattened disk no longer says which template it had
+        if mine and described["ro"] and name.startswith(f"{IMAGE}."):
+            close_template(monitor, object_of(name))
 
 
 def close_template(monitor: Monitor, template_id: str) -> bool:

@@ -10,7 +10,8 @@ import contextlib
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
-from qemu.qmp import ExecuteError, QMPClient, QMPError
+from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
+from qemu.qmp.qmp_client import GreetingError, NegotiationError
 
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place
@@ -18,6 +19,7 @@ from naos.engines.errors import Unreachable
 
 ANSWER = 60.0  # seconds; a command that flushes a busy disk answers only afterwards
 CONNECT = 60.0  # seconds, the wait for another session's end included
+ATTEMPTS = 10
 
 T = TypeVar("T")
 
@@ -40,15 +42,30 @@ class Monitor:
 def session(place: Place) -> Iterator[Monitor]:
     """Raises Unreachable when no daemon answers."""
     where = f"{place.where}, volume {place.lun_id}"
-    client = QMPClient("naos")
-    client.logger.disabled = True  # every failure is raised; the library's own copy would be noise
     with place.host.socket(place.socket) as path, asyncio.Runner() as runner:
-        _run(where, runner, client.connect(path), "connect", CONNECT)
+        client = _connected(where, runner, path)
         try:
             yield Monitor(where, runner, client)
         finally:
             with contextlib.suppress(Unreachable, DaemonRefused):
                 _run(where, runner, client.disconnect(), "disconnect", 5.0)
+
+
+def _connected(where: str, runner: asyncio.Runner, path: str) -> QMPClient:
+    """The library takes an event that comes before the greeting, or before its first answer, for these: try again."""
+    for attempt in range(1, ATTEMPTS + 1):
+        client = QMPClient("naos")
+        client.logger.disabled = True  # every failure is raised; the library's own copy would be noise
+        try:
+            _run(where, runner, client.connect(path), "connect", CONNECT)
+        except Unreachable as error:
+            cause = error.__cause__
+            misled = isinstance(cause, ConnectError) and isinstance(cause.exc, (GreetingError, NegotiationError))
+            if attempt == ATTEMPTS or not misled:
+                raise
+        else:
+            return client
+    raise AssertionError  # the last attempt returned or raised
 
 
 def _run(where: str, runner: asyncio.Runner, work: Coroutine[Any, Any, T], what: str, deadline: float) -> T:
