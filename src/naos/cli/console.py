@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
 import sys
 import termios
 import threading
+import time
 import tty
 from collections.abc import Iterator
 from types import FrameType
@@ -35,6 +37,28 @@ def attach(api: Api, machine_id: str, title: str) -> None:
         with _raw(keyboard):
             reason = relay(line, keyboard, screen)
     note(reason)
+
+
+def ask(api: Api, machine_id: str, command: str, answer: re.Pattern[str], seconds: float) -> str | None:
+    """Type a command at the guest's prompt; the first line of what it says that matches, None after `seconds`.
+
+    Takes the line over from whoever has it. Raises Failure when the line cannot be had.
+    """
+    from websockets.exceptions import ConnectionClosed
+
+    said, end = "", time.monotonic() + seconds
+    with _line(api, machine_id) as line:
+        line.send(f"\r{command}\r".encode())
+        while (left := end - time.monotonic()) > 0:
+            try:
+                message = line.recv(timeout=left)
+            except (TimeoutError, ConnectionClosed):
+                break
+            said += message.decode("utf-8", "replace") if isinstance(message, bytes) else message
+            found = answer.search(said)
+            if found and "\n" in said[found.end() :]:
+                return found[0].strip()
+    return None
 
 
 def relay(line: Any, keyboard: int, screen: int) -> str:

@@ -1,6 +1,5 @@
 """`naos up` and `naos down`: from nothing to machines that reach each other, on one machine, and back."""
 
-import base64
 import os
 import re
 import time
@@ -12,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from naos.cli import lab, naming, waiting
+from naos.cli import console, lab, naming, waiting
 from naos.cli.client import DEFAULT_URL, Api, Connection, Json, opened
 from naos.cli.failures import Failure
 from naos.cli.naming import LIBRARY, MACHINE, POOL, VLAN, VOLUME, ZONE
@@ -84,8 +83,9 @@ def up(
             for guest in reversed(guests):
                 _ensure_machine(api, guest)
         with journey.stage("guests boot and reach each other"):
-            said = {guest.name: _await_guest(api, guest) for guest in guests}
-        _report(api, journey, guests, said)
+            ready = {guest.name: _await_guest(api, guest) for guest in guests}
+            pings = {guest.name: _ping(api, guest) for guest in guests if guest.pings is not None}
+        _report(api, journey, guests, ready, pings)
 
 
 def down(*, yes: Yes = False) -> None:
@@ -216,50 +216,38 @@ def _ensure_machine(api: Api, guest: Guest) -> None:
         "memory": GUEST_MEMORY,
         "powerOn": True,
         "networkAdapters": [{"networkId": naming.find(api, VLAN, VLAN_NAME)["id"], "address": f"{guest.address}/24"}],
-        "deployOptions": [{"id": "user-data", "value": _script(guest)}],
     }
     waiting.follow(api, api.write("POST", f"{LIBRARY.path}/{template['library']['id']}/items", deploy))
-
-
-def _script(guest: Guest) -> str:
-    """A script that runs at every boot of the guest and shows on its console that it reaches the other."""
-    lines = ["#!/bin/sh"]
-    if guest.pings is not None:
-        lines += [
-            f"for attempt in $(seq 60); do ping -c 1 -W 1 {guest.pings} > /dev/null && break; done",
-            f"ping -c 3 -i 0.2 {guest.pings}",
-        ]
-    return base64.b64encode("\n".join([*lines, ""]).encode()).decode("ascii")
 
 
 # ------------------------------------------------------------------------------------------------------------ the proof
 
 
-@dataclass(frozen=True)
-class Said:
-    """Lines of a guest's own console: that it is ready, and what its ping counted."""
-
-    ready: str
-    ping: str
-
-
-def _await_guest(api: Api, guest: Guest) -> Said:
-    """Wait until the guest's console shows that it is up, and that it reaches the other where it shall."""
+def _await_guest(api: Api, guest: Guest) -> str:
+    """The line of the guest's own console that says it is up."""
     machine = naming.find(api, MACHINE, guest.name)
-    path = f"{MACHINE.path}/{machine['id']}/consoles/log"
     end = time.monotonic() + GUEST_SECONDS
     while True:
-        console = api.text(path)
-        ready, ping = READY.search(console), PING.search(console)
-        if ready and (ping or guest.pings is None):
-            return Said(ready[0].strip(), ping[0].strip() if ping else "")
+        printed = api.text(f"{MACHINE.path}/{machine['id']}/consoles/log")
+        ready = READY.search(printed)
+        if ready:
+            return ready[0].strip()
         if time.monotonic() > end:
-            last = " / ".join(console.strip().splitlines()[-3:])
+            last = " / ".join(printed.strip().splitlines()[-3:])
             raise Failure(f"{guest.name} is not ready after {GUEST_SECONDS:.0f} s; its console ends with: {last}")
         time.sleep(0.2)
 
 
-def _report(api: Api, journey: Journey, guests: list[Guest], said: dict[str, Said]) -> None:
+def _ping(api: Api, guest: Guest) -> str:
+    """What the guest's own ping counts, asked for at its prompt. Raises Failure when nothing comes back."""
+    machine = naming.find(api, MACHINE, guest.name)
+    counted = console.ask(api, machine["id"], f"ping -c 3 -i 0.2 -W 2 {guest.pings}", PING, GUEST_SECONDS)
+    if counted is None or ", 0 packets received" in counted:
+        raise Failure(f"{guest.name} does not reach {guest.pings}: {counted or 'its console says nothing'}")
+    return counted
+
+
+def _report(api: Api, journey: Journey, guests: list[Guest], ready: dict[str, str], pings: dict[str, str]) -> None:
     from rich.table import Table
 
     screen = terminal()
@@ -277,10 +265,9 @@ def _report(api: Api, journey: Journey, guests: list[Guest], said: dict[str, Sai
     screen.print(running)
     screen.print()
     for guest in guests:
-        screen.print(f"{guest.name}: {said[guest.name].ready}")
+        screen.print(ready[guest.name])
         if guest.pings is not None:
-            words = f"{guest.name} pings {guest.pings}: {said[guest.name].ping}"
-            screen.print(words)
+            screen.print(f"{guest.name} pings {guest.pings}: {pings[guest.name]}")
     screen.print()
     screen.print(times)
     screen.print()

@@ -5,6 +5,7 @@ It only looks; whatever must be done is an activity like any other, under the sa
 """
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,11 +24,13 @@ from naos.engines.ports import PowerState
 from naos.errors import NaosError
 from naos.fleet.models import Blade
 from naos.lifecycle import Lifecycle
+from naos.network import vlans
 from naos.storage import luns
 from naos.storage.models import Disk, Lun
 from naos.world import World
 
 PERIOD_SECONDS = 1.0
+FABRIC_PERIOD_SECONDS = 5.0
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.STOPPING)
 SYSTEM = "naos"
 """The actor of activities that nobody asked for."""
@@ -44,6 +47,7 @@ class Supervisor:
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="supervisor")
         self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
         self._listeners: dict[str, threading.Thread] = {}
+        self._fabric_due: dict[str, float] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -110,11 +114,32 @@ class Supervisor:
             state = states.get(machine.id, PowerState.ABSENT)
             if state == PowerState.IO_ERROR:
                 self._resume(machine, blade)
-            elif state not in ALIVE:
+            elif state not in ALIVE and self._differs(machine.id, blade):
                 self._settle(machine.id, machine.tenant_id)
         for machine in stopped:
-            if states.get(machine.id) in ALIVE:
+            if states.get(machine.id) in ALIVE and self._differs(machine.id, blade):
                 self._settle(machine.id, machine.tenant_id)
+
+        self._look_at_fabric(blade)
+
+    def _differs(self, machine_id: str, blade: str) -> bool:
+        """A second look: table and hypervisor were read one after the other, and a machine may have started in between."""
+        with self._world.database.read() as session:
+            machine = session.get(VirtualMachine, machine_id)
+        if machine is None or machine.blade != blade or machine.lifecycle != Lifecycle.ACTIVE:
+            return False
+        alive = self._world.rack.hypervisor(blade).state(machine_id) in (*ALIVE, PowerState.IO_ERROR)
+        return alive != (machine.power == Power.RUNNING)
+
+    def _look_at_fabric(self, blade: str) -> None:
+        """A blade that was started anew has lost its VLANs."""
+        if time.monotonic() < self._fabric_due.get(blade, 0.0):
+            return
+        self._fabric_due[blade] = time.monotonic() + FABRIC_PERIOD_SECONDS
+        for vlan in vlans.lost_by(self._world, blade):
+            self._submit(
+                partial(vlans.plan_restore, vlan_id=vlan.id, blade=blade), tenant_id=vlan.tenant_id, patient=True
+            )
 
     @staticmethod
     def _stopped_on(session: Session, blade: str) -> list[VirtualMachine]:

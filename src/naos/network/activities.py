@@ -46,6 +46,12 @@ def _bring_everywhere(run: Run, world: World, vlan_id: str) -> None:
         )
 
 
+@workflow("vlan.restore")
+def restore_vlan(run: Run, arguments: dict[str, Any]) -> str:
+    run.step("bring it back", vlans.bring, cast(World, run.world), arguments["vlan_id"], arguments["blade"])
+    return str(arguments["vlan_id"])
+
+
 @workflow("vlan.delete")
 def delete_vlan(run: Run, arguments: dict[str, Any]) -> str:
     world, vlan_id = cast(World, run.world), arguments["vlan_id"]

@@ -9,6 +9,7 @@ from naos.activity import Item, Lock, Plan, Undo
 from naos.engines.ports import VlanSpec
 from naos.errors import NameTaken, Unknown
 from naos.fleet import cpools
+from naos.fleet.models import Blade
 from naos.lifecycle import Lifecycle
 from naos.network.errors import NotPropagated, VlanInUse
 from naos.network.models import Adapter, Propagation, Vlan
@@ -90,6 +91,20 @@ def plan_delete(session: Session, *, tenant_id: str, vlan_id: str) -> Plan:
     )
 
 
+def plan_restore(session: Session, *, vlan_id: str, blade: str) -> Plan:
+    """Bring a VLAN back to a blade that has lost it, as one does that was started anew."""
+    vlan = session.get(Vlan, vlan_id)
+    if vlan is None:
+        raise Unknown("VLAN", vlan_id)
+    return Plan(
+        kind="vlan.restore",
+        description=f"Bring VLAN {vlan.name} back to {blade}",
+        arguments={"vlan_id": vlan.id, "blade": blade},
+        locks=(lock(vlan.id),),
+        concerned=(Item(vlan.id, "network"),),
+    )
+
+
 def check_unused(session: Session, vlan: Vlan) -> None:
     """Raises VlanInUse, naming the machines."""
     machines = list(session.scalars(sa.select(Adapter.machine_id).where(Adapter.vlan_id == vlan.id)))
@@ -153,6 +168,22 @@ def drop_pools(world: World, vlan_id: str, cpool_ids: Iterable[str]) -> None:
         session.execute(
             sa.delete(Propagation).where(Propagation.vlan_id == vlan_id, Propagation.cpool_id.in_(list(cpool_ids)))
         )
+
+
+def lost_by(world: World, blade: str) -> list[Vlan]:
+    """The active VLANs that a blade shall carry and does not."""
+    carried = (
+        sa.select(Vlan)
+        .join(Propagation, Propagation.vlan_id == Vlan.id)
+        .join(Blade, Blade.cpool_id == Propagation.cpool_id)
+        .where(Blade.name == blade, Vlan.lifecycle == Lifecycle.ACTIVE)
+    )
+    with world.database.read() as session:
+        wanted = list(session.scalars(carried))
+    if not wanted:
+        return []
+    present = world.rack.fabric(blade).vlans()
+    return [vlan for vlan in wanted if vlan.tag not in present]
 
 
 def withdraw(world: World, vlan_id: str) -> None:

@@ -112,12 +112,14 @@ def check_template(where: str, image: Path) -> int:
         head = handle.read(_HEADER.size)
     if len(head) < _HEADER.size or head[:4] != b"QFI\xfb":
         raise Unsupported(where, f"the template {image.name}", "it is no qcow2 image")
-    _, version, backing, _, _, size, *_, features = _HEADER.unpack(head)
+    _, version, backing, _, _, size, encryption, *_, features = _HEADER.unpack(head)
     features = features if version >= 3 else 0
     if version not in (2, 3):
         raise Unsupported(where, f"the template {image.name}", f"qcow2 version {version} is unknown")
     if backing:
         raise Unsupported(where, f"the template {image.name}", "it needs another image below it; make it whole first")
+    if encryption:
+        raise Unsupported(where, f"the template {image.name}", "it is encrypted; its clones could not be read")
     if features & _EXTERNAL_DATA:
         raise Unsupported(where, f"the template {image.name}", "it keeps its data in another file; make it whole first")
     if features & _DAMAGED:
