@@ -1,5 +1,6 @@
 """What a volume's daemon and its tools answer, as errors of the engines."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,6 @@ def is_full(text: str) -> bool:
     return any(words in text for words in FULL)
 
 
-def named(error: EngineError, what: str, numbers: str) -> EngineError:
-    """The same failure, as NoSpace with the volume's `numbers` when it was for want of space."""
-    return NoSpace(error.where, what, numbers) if is_full(error.reason) else error
+def named(error: EngineError, what: str, numbers: Callable[[], str]) -> EngineError:
+    """The same failure, as NoSpace with the volume's `numbers` (asked only then) when it was for want of space."""
+    return NoSpace(error.where, what, numbers()) if is_full(error.reason) else error

@@ -75,7 +75,7 @@ def make(place: Place, path: str, size: int, provisioning: Provisioning, what: s
         argv = ("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, str(size))
         place.run(*argv, timeout=60 + size / _SLOWEST)
     except CommandFailed as error:
-        raise named(error, what, numbers(place, full_size(size))) from error
+        raise named(error, what, lambda: numbers(place, full_size(size))) from error
 
 
 def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
@@ -84,7 +84,7 @@ def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
     try:
         place.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2", path, str(size))
     except CommandFailed as error:
-        raise named(error, "a clone", numbers(place, OVERHEAD)) from error
+        raise named(error, "a clone", lambda: numbers(place, OVERHEAD)) from error
 
 
 def reserve(place: Place, path: str, more: int, what: str) -> None:
@@ -94,7 +94,7 @@ def reserve(place: Place, path: str, more: int, what: str) -> None:
     try:
         place.run(*argv, timeout=120)
     except CommandFailed as error:
-        raise named(error, what, numbers(place, more)) from error
+        raise named(error, what, lambda: numbers(place, more)) from error
 
 
 def full_size(size: int) -> int:

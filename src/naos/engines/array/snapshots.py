@@ -34,7 +34,7 @@ def take(monitor: Monitor, place: Place, snapshot_id: str, disk_ids: Sequence[st
         try:
             monitor.execute("transaction", {"actions": actions})
         except DaemonRefused as error:
-            raise named(error, f"snapshot {snapshot_id}", numbers(place, 2**20 * len(actions))) from error
+            raise named(error, f"snapshot {snapshot_id}", lambda: numbers(place, 2**20 * len(actions))) from error
 
 
 def revert(monitor: Monitor, place: Place, snapshot_id: str, disk_ids: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ def stage(place: Place, template_id: str, image: Path) -> None:
     try:
         place.host.put(image, place.template(template_id))
     except CommandFailed as error:
-        raise named(error, f"template {template_id}", volume.numbers(place, needed)) from error
+        raise named(error, f"template {template_id}", lambda: volume.numbers(place, needed)) from error
     place.run("chmod", "0444", "--", place.template(template_id))
 
 

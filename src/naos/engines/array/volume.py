@@ -33,8 +33,8 @@ def create(place: Place, lun: LunSpec) -> None:
         place.run("sync", "--", place.unfinished, timeout=120)
         place.run("mv", "-T", "--", place.unfinished, place.image)
     except CommandFailed as error:
-        numbers = f"the folder {place.root} has too little room for the file system's own blocks"
-        raise named(error, f"volume {place.lun_id}", numbers) from error
+        words = f"the folder {place.root} has too little room for the file system's own blocks"
+        raise named(error, f"volume {place.lun_id}", lambda: words) from error
     _log.info("array.volume_created", array=place.where, lun=place.lun_id, capacity=lun.capacity)
 
 
