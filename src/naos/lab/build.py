@@ -16,7 +16,7 @@ from naos.engines.hosts.files import write_whole
 from naos.engines.hosts.loops import detach_loops, loop_devices
 from naos.engines.hosts.namespace import Machine, write_machine
 from naos.lab import controller, preflight, record
-from naos.lab.errors import OtherLab, StillThere
+from naos.lab.errors import LabError, OtherLab, StillThere
 from naos.lab.inventory import inventory_text, luns_folder, vault_folder
 from naos.lab.plan import CORE, MTU, LabHost, Plan, Zone, default_plan, host_folder
 from naos.lab.record import Record
@@ -41,7 +41,7 @@ def up(root: Path, plan: Plan | None, progress: Progress = _silent, *, port: int
     """
     kept = record.read(root)
     if kept is None:
-        preflight.require_fit(_given(plan), root, port or controller.PORT)
+        _require_fit(root, _given(plan), port or controller.PORT)
     missing = list(_missing_parents(root))
     root.mkdir(parents=True, exist_ok=True)
     with record.exclusive(root):
@@ -230,6 +230,15 @@ def _missing_parents(path: Path) -> Iterator[Path]:
     while not path.exists():
         yield path
         path = path.parent
+
+
+def _require_fit(root: Path, plan: Plan, port: int) -> None:
+    """Raises what is against a new lab, unless somebody else has begun it meanwhile."""
+    try:
+        preflight.require_fit(plan, root, port)
+    except LabError:
+        if record.read(root) is None:
+            raise
 
 
 def _given(plan: Plan | None) -> Plan:

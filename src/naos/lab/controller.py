@@ -47,9 +47,11 @@ def start(root: Path, *, command: Sequence[str] = COMMAND) -> Process:
     with record.exclusive(root):
         kept = record.require(root)
         process = running(kept)
+        log = root / "controller.log"
+        begin = log.stat().st_size if log.exists() else 0
         if process is None:
             process = _spawn(root, kept, command)
-    _await_answer(root, process, kept.port)
+    _await_answer(root, process, kept.port, begin)
     return process
 
 
@@ -105,13 +107,13 @@ def _spawn(root: Path, kept: Record, command: Sequence[str]) -> Process:
             )
     process = processes.identify(started.pid)
     if process is None or started.stdin is None:
-        raise ControllerFailed(_said(root), str(root / "controller.log"))
+        raise ControllerFailed("it ended at once", str(root / "controller.log"))
     record.write(root, record.with_controller(kept, process))
     try:
         started.stdin.write(b"begin\n")
         started.stdin.close()
     except BrokenPipeError as error:
-        raise ControllerFailed(_said(root), str(root / "controller.log")) from error
+        raise ControllerFailed("it ended at once", str(root / "controller.log")) from error
     return process
 
 
@@ -127,11 +129,12 @@ def _environment(root: Path) -> dict[str, str]:
     return os.environ | {name: str(path) for name, path in own.items()} | {"PYTHONUNBUFFERED": "1"}
 
 
-def _await_answer(root: Path, process: Process, port: int) -> None:
+def _await_answer(root: Path, process: Process, port: int, begin: int) -> None:
+    """begin: bytes of the log that earlier controllers wrote."""
     end_of_wait = time.monotonic() + START_TIMEOUT
     while not _answers(port):
         if not processes.alive(process):
-            raise ControllerFailed(_said(root), str(root / "controller.log"))
+            raise ControllerFailed(_said(root, begin), str(root / "controller.log"))
         if time.monotonic() > end_of_wait:
             raise ControllerFailed(f"its API did not answer within {START_TIMEOUT:g} s", str(root / "controller.log"))
         time.sleep(_POLL)
@@ -149,9 +152,9 @@ def _answers(port: int) -> bool:
     return True
 
 
-def _said(root: Path) -> str:
+def _said(root: Path, begin: int) -> str:
     try:
-        text = (root / "controller.log").read_text(encoding="utf-8", errors="replace")
+        text = (root / "controller.log").read_bytes()[begin:].decode(errors="replace")
     except OSError:
         return "it said nothing"
     return text[-_LOG_TAIL:].strip() or "it said nothing"
