@@ -1,0 +1,184 @@
+"""What a volume's path costs: 4 KiB at scattered offsets through the array's NBD export, against the same qcow2 image opened directly.
+
+Every measure is `qemu-img bench` with the cache off; the reference and what is compared with it run in turn, and the median of
+the rounds counts. A ratio of 1.00 is the speed of QEMU on the image itself; nothing between is the array's.
+
+The steps below the whole path show where the difference arises: each adds one part to the one before it.
+
+    python benchmarks/nbd_path.py [--rounds N] [--seconds S] [--folder FOLDER]
+"""
+
+import argparse
+import contextlib
+import json
+import re
+import statistics
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from naos.engines.array.driver import StorageDaemonArray
+from naos.engines.errors import CommandFailed, Unreachable
+from naos.engines.ports import Completed, LunSpec, Provisioning
+
+MIB = 2**20
+SIZE = 256 * MIB
+BLOCK = 4096
+STRIDE = 4096 * 7919  # a prime number of blocks: every block once, none next to the one before
+ADDRESS, PORT = "127.0.0.1", 20809
+TIME = re.compile(r"Run completed in ([0-9.]+) seconds")
+
+
+class LocalHost:
+    """This machine as an engines.ports.Host."""
+
+    name = "this machine"
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0, check: bool = True) -> Completed:
+        try:
+            done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise Unreachable(self.name, argv[0], str(error)) from error
+        if check and done.returncode:
+            raise CommandFailed(self.name, argv[0], done.stderr.decode())
+        return Completed(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def put(self, source: Path, target: str) -> None:
+        self.run(["cp", str(source), target])
+
+    def get(self, source: str, target: Path) -> None:
+        self.run(["cp", source, str(target)])
+
+    @contextlib.contextmanager
+    def socket(self, path: str) -> Iterator[str]:
+        yield path
+
+
+@dataclass(frozen=True)
+class Load:
+    """One way to use a disk."""
+
+    write: bool
+    depth: int
+
+    def __str__(self) -> str:
+        return f"4 KiB {'writes' if self.write else 'reads'}, depth {self.depth:2}"
+
+
+LOADS = [Load(write, depth) for write in (False, True) for depth in (1, 16)]
+
+
+def rate(load: Load, target: str, image_format: str, seconds: float) -> float:
+    """Operations a second."""
+
+    def run(count: int) -> float:
+        argv = ["qemu-img", "bench", "-f", image_format, "-t", "none", "-n", "-s", str(BLOCK), "-S", str(STRIDE)]
+        argv += ["-d", str(load.depth), "-c", str(count), *(["-w"] if load.write else []), target]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        return float(TIME.search(done.stdout)[1])
+
+    count = 1000
+    trial = max(run(count), 0.001)
+    count = max(1000, int(count / trial * seconds))
+    return count / max(run(count), 0.001)
+
+
+@contextlib.contextmanager
+def daemon(folder: Path, nodes: Sequence[dict[str, object]], *, unix: bool) -> Iterator[str]:
+    """A daemon of this chain of nodes with an export of the last one; yields its address."""
+    socket = folder / "bench.sock"
+    where = {"type": "unix", "path": str(socket)} if unix else {"type": "inet", "host": ADDRESS, "port": str(PORT + 1)}
+    last = nodes[-1]["node-name"]
+    export = {"type": "nbd", "id": "x", "name": "x", "node-name": last, "writable": True}
+    argv = ["qemu-storage-daemon", "--object", json.dumps({"qom-type": "throttle-group", "id": "limit"})]
+    for node in nodes:
+        argv += ["--blockdev", json.dumps(node)]
+    argv += ["--nbd-server", json.dumps({"addr": where}), "--export", json.dumps(export)]
+    pid_file = folder / "bench.pid"
+    process = subprocess.Popen([*argv, "--pidfile", str(pid_file)])
+    try:
+        while not pid_file.exists():
+            if process.poll() is not None:
+                raise SystemExit("the daemon did not start")
+        yield f"nbd+unix:///x?socket={socket}" if unix else f"nbd://{ADDRESS}:{PORT + 1}/x"
+    finally:
+        process.terminate()
+        process.wait()
+        pid_file.unlink(missing_ok=True)
+
+
+def steps(image: Path, raw: Path) -> Iterator[tuple[str, list[dict[str, object]], bool]]:
+    """What is added, the chain with it, and whether it is reached over a unix socket."""
+
+    def file(path: Path, aio: str = "native") -> dict[str, object]:
+        return {"driver": "file", "node-name": "f", "filename": str(path), "aio": aio, "cache": {"direct": True}}
+
+    qcow2: dict[str, object] = {"driver": "qcow2", "node-name": "q", "file": "f", "cache": {"direct": True}}
+    throttle: dict[str, object] = {"driver": "throttle", "node-name": "t", "file": "q", "throttle-group": "limit"}
+    yield "a raw file, unix socket", [file(raw)], True
+    yield "+ qcow2", [file(image), qcow2], True
+    yield "+ throttle group", [file(image), qcow2, throttle], True
+    yield "+ TCP (the whole path)", [file(image), qcow2, throttle], False
+    yield "whole path on aio=io_uring", [file(image, "io_uring"), qcow2, throttle], False
+    yield "whole path on aio=threads", [file(image, "threads"), qcow2, throttle], False
+
+
+def compare(
+    title: str, loads: Sequence[Load], target: str, reference: tuple[str, str], arguments: argparse.Namespace
+) -> None:
+    for load in loads:
+        ours, theirs = [], []
+        for _ in range(arguments.rounds):
+            theirs.append(rate(load, *reference, arguments.seconds))
+            ours.append(rate(load, target, "raw", arguments.seconds))
+        here, there = statistics.median(ours), statistics.median(theirs)
+        print(
+            f"{title:32} {load}: {here:8,.0f} /s against {there:8,.0f} /s directly, ratio {here / there:.2f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--folder", type=Path, default=None, help="where the volume lies (default: a temporary folder)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="nb", dir=arguments.folder) as name:
+        folder = Path(name)
+        array = StorageDaemonArray("benchmark", LocalHost(), ADDRESS, "file", name)
+        lun = LunSpec(str(uuid.uuid4()), 1024 * MIB, None, PORT)
+        disk_id = str(uuid.uuid4())
+        array.create_lun(lun)
+        try:
+            array.ensure_daemon(lun, [])
+            array.create_disk(lun, disk_id, SIZE, Provisioning.DYNAMIC)
+            address = array.export_disk(lun, disk_id, 1)
+            url = f"nbd://{address.host}:{address.port}/{address.name}"
+            subprocess.run(["qemu-io", "-f", "raw", "-c", f"write -P 1 0 {SIZE}", url], check=True, capture_output=True)
+            files = folder / lun.id / "files"
+            exported = files / "disks" / f"{disk_id}.qcow2"
+            reference = files / "reference.qcow2"
+            array.fence_disk(lun.id, disk_id)
+            subprocess.run(["cp", "--reflink=never", exported, reference], check=True)
+            array.export_disk(lun, disk_id, 1)
+            compare("the array's export", LOADS, url, (str(reference), "qcow2"), arguments)
+            raw = files / "raw"
+            subprocess.run(
+                ["dd", "if=/dev/urandom", f"of={raw}", "bs=1M", f"count={SIZE // MIB}"], check=True, capture_output=True
+            )
+            other = files / "other.qcow2"
+            subprocess.run(["cp", "--reflink=never", reference, other], check=True)
+            for title, nodes, unix in steps(other, raw):
+                with daemon(folder, nodes, unix=unix) as target:
+                    compare(title, LOADS, target, (str(reference), "qcow2"), arguments)
+        finally:
+            array.delete_disk(lun.id, disk_id)
+            array.delete_lun(lun.id)
+
+
+if __name__ == "__main__":
+    main()
