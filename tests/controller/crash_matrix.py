@@ -7,7 +7,6 @@ makes a difference: before a step, after its compensation is noted, after its ef
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import time
 import uuid
@@ -17,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, Platform, platform_in
 
 from naos.activity import Engine
+from naos.activity.models import Activity
 
 FORK = multiprocessing.get_context("forkserver")
 # Python 3.11's fork server does not know the tests' folder, so what is imported ahead are naos' own modules.
@@ -149,25 +150,20 @@ def recover(place: Place, name: str) -> None:
     """A new controller; what it finds and leaves goes to `outcome.json`."""
     with platform_in(place.folder, database_url=place.database_url) as platform:
         findings = _settle(platform)
-        activities = platform.get("/activity/v1/activities")
-        unfinished = [item for item in activities if not item["state"].keys() & {"completed", "failed"}]
-        last = next((item for item in activities if _is(item, name)), None)
-        outcome = {"findings": findings, "unfinished": unfinished, "last": last}
+        with platform.services.database.read() as session:
+            query = sa.select(Activity).where(Activity.kind == SCENARIOS[name].kind).order_by(Activity.sequence.desc())
+            last = session.scalars(query.limit(1)).one()
+        outcome = {"findings": findings, "state": last.state, "reason": last.reason}
         (place.folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
-
-
-def _is(activity: dict[str, Any], name: str) -> bool:
-    words = {"machine create": "Create machine", "machine start": "Power on", "machine stop": "Power off"}
-    words |= {"machine migrate": "Move", "machine delete": "Delete machine", "disk create": "Add a disk"}
-    words |= {"disk extend": "Grow", "disk delete": "Delete disk", "VLAN create": "Create VLAN"}
-    return str(activity["description"]).lower().startswith(words[name].lower())
 
 
 def _settle(platform: Platform) -> list[dict[str, Any]]:
     """Wait until nothing is unfinished and the doctor finds nothing; what it finds at the end of the wait."""
     end = time.monotonic() + SETTLE_SECONDS
     while True:
-        busy = [item for item in platform.get("/activity/v1/activities") if item["state"].keys() & {"waiting", "running"}]
+        busy = [
+            item for item in platform.get("/activity/v1/activities") if item["state"].keys() & {"waiting", "running"}
+        ]
         findings = platform.findings()
         if (not busy and not findings) or time.monotonic() > end:
             return findings
@@ -190,13 +186,6 @@ def read_points(place: Place) -> list[str]:
     with suppress(FileNotFoundError):
         return (place.folder / "points").read_text(encoding="utf-8").splitlines()
     return []
-
-
-def copied(source: Path, target: Path) -> Path:
-    if target.exists():
-        shutil.rmtree(target)
-    shutil.copytree(source, target)
-    return target
 
 
 def unique(prefix: str) -> str:

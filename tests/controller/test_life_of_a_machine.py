@@ -16,7 +16,9 @@ def test_a_machine_is_deployed_used_and_deleted(simulated: Platform) -> None:
     simulated.done("PATCH", f"{COMPUTE}/virtual_disks", grown)
     assert simulated.get(f"{COMPUTE}/virtual_disks/{disk_id}")["capacity"] == 2 * GIB
 
-    other = next(host for host in simulated.get(f"{COMPUTE}/hosts") if host["name"] not in (blade, "az06-blade1", "az06-blade2"))
+    other = next(
+        host for host in simulated.get(f"{COMPUTE}/hosts") if host["name"] not in (blade, "az06-blade1", "az06-blade2")
+    )
     move = {"virtualMachines": [machine_id], "hostId": other["id"]}
     simulated.done("POST", f"{COMPUTE}/virtual_machines/relocate", move)
     assert simulated.machine(machine_id)["host"]["name"] == other["name"]

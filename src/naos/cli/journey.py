@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from naos.cli import console, lab, naming, waiting
 from naos.cli.client import DEFAULT_URL, Api, Connection, Json, opened
@@ -38,6 +35,7 @@ class Journey:
     root: Path
     stages: list[tuple[str, float]] = field(default_factory=list)
     acceleration: str = ""
+    url: str = DEFAULT_URL
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -61,20 +59,30 @@ class Guest:
 
 def up(
     *,
-    zones: Annotated[int | None, typer.Option(help="Zones with blades; by default 2.", show_default=False)] = None,
-    blades: Annotated[int | None, typer.Option(help="Blades in each zone; by default 2.", show_default=False)] = None,
+    zones: lab.Zones = None,
+    blades: lab.Blades = None,
+    name: lab.LabName = None,
+    network: lab.Range = None,
+    port: lab.Port = None,
 ) -> None:
     """Make a rack on this machine, and a pool, a volume and a machine in each of its zones, joined by one VLAN.
 
     Everything is real: machines of QEMU under libvirt, volumes with their IOPS limit, a VLAN over both zones. What is there
     already is left as it is, so a second run only looks. Needs root; `naos down` takes all of it away again.
     """
+    from naos.lab import controller
     from naos.lab.record import lab_root
 
     journey = Journey(lab_root(), _bootstrap_stages())
     with lab.refusals():
-        _rack(journey, zones, blades)
-    with opened(Connection(DEFAULT_URL, journey.root / "credentials")) as api:
+        with journey.stage("rack: zones, blades, arrays; a tiny Linux under KVM"):
+            kept, journey.acceleration = lab.make(
+                journey.root, zones=zones, blades=blades, name=name, network=network, port=port
+            )
+        journey.url = f"http://127.0.0.1:{kept.port}"
+        with journey.stage("controller"):
+            controller.start(journey.root)
+    with opened(Connection(journey.url, journey.root / "credentials")) as api:
         with journey.stage("settle what was interrupted"):
             _settle(api)
         with journey.stage("pools, volumes, VLAN and template"):
@@ -96,26 +104,6 @@ def down(*, yes: Yes = False) -> None:
 def _bootstrap_stages() -> list[tuple[str, float]]:
     pairs = (entry.partition("=") for entry in os.environ.get(BOOTSTRAP, "").split(",") if "=" in entry)
     return [(name, float(seconds)) for name, _, seconds in pairs]
-
-
-# ------------------------------------------------------------------------------------------------------------- the rack
-
-
-def _rack(journey: Journey, zones: int | None, blades: int | None) -> None:
-    """Namespaces and hosts, an accelerator that was proved, an image, a controller that answers."""
-    from naos.catalogue.images import tiny
-    from naos.lab import acceleration, build, controller
-    from naos.lab.plan import default_plan
-
-    root, cache = journey.root, journey.root / "cache"
-    wanted = zones is not None or blades is not None
-    plan = default_plan(zones=zones or 2, blades=blades or 2) if wanted else None
-    with journey.stage("rack: zones, blades, arrays"):
-        build.up(root, plan)
-    with journey.stage("acceleration: boot a tiny Linux under KVM"):
-        journey.acceleration = acceleration.settle(root, lambda: tiny.build_probe_kernel(cache))
-    with journey.stage("controller"):
-        controller.start(root)
 
 
 def _settle(api: Api) -> None:
@@ -271,7 +259,7 @@ def _report(api: Api, journey: Journey, guests: list[Guest], ready: dict[str, st
     screen.print()
     screen.print(times)
     screen.print()
-    screen.print(f"API          {DEFAULT_URL} (its description: {DEFAULT_URL}/docs)")
+    screen.print(f"API          {journey.url} (its description: {journey.url}/docs)")
     screen.print(f"Credential   {journey.root / 'credentials'} (used by `naos` by itself)")
     screen.print(f"Acceleration {journey.acceleration}")
     screen.print(f"Console      naos vm console {guests[0].name}")

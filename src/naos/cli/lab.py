@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from naos.cli import options
 from naos.cli.failures import Failure
 from naos.cli.options import AsCsv, AsJson, Yes
 from naos.cli.output import field, note, show_list
+
+if TYPE_CHECKING:
+    from naos.lab.record import Record
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,41 +43,56 @@ Cable = Annotated[
 ]
 
 
+Zones = Annotated[
+    int | None, typer.Option(help="Zones with blades and an array; one more has vault and witness. Default 2.")
+]
+Blades = Annotated[int | None, typer.Option(help="Blades in each of these zones. Default 2.")]
+LabName = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Tells its namespaces from another lab's. Default lab.")
+]
+Range = Annotated[
+    str | None, typer.Option("--range", metavar="RANGE", help="Addresses inside the lab. Default 10.213.0.0/16.")
+]
+Port = Annotated[
+    int | None, typer.Option(min=1024, max=65535, help="Where the API listens on 127.0.0.1. Default 8470.")
+]
+
+
+def make(root: Path, *, port: int | None, **given: str | int | None) -> tuple["Record", str]:
+    """Make or repair the lab without its controller; its record, and the acceleration that was proved.
+
+    given: parameters of `default_plan`; None is its default. Raises LabError, EngineError.
+    """
+    from naos.catalogue.images import tiny
+    from naos.lab import acceleration, build
+    from naos.lab.plan import default_plan
+
+    chosen = {key: value for key, value in given.items() if value is not None}
+    plan = default_plan(**chosen) if chosen else None  # type: ignore[arg-type]  # each key has its own type
+    kept = build.up(root, plan, _said, port=port)
+    # Packages come over this machine's network, which the controller is not in.
+    return kept, acceleration.settle(root, lambda: tiny.build_probe_kernel(root / "cache"))
+
+
 @app.command(epilog="Example: naos lab up --zones 2 --blades 2")
 def up(
     *,
-    zones: Annotated[
-        int | None, typer.Option(help="Zones with blades and an array; one more has vault and witness. Default 2.")
-    ] = None,
-    blades: Annotated[int | None, typer.Option(help="Blades in each of these zones. Default 2.")] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Tells its namespaces from another lab's. Default lab.")
-    ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option("--range", metavar="RANGE", help="Addresses inside the lab. Default 10.213.0.0/16."),
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(min=1024, max=65535, help="Where the API listens on 127.0.0.1. Default 8470.")
-    ] = None,
+    zones: Zones = None,
+    blades: Blades = None,
+    name: LabName = None,
+    network: Range = None,
+    port: Port = None,
 ) -> None:
     """Make the lab and start its controller, or repair what is not as it shall be.
 
     Nothing of this machine's own network is changed. Without options a lab that is there stays as it was planned.
     """
-    from naos.catalogue.images import tiny
-    from naos.lab import acceleration, build, controller
-    from naos.lab.plan import default_plan
+    from naos.lab import controller
     from naos.lab.record import lab_root
 
     root = lab_root()
-    given = {"zones": zones, "blades": blades, "name": name, "network": network}
-    chosen = {key: value for key, value in given.items() if value is not None}
     with refusals():
-        plan = default_plan(**chosen) if chosen else None  # type: ignore[arg-type]  # each key has its own type
-        kept = build.up(root, plan, _said, port=port)
-        # Packages come over this machine's network, which the controller is not in.
-        kind = acceleration.settle(root, lambda: tiny.build_probe_kernel(root / "cache"))
+        kept, kind = make(root, zones=zones, blades=blades, name=name, network=network, port=port)
         _said(f"acceleration: {kind}")
         controller.start(root)
     note(f"The lab is up; the API is at http://127.0.0.1:{kept.port}.")
