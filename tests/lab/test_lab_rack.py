@@ -1,160 +1,45 @@
-"""A rack on this machine: made, repaired, broken and removed without a trace."""
+"""A rack on this machine: made, broken and repaired."""
 
-import contextlib
-import http.client
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-import uuid
 from pathlib import Path
 
 import pytest
+from lab_rig import (
+    ARRAY,
+    ONE,
+    PORT,
+    RANGE,
+    TWO,
+    VAULT,
+    WITNESS,
+    identified,
+    mounted_volume,
+    said,
+    standing_lab,
+    trace,
+    wait_for,
+)
 
 from naos.engines.chassis import lab as power
 from naos.engines.errors import Missing, Unreachable
 from naos.engines.hosts import host_for, loops, netns, processes
-from naos.engines.hosts.namespace import NamespaceHost, holder
+from naos.engines.hosts.namespace import NamespaceHost
 from naos.engines.ports import BladePower, VlanSpec
 from naos.inventory.model import load
-from naos.lab import build, controller, errors, faults, record, status
+from naos.lab import build, errors, faults, record
 from naos.lab.plan import default_plan
 
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root"),
-]
-RANGE = "10.214.0.0/16"
-PORT = 18470
-ARRAY, ONE, TWO, VAULT, WITNESS = "az05-array", "az05-blade1", "az05-blade2", "az06-vault", "az06-witness"
-
-
-def wait_for(condition, what, seconds=20.0):
-    """What the condition returns once it is true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
-
-
-def said(*argv):
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-
-
-def trace(name):
-    """What of this machine a lab of that name could have changed."""
-    own = [
-        {key: link.get(key) for key in ("ifname", "mtu", "master", "addr_info")}
-        for link in json.loads(said("ip", "-j", "address"))
-    ]
-    for link in own:
-        for address in link["addr_info"]:
-            for key in ("valid_life_time", "preferred_life_time"):
-                address.pop(key, None)
-    return {
-        "links": own,
-        "routes": said("ip", "route", "show", "table", "all"),
-        "filters": said("nft", "list", "ruleset"),
-        "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
-        "namespaces": [found for found in netns.names() if found.startswith(f"naos-{name}-")],
-        "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"naos-{name}-" in line],
-    }
-
-
-class Lab:
-    """A small lab of its own name in a root that is not there yet."""
-
-    def __init__(self, folder):
-        self.root = folder / "r"
-        self.name = f"t{uuid.uuid4().hex[:8]}"
-        self.plan = default_plan(zones=1, blades=2, name=self.name, network=RANGE)
-        self.before = trace(self.name)
-
-    def up(self):
-        return build.up(self.root, self.plan, port=PORT)
-
-    def folder(self, name):
-        return self.root / "hosts" / name
-
-    def host(self, name):
-        return NamespaceHost(name, self.folder(name))
-
-    def machine(self, name):
-        return next(
-            found for host, _, found in build.machines(self.root, record.require(self.root)) if host.name == name
-        )
-
-    def holder(self, name):
-        return holder(self.folder(name), self.machine(name))
-
-    def holders(self):
-        return {host.name: self.holder(host.name) for host in self.plan.hosts}
-
-    def pings(self, source, target, size=56):
-        address = self.machine(target).cable.address
-        argv = ["busybox", "ping", "-c", "1", "-W", "1", "-s", str(size), address]
-        return self.host(source).run(argv, check=False).code == 0
-
-    def part(self, name):
-        return next(part for part in status.parts(self.root) if part.name == name)
-
-    def healthy(self):
-        return all(part.healthy for part in status.parts(self.root) if part.name != "controller")
-
-    def members(self):
-        inodes = {netns.inode(name) for name in self.plan.namespaces} - {None}
-        return processes.members(inodes)
-
-    def inside(self, *argv):
-        """Run a command where the controller runs."""
-        enter = ["nsenter", f"--net=/run/netns/{self.plan.controller}"]
-        return subprocess.run([*enter, *argv], capture_output=True, text=True, timeout=60, check=False)
-
-    def assert_gone(self, watched=()):
-        assert not self.root.exists()
-        assert trace(self.name) == self.before
-        assert loops.loop_devices(self.root) == []
-        assert [process for process in watched if processes.alive(process)] == []
-        mark = str(self.root).encode()
-        left = [pid for pid in processes.every_pid() if pid != os.getpid() and mark in _read(f"/proc/{pid}/mountinfo")]
-        assert left == []
-
-
-def _read(path):
-    with contextlib.suppress(OSError):
-        return Path(path).read_bytes()
-    return b""
-
-
-def identified(pids):
-    return [process for pid in pids if (process := processes.identify(pid))]
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="a lab needs root")]
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """One lab for all tests that leave it whole; at its end it has left nothing behind."""
-    made = Lab(tmp_path_factory.mktemp("lab"))
-    try:
-        made.up()
+    """One lab for all tests, which leave it whole."""
+    with standing_lab(tmp_path_factory.mktemp("lab")) as made:
         yield made
-        watched = identified(made.members())
-        assert len(watched) >= 5 + 2  # holders and libvirts
-    finally:
-        build.down(made.root)
-    made.assert_gone(watched)
-    assert not build.down(made.root)
-
-
-@pytest.fixture
-def other(tmp_path_factory):
-    """A lab that is made in the test; what is left of it at the end goes."""
-    made = Lab(tmp_path_factory.mktemp("o"))  # short: sockets lie in it
-    yield made
-    build.down(made.root)
 
 
 # --------------------------------------------------------------------------------------------------------------- whole
@@ -337,15 +222,6 @@ def test_an_array_without_power_lets_go_of_its_volumes(lab):
     assert (lab.folder(ARRAY) / "luns/x/volume").exists()
 
 
-def mounted_volume(lab):
-    host, folder = lab.host(ARRAY), lab.folder(ARRAY) / "luns" / "x"
-    host.run(["mkdir", "-p", f"{folder}/files"])
-    host.run(["truncate", "-s", "400M", f"{folder}/volume"])
-    host.run(["mkfs.xfs", "-q", f"{folder}/volume"])
-    host.run(["mount", "-o", "loop", f"{folder}/volume", f"{folder}/files"])
-    assert not os.path.ismount(f"{folder}/files")
-
-
 # -------------------------------------------------------------------------------------------------------------- repair
 
 
@@ -389,187 +265,3 @@ def test_up_after_a_namespace_lost_its_name(lab):
     lab.up()
     assert [process for process in before if processes.alive(process)] == []
     assert lab.pings(ONE, TWO)
-
-
-# ---------------------------------------------------------------------------------------------------------- controller
-
-SERVER = """
-import http.server, os, socket, sys
-class Answer(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        try:
-            with socket.create_connection((self.path[1:], 16509), 2):
-                self.wfile.write(b'reached %d' % os.getpid())
-        except OSError as error:
-            self.wfile.write(str(error).encode())
-    def log_message(self, *_words):
-        pass
-server = http.server.HTTPServer(('127.0.0.1', 0), Answer, bind_and_activate=False)
-server.socket = socket.socket(fileno=int(sys.argv[2]))
-print('begins with', os.environ['NAOS_INVENTORY'], flush=True)
-server.serve_forever()
-"""
-
-
-def asked(path):
-    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()
-
-
-def test_a_controller_is_reached_from_outside_and_reaches_the_lab(lab):
-    """With a small server in the controller's place: what counts here is where it runs and who holds its socket."""
-    command = (sys.executable, "-c", SERVER)
-    process = controller.start(lab.root, command=command)
-    try:
-        assert controller.start(lab.root, command=command) == process
-        assert lab.part("controller").state == "on"
-        address = lab.machine(ONE).cable.address
-        assert asked(f"/{address}") == f"reached {process.pid}"
-        faults.cut(lab.root, "controller")
-        assert "reached" not in asked(f"/{address}")
-        lab.up()
-        assert asked(f"/{address}") == f"reached {process.pid}"
-        assert str(lab.root / "inventory.toml") in (lab.root / "controller.log").read_text()
-        faults.kill(lab.root, "controller")
-        assert not processes.alive(process)
-        again = controller.start(lab.root, command=command)
-        assert again != process
-    finally:
-        assert controller.stop(lab.root)
-    assert not processes.alive(again)
-    assert not controller.stop(lab.root)
-    assert lab.part("controller").state == "off"
-
-
-def test_a_controller_that_does_not_start_says_why(lab):
-    with pytest.raises(errors.ControllerFailed, match="no inventory today"):
-        controller.start(lab.root, command=(sys.executable, "-c", "raise SystemExit('no inventory today')"))
-    assert not controller.stop(lab.root)
-
-
-def test_a_taken_port_is_named(lab):
-    with subprocess.Popen(
-        [sys.executable, "-m", "http.server", "-b", "127.0.0.1", str(PORT)], stderr=subprocess.DEVNULL
-    ) as taker:
-        try:
-            wait_for(asks_without_refusal, "the port is taken")
-            with pytest.raises(errors.PortTaken, match=rf"{PORT}.*process {taker.pid}\)"):
-                controller.start(lab.root)
-            with pytest.raises(errors.PortTaken, match=rf"process {taker.pid}\)"):
-                build.up(lab.root.parent / "second", default_plan(name="second", network="10.216.0.0/16"), port=PORT)
-        finally:
-            taker.kill()
-    assert not (lab.root.parent / "second").exists()
-
-
-def asks_without_refusal():
-    with contextlib.suppress(OSError):
-        return bool(asked("/"))
-    return False
-
-
-# --------------------------------------------------------------------------------------------------------------- gone
-
-CRASH = """
-import os, subprocess, sys
-from pathlib import Path
-from naos.lab import build
-from naos.lab.plan import default_plan
-root, name, left = Path(sys.argv[1]), sys.argv[2], [int(sys.argv[3])]
-def counted(original):
-    def call(*arguments, **options):
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), 9)
-        return original(*arguments, **options)
-    return call
-subprocess.Popen.__init__ = counted(subprocess.Popen.__init__)
-Path.replace = counted(Path.replace)
-build.{call}
-"""
-UP = CRASH.replace("{call}", f"up(root, default_plan(zones=1, blades=2, name=name, network='{RANGE}'), port={PORT})")
-DOWN = CRASH.replace("{call}", "down(root)")
-
-
-def crashing(script, lab, after):
-    """Run it in a process that is killed just before its `after`-th command or file. False when it got to its end."""
-    argv = [sys.executable, "-c", script, str(lab.root), lab.name, str(after)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode in {0, -9}, done.stderr
-    return done.returncode == -9
-
-
-@pytest.mark.parametrize("after", [0, 1, 2, 4, 7, 11, 16, 24, 34, 45])
-def test_down_after_an_up_that_was_killed(other, after):
-    assert crashing(UP, other, after)
-    watched = identified(other.members())
-    build.down(other.root)
-    if other.root.exists():  # killed before there was a record: an empty folder
-        other.root.rmdir()
-    other.assert_gone(watched)
-
-
-def test_up_after_ups_that_were_killed(other):
-    for after in (3, 9, 18, 27, 40):
-        crashing(UP, other, after)
-    other.up()
-    assert other.healthy()
-    assert other.pings(ONE, WITNESS)
-    mounted_volume(other)
-    watched = identified(other.members())
-    for after in (1, 3, 6, 10):
-        assert crashing(DOWN, other, after)
-    build.down(other.root)
-    other.assert_gone(watched)
-
-
-def test_after_a_restart_of_the_machine(other):
-    """Processes and namespaces are gone, the files are there, and the pids in them are other programs'."""
-    kept = other.up()
-    for host, folder, machine in build.machines(other.root, kept):
-        power.power_off(folder, machine)
-        innocent = processes.identify(os.getpid())
-        text = json.dumps({"pid": innocent.pid, "start": innocent.start, "boot": processes.boot_id()})
-        (folder / "holder.json").write_text(text)
-        assert other.part(host.name).state == "off"
-    record.write(other.root, record.with_controller(kept, processes.Process(os.getpid(), 1)))
-    for name in (other.plan.controller, other.plan.fabric):
-        netns.delete(name)
-        netns.path(name).touch()
-    other.up()
-    assert other.healthy()
-    build.down(other.root)
-    other.assert_gone()
-
-
-def test_what_is_not_the_labs_stays(other):
-    (other.root / "controller").mkdir(parents=True)
-    (other.root / "controller" / "naos.db").write_text("dear")
-    said("ip", "netns", "add", f"naos-{other.name}x-fabric")
-    try:
-        other.up()
-        build.down(other.root)
-        assert (other.root / "controller" / "naos.db").read_text() == "dear"
-        assert [file.name for file in other.root.iterdir()] == ["controller"]
-        assert netns.inode(f"naos-{other.name}x-fabric") is not None
-    finally:
-        said("ip", "netns", "delete", f"naos-{other.name}x-fabric")
-
-
-def test_a_name_that_somebody_uses_is_refused_before_anything_is_made(other):
-    said("ip", "netns", "add", other.plan.controller)
-    try:
-        with pytest.raises(errors.NamespacesTaken, match=other.plan.controller):
-            other.up()
-        assert not other.root.exists()
-        assert not build.down(other.root)
-    finally:
-        said("ip", "netns", "delete", other.plan.controller)
-    with pytest.raises(errors.NoLab, match="naos lab up"):
-        status.parts(other.root)
