@@ -1,12 +1,16 @@
 """What is said to the daemon, and how its answers are taken."""
 
 import json
+import socket
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from array_fakes import DISK, LUN, OTHER, FakeHost, FakeMonitor, a_place, refused
 
-from naos.engines.array import daemon, exports, jobs, nodes
+from naos.engines.array import daemon, exports, jobs, listen, nodes
 from naos.engines.errors import Busy, CommandFailed, Missing, Unreachable
 from naos.engines.ports import Completed, LunSpec
 
@@ -27,11 +31,14 @@ def deleted(monitor):
 
 def test_the_daemon_is_started_under_its_lock_with_the_limit():
     argv = daemon.command(a_place(root="/a,b"), SPEC, "10.0.0.1")
-    assert argv[: argv.index("qemu-storage-daemon")][-1] == f"/a,b/{LUN}/lock"
+    before = argv[: argv.index("qemu-storage-daemon")]
+    assert before[0] == "flock"
+    assert before[before.index("python3") - 1] == f"/a,b/{LUN}/lock"
+    assert before[-2:] == ["10.0.0.1", "10809"]
     group = json.loads(argv[argv.index("--object") + 1])
     assert group["limits"] == {"iops-total": 750}
     server = json.loads(argv[argv.index("--nbd-server") + 1])
-    assert server["addr"] == {"type": "inet", "host": "10.0.0.1", "port": "10809"}
+    assert server["addr"] == {"type": "fd", "str": listen.PLACE}
     assert f"path=/a,,b/{LUN}/qmp," in argv[argv.index("--chardev") + 1]
     assert not any("iothread" in word for word in argv)
 
@@ -146,3 +153,25 @@ def test_what_is_reserved_is_not_given_back(give_back, discard):
     file, image = (arguments for _, arguments in monitor.sent)
     assert file["discard"] == discard
     assert image["backing"] == nodes.node(nodes.IMAGE, OTHER)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_answers_to_clients_are_sent_at_once(host):
+    with listen.listen(host, 0) as listening, socket.create_connection(listening.getsockname()[:2]):
+        assert listening.get_inheritable()
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        with pytest.raises(OSError, match="in use"):
+            listen.listen(host, listening.getsockname()[1])
+
+
+def test_the_daemon_is_given_the_socket(tmp_path):
+    source = Path(listen.__file__).read_text(encoding="utf-8")
+    show = "import os, socket, sys; print(socket.socket(fileno=int(sys.argv[1])).getsockname()[0])"
+    argv = [sys.executable, "-c", source, "127.0.0.1", "0", sys.executable, "-c", show, listen.PLACE]
+    assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "127.0.0.1\n"
+    argv[3] = "192.0.2.1"
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "192.0.2.1 port 0: Cannot assign requested address" in done.stderr

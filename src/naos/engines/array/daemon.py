@@ -7,9 +7,11 @@ whether it lives, and a second one can never start beside it.
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import structlog
 
+from naos.engines.array import listen
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor, session
@@ -31,9 +33,10 @@ def limits(lun: LunSpec) -> dict[str, int]:
 def command(place: Place, lun: LunSpec, address: str) -> list[str]:
     """What starts the daemon. It detaches itself once its sockets answer."""
     group = {"qom-type": "throttle-group", "id": LIMIT, "limits": limits(lun)}
-    server = {"addr": {"type": "inet", "host": address, "port": str(lun.port)}}
+    server = {"addr": {"type": "fd", "str": listen.PLACE}}
     return [
         *("flock", "--nonblock", "--conflict-exit-code", str(_TAKEN), place.lock),
+        *("python3", "-c", Path(listen.__file__).read_text(encoding="utf-8"), address, str(lun.port)),
         "qemu-storage-daemon",
         *("--daemonize", "--pidfile", place.pid_file),
         *("--chardev", f"socket,id=control,path={_doubled(place.socket)},server=on,wait=off"),

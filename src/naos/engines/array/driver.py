@@ -28,7 +28,7 @@ class StorageDaemonArray:
     """Volumes under the folder `path` of `host`, exported over NBD at `address`.
 
     backing: ``file``, the one kind that there is: a sparse file a volume on a loop device. Needs qemu-storage-daemon, qemu-img,
-    xfsprogs and util-linux on the host, and root. Raises Unsupported for what cannot be an array.
+    xfsprogs, util-linux and python3 on the host, and root. Raises Unsupported for what cannot be an array.
     """
 
     def __init__(self, name: str, host: Host, address: str, backing: Literal["file", "lvm"], path: str) -> None:
