@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,15 +39,14 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Server]:
-    """Made and started in `folder`, and gone at the end. PostgreSQL refuses to run as root, so it runs as its own user."""
+def server() -> Iterator[Server]:
+    """Made and started in a folder of its own, and gone at the end.
+
+    PostgreSQL refuses to run as root, so it runs as its own user; pytest closes its folders to other users.
+    """
     user = pwd.getpwnam("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="naos-postgres-", dir="/var/tmp"))
     data = folder / "data"
-    folder.mkdir(mode=0o755, parents=True)
-    for parent in (folder, *folder.parents):
-        if parent == Path("/tmp"):
-            break
-        parent.chmod(parent.stat().st_mode | 0o011)
     os.chown(folder, user.pw_uid, user.pw_gid)
     as_user = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--")
     initialise = (BINARIES / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8")

@@ -40,8 +40,8 @@ class Rooms:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with server(tmp_path_factory.mktemp("postgres") / "server") as running:
+def postgres() -> Iterator[Server]:
+    with server() as running:
         yield running
 
 
