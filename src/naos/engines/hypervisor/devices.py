@@ -151,6 +151,12 @@ def target_of(element: Element) -> str:
     return target.get("dev", "") if target is not None else ""
 
 
+def alias_of(element: Element) -> str:
+    """What QEMU calls a device of a running machine: virtio-disk1."""
+    alias = element.find("alias")
+    return alias.get("name", "") if alias is not None else ""
+
+
 def converge_disks(root: Element, wanted: Sequence[DomainDisk]) -> None:
     present = _managed(root, "disk")
     _drop_others(present, (entry.id for entry in wanted))

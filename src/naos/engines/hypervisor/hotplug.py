@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import libvirt
+import libvirt_qemu
 
 from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unsupported
 from naos.engines.hypervisor import agent, devices, xml
@@ -205,6 +206,13 @@ def disk_resized(domains: Domains, domain_id: str, disk_id: str, size: int, dead
     def tell(domain: libvirt.virDomain) -> None:
         domain.blockResize(target, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
+    def nudge(domain: libvirt.virDomain) -> None:
+        # The disk's new size is learned when the client connects anew, and it connects with its next request only.
+        # libvirt has no call that reads, so QEMU's own monitor does; what it prints, an error included, says nothing.
+        backend = f"/machine/peripheral/{devices.alias_of(present)}/virtio-backend"
+        command = f'qemu-io -d {backend} "read 0 512"'
+        libvirt_qemu.qemuMonitorCommand(domain, command, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
+
     until = time.monotonic() + deadline
     while domains.on(domain_id, "reading a disk's size", shown) != size:
         try:
@@ -212,4 +220,5 @@ def disk_resized(domains: Domains, domain_id: str, disk_id: str, size: int, dead
         except EngineError:
             if time.monotonic() > until:
                 raise
+            domains.on(domain_id, "reading from a disk", nudge)
             time.sleep(_POLL)
