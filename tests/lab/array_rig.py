@@ -131,7 +131,16 @@ class Rig:
     def io(self, address: NbdAddress, *commands: str, check: bool = True) -> Completed:
         """qemu-io commands on an export."""
         return self.host.run(
-            ["qemu-io", "-f", "raw", *(word for line in commands for word in ("-c", line)), url(address)], check=check
+            [
+                "qemu-io",
+                "-f",
+                "raw",
+                "-d",
+                "unmap",
+                *(word for line in commands for word in ("-c", line)),
+                url(address),
+            ],
+            check=check,
         )
 
     def fill(self, address: NbdAddress, pattern: int, offset: int, length: int) -> None:

@@ -3,11 +3,13 @@
 import json
 import signal
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from array_rig import MIB, Rig, an_image, available, url
+from array_rig import ADDRESS, MIB, Rig, an_image, available, url
 
+from naos.engines.array.driver import StorageDaemonArray
 from naos.engines.errors import Busy, Missing, NoSpace, Unreachable, Unsupported
 from naos.engines.ports import ExportedDisk, LunSpec, Provisioning
 
@@ -311,7 +313,16 @@ def test_flattening_on_a_full_volume_fails_with_numbers_and_works_once_it_grew(r
 def writing(rig, address):
     """A client that writes without end, and has written."""
     client = rig.host.spawn(
-        *("fio", "--name=x", "--thread", "--ioengine=nbd", f"--uri={url(address)}", "--rw=randwrite", "--bs=4k", "--iodepth=8"),
+        *(
+            "fio",
+            "--name=x",
+            "--thread",
+            "--ioengine=nbd",
+            f"--uri={url(address)}",
+            "--rw=randwrite",
+            "--bs=4k",
+            "--iodepth=8",
+        ),
         *("--size=32m", "--time_based", "--runtime=600", "--offset=0"),
     )
     while not is_written(rig, address):
@@ -514,3 +525,85 @@ def test_a_copy_that_died_with_the_daemon_begins_again(rig):
     rig.array.ensure_daemon(lun, [ExportedDisk(source, 2)])
     rig.array.copy_disk(lun, source, copy)
     assert rig.holds(rig.array.export_disk(lun, copy, 1), 4, 0, 32 * MIB)
+
+
+# ---------------------------------------------------------------------------------------------- under load, side by side
+
+
+def test_a_daemon_killed_under_writes_leaves_whole_images(rig):
+    lun = rig.lun()
+    disk_id = a_disk(rig, lun, 32 * MIB)
+    client = writing(rig, rig.array.export_disk(lun, disk_id, 1))
+    rig.host.kill_daemon(lun.id)
+    client.communicate(timeout=60)
+    rig.array.ensure_daemon(lun, [])
+    checked = ["qemu-img", "check", "--output=json", f"{rig.folder}/{lun.id}/files/disks/{disk_id}.qcow2"]
+    assert json.loads(rig.host.run(checked, check=False).stdout).get("corruptions", 0) == 0
+    rig.fill(rig.array.export_disk(lun, disk_id, 2), 3, 0, 32 * MIB)
+
+
+def test_a_disk_whose_queue_is_held_back_by_the_limit_is_cut_all_the_same(rig):
+    lun = rig.lun(iops=40)
+    disk_id = a_disk(rig, lun, 32 * MIB)
+    client = writing(rig, rig.array.export_disk(lun, disk_id, 1))
+    rig.array.fence_disk(lun.id, disk_id)
+    assert rig.array.contents(lun.id).exports == {}
+    client.communicate(timeout=60)
+    assert client.returncode != 0
+
+
+def test_many_callers_at_once_leave_one_consistent_volume(rig):
+    """Three controllers, each with a driver of its own: the daemon's one session is the lock between them."""
+    lun = rig.lun()
+    disk_ids = [an_id() for _ in range(4)]
+
+    def work(number: int) -> None:
+        array = StorageDaemonArray(f"array{number}", rig.host, ADDRESS, "file", str(rig.folder))
+        for disk_id in disk_ids if number % 2 else reversed(disk_ids):
+            array.create_disk(lun, disk_id, 16 * MIB, THIN)
+            array.export_disk(lun, disk_id, 1)
+            array.ensure_daemon(
+                LunSpec(lun.id, 600 * MIB, 900, lun.port),
+                [ExportedDisk(entry, 1) for entry in disk_ids if array.disk(lun.id, entry)],
+            )
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, range(3)))
+    found = rig.array.contents(lun.id)
+    assert found.disks == sorted(disk_ids)
+    assert found.exports == dict.fromkeys(disk_ids, 1)
+    assert found.foreign == []
+    assert rig.array.usage(lun.id).capacity == 600 * MIB
+
+
+def test_daemons_started_by_many_at_once_are_one(rig):
+    lun = LunSpec(an_id(), 512 * MIB, None, 10901)
+    rig.array.create_lun(lun)
+    with ThreadPoolExecutor(4) as pool:
+        started = list(pool.map(lambda _: rig.array.ensure_daemon(lun, []), range(4)))
+    assert started.count(True) == 1
+    assert set(rig.host.daemons()) == {lun.id}
+
+
+def test_what_a_guest_discards_is_free_again_unless_it_is_reserved(rig):
+    lun = rig.lun()
+    thin, reserved = a_disk(rig, lun), a_disk(rig, lun, provisioning=RESERVED)
+    for disk_id in (thin, reserved):
+        address = rig.array.export_disk(lun, disk_id, 1)
+        rig.fill(address, 1, 0, 48 * MIB)
+        rig.io(address, "discard 0 48M", "flush")
+    assert rig.array.disk(lun.id, thin).allocated < 8 * MIB
+    assert rig.array.disk(lun.id, reserved).allocated >= 64 * MIB
+
+
+def test_no_client_waits_for_the_acknowledgement_of_an_earlier_answer(rig):
+    lun = rig.lun()
+    address = rig.array.export_disk(lun, a_disk(rig, lun), 1)
+    rig.fill(address, 1, 0, 64 * MIB)
+    # with answers held back, 16 requests under way take far longer together than one by one
+    timed = {}
+    for depth in (1, 16):
+        argv = ["qemu-img", "bench", "-f", "raw", "-t", "none", "-c", "1600", "-s", "4096", "-S", str(4096 * 1231)]
+        shown = rig.host.run([*argv, "-d", str(depth), url(address)]).stdout
+        timed[depth] = float(shown.rpartition("completed in ")[2].split()[0])
+    assert timed[16] < 3 * timed[1]

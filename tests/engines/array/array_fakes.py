@@ -37,6 +37,8 @@ class FakeHost:
 class FakeMonitor:
     """Answers from a table of command -> value, exception, or a list of these, one a call (the last one stays)."""
 
+    where = "array1"
+
     def __init__(self, **answers) -> None:
         self.answers = {command.replace("_", "-"): answer for command, answer in answers.items()}
         self.sent: list[tuple[str, dict]] = []

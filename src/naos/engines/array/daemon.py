@@ -89,7 +89,7 @@ def apply_limit(monitor: Monitor, lun: LunSpec) -> None:
     monitor.execute("qom-set", {"path": f"/objects/{LIMIT}", "property": "limits", "value": limits(lun)})
     present = monitor.execute("qom-get", {"path": f"/objects/{LIMIT}", "property": "limits"})
     if any(present.get(key) != value for key, value in limits(lun).items()):
-        raise DaemonRefused("the array", "an IOPS limit", f"{limits(lun)} was asked, {present} is in force")
+        raise DaemonRefused(monitor.where, "an IOPS limit", f"{limits(lun)} was asked, {present} is in force")
 
 
 @contextlib.contextmanager

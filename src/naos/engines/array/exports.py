@@ -57,7 +57,7 @@ def cut(monitor: Monitor, disk_id: str, *, spared: int | None = None) -> None:
                     monitor.execute("block-export-del", {"id": f"{_PREFIX}{name(disk_id, epoch)}", "mode": "hard"})
             asked.add(epoch)
         if time.monotonic() > until:
-            raise Unreachable("the array", f"cutting disk {disk_id} off", f"its clients hold on after {_CUT:g} s")
+            raise Unreachable(monitor.where, f"cutting disk {disk_id} off", f"its clients hold on after {_CUT:g} s")
         time.sleep(0.002)
 
 

@@ -94,6 +94,8 @@ def end_all(monitor: Monitor, disk_id: str) -> list[str]:
                     monitor.execute("job-cancel", {"id": job.id})
                 asked.add(job.id)
         if time.monotonic() > until:
-            raise Unreachable("the array", f"ending the jobs of disk {disk_id}", f"they go on after {_CANCELLING:g} s")
+            raise Unreachable(
+                monitor.where, f"ending the jobs of disk {disk_id}", f"they go on after {_CANCELLING:g} s"
+            )
         time.sleep(0.01)
     return sorted(touched)

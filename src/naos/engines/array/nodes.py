@@ -60,7 +60,7 @@ def open_disk(monitor: Monitor, place: Place, disk_id: str) -> None:
         _open_template(monitor, place, backing)
     open_image(monitor, disk_id, place.disk(disk_id), backing=backing, give_back=not reserved)
     throttle = {"driver": "throttle", "node-name": node(THROTTLE, disk_id), "file": node(IMAGE, disk_id)}
-    monitor.execute("blockdev-add", {**throttle, "throttle-group": LIMIT})
+    monitor.execute("blockdev-add", {**throttle, "throttle-group": LIMIT, "discard": "unmap"})
 
 
 def open_image(

@@ -7,11 +7,11 @@ session, and a session never waits for anything long.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
-from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError
-from qemu.qmp.qmp_client import GreetingError, NegotiationError
+from qemu.qmp import ExecuteError, QMPClient, QMPError
 
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place
@@ -19,23 +19,23 @@ from naos.engines.errors import Unreachable
 
 ANSWER = 60.0  # seconds; a command that flushes a busy disk answers only afterwards
 CONNECT = 60.0  # seconds, the wait for another session's end included
-ATTEMPTS = 10
+STARTING = 5.0  # seconds
 
 T = TypeVar("T")
 
 
 class Monitor:
-    """An open session: commands are answered in order."""
+    """An open session: commands are answered in order. `where` names array and volume, for messages."""
 
     def __init__(self, where: str, runner: asyncio.Runner, client: QMPClient) -> None:
-        self._where, self._runner, self._client = where, runner, client
+        self.where, self._runner, self._client = where, runner, client
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """The command's answer.
 
         Raises DaemonRefused with the daemon's words, Unreachable when it went away or does not answer in time.
         """
-        return _run(self._where, self._runner, self._client.execute(command, arguments), command, ANSWER)
+        return _run(self.where, self._runner, self._client.execute(command, arguments), command, ANSWER)
 
 
 @contextlib.contextmanager
@@ -52,20 +52,20 @@ def session(place: Place) -> Iterator[Monitor]:
 
 
 def _connected(where: str, runner: asyncio.Runner, path: str) -> QMPClient:
-    """The library takes an event that comes before the greeting, or before its first answer, for these: try again."""
-    for attempt in range(1, ATTEMPTS + 1):
+    """Tried again for a moment: a daemon that starts does not listen yet, and the library takes an event that comes before
+    the greeting, or before its first answer, for these."""
+    until = time.monotonic() + STARTING
+    while True:
         client = QMPClient("naos")
         client.logger.disabled = True  # every failure is raised; the library's own copy would be noise
         try:
             _run(where, runner, client.connect(path), "connect", CONNECT)
-        except Unreachable as error:
-            cause = error.__cause__
-            misled = isinstance(cause, ConnectError) and isinstance(cause.exc, (GreetingError, NegotiationError))
-            if attempt == ATTEMPTS or not misled:
+        except Unreachable:
+            if time.monotonic() > until:
                 raise
+            time.sleep(0.02)
         else:
             return client
-    raise AssertionError  # the last attempt returned or raised
 
 
 def _run(where: str, runner: asyncio.Runner, work: Coroutine[Any, Any, T], what: str, deadline: float) -> T:
