@@ -15,6 +15,7 @@ class Settings:
     database_url: SQLAlchemy URL; SQLite in `home` by default, PostgreSQL for several controllers.
     inventory: path of the platform's TOML file.
     credentials: where the first owner's token is written, as ``id:secret``.
+    download_namespace: file of the network namespace through which images are fetched; None is the controller's own.
     requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
     """
 
@@ -24,6 +25,7 @@ class Settings:
     token_lifetime_seconds: int
     credentials: Path
     requests_per_second: float | None = 25.0
+    download_namespace: Path | None = None
 
     @property
     def library(self) -> Path:
@@ -40,6 +42,7 @@ def settings() -> Settings:
         token_lifetime_seconds=int(os.environ.get("NAOS_TOKEN_LIFETIME", "1800")),
         credentials=Path(os.environ.get("NAOS_CREDENTIALS", str(home.parent / "credentials"))),
         requests_per_second=_rate(os.environ.get("NAOS_RATE_LIMIT", "25")),
+        download_namespace=Path(namespace) if (namespace := os.environ.get("NAOS_DOWNLOAD_NAMESPACE")) else None,
     )
 
 

@@ -127,7 +127,13 @@ def bring_in(world: World, template_id: str, upload_id: str | None, url: str | N
     target = image(world, template_id)
     target.parent.mkdir(parents=True, exist_ok=True)
     source = uploads(world) / upload_id if upload_id is not None else str(url)
-    facts = intake.accept(source, target, checksum=checksum, max_virtual_size=LARGEST_IMAGE)
+    facts = intake.accept(
+        source,
+        target,
+        checksum=checksum,
+        max_virtual_size=LARGEST_IMAGE,
+        namespace=world.settings.download_namespace,
+    )
     with world.database.write() as session:
         template = session.get_one(Template, template_id)
         template.type = "iso" if facts.format == "iso" else "ovf"

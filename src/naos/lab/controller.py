@@ -94,16 +94,18 @@ def _spawn(root: Path, kept: Record, command: Sequence[str]) -> Process:
             raise PortTaken(kept.port, preflight.port_owner(kept.port) or str(error)) from error
         handle = listener.fileno()
         enter = ["nsenter", f"--net={netns.path(kept.plan.controller)}", "sh", "-c", _GATE, "naos"]
-        with (root / "controller.log").open("ab") as log:
+        # Images come in through this machine's own network; the lab's has no way out.
+        with (root / "controller.log").open("ab") as log, Path("/proc/self/ns/net").open("rb") as outside:
+            way_out = {"NAOS_DOWNLOAD_NAMESPACE": f"/proc/self/fd/{outside.fileno()}"}
             started = subprocess.Popen(
                 [*enter, *command, "--fd", str(handle)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                pass_fds=(handle,),
+                pass_fds=(handle, outside.fileno()),
                 start_new_session=True,
                 cwd="/",
-                env=_environment(root),
+                env=_environment(root) | way_out,
             )
     process = processes.identify(started.pid)
     if process is None or started.stdin is None:

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from naos.catalogue.images.errors import DownloadFailed, ImageTooLarge, SourceRefused
+from naos.catalogue.images.network import visiting
 from naos.engines.errors import NoSpace
 
 MOST_REDIRECTS = 5
@@ -31,10 +32,11 @@ _CHUNK = 1024 * 1024
 
 @dataclass(frozen=True)
 class Bounds:
-    """`size`: bytes at most. `allow_loopback`: for a mirror on this machine."""
+    """`size`: bytes at most. `allow_loopback`: for a mirror on this machine. `namespace`: see `network.visiting`."""
 
     size: int
     allow_loopback: bool = False
+    namespace: Path | None = None
 
 
 def is_url(source: str) -> bool:
@@ -60,7 +62,10 @@ def fetch(url: str, target: Path, bounds: Bounds, progress: Callable[[float], No
     Raises SourceRefused, DownloadFailed, ImageTooLarge, NoSpace.
     """
     try:
-        with httpx.Client(timeout=_TIMEOUT, trust_env=False, headers={"Accept-Encoding": "identity"}) as client:
+        with (
+            visiting(bounds.namespace),
+            httpx.Client(timeout=_TIMEOUT, trust_env=False, headers={"Accept-Encoding": "identity"}) as client,
+        ):
             _follow(client, url, target, bounds, progress)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise DownloadFailed(shown(url), str(error) or type(error).__name__) from error

@@ -68,18 +68,20 @@ def accept(  # noqa: PLR0913 - each is an option of the intake, given by name
     max_virtual_size: int,
     progress: Callable[[float], None] = _silent,
     allow_loopback: bool = False,
+    namespace: Path | None = None,
 ) -> ImageFacts:
     """Take an image from a file or an http(s) URL and keep it at `target`: whole, or not at all.
 
     checksum: of the source, as ``sha256:``, ``sha512:`` or ``md5:`` and digits. max_virtual_size: bytes of the disk at
-    most. progress: share from 0 to 1. allow_loopback: whether a URL may lead to this machine. One caller at a time for
+    most. progress: share from 0 to 1. allow_loopback: whether a URL may lead to this machine. namespace: the
+    network namespace through which a URL is fetched, by default the caller's own. One caller at a time for
     a target; a call that was killed is cleaned up by the next one, or by `discard`.
     Raises what is in `images.errors`, and NoSpace.
     """
     wanted = _parse_checksum(checksum)
     with _workshop(target) as folder:
         name, image = _bring(
-            source, folder, download.Bounds(max_virtual_size + _FILE_OVERHEAD, allow_loopback), progress
+            source, folder, download.Bounds(max_virtual_size + _FILE_OVERHEAD, allow_loopback, namespace), progress
         )
         progress(0.5)
         if wanted is not None:
