@@ -576,6 +576,28 @@ def test_many_callers_at_once_leave_one_consistent_volume(rig):
     assert rig.array.usage(lun.id).capacity == 600 * MIB
 
 
+def test_zeroes_that_are_being_written_keep_nobody_from_cutting_a_disk_off(rig):
+    lun = rig.lun(capacity=1024 * MIB)
+    disk_id, zeroed = a_disk(rig, lun, 32 * MIB), an_id()
+    rig.array.export_disk(lun, disk_id, 1)
+    size = 512 * MIB
+    with ThreadPoolExecutor(2) as pool:
+        making = [
+            pool.submit(rig.array.create_disk, lun, zeroed, size, Provisioning.STATIC_IMMEDIATE) for _ in range(2)
+        ]
+        while zeroed not in rig.array.contents(lun.id).disks:
+            pass
+        rig.array.fence_disk(lun.id, disk_id)
+        assert rig.array.contents(lun.id).exports == {}
+        for call in making:
+            call.result()
+    facts = rig.array.disk(lun.id, zeroed)
+    assert facts.size == size <= facts.allocated
+    assert rig.array.contents(lun.id).disks == sorted([disk_id, zeroed])
+    names = rig.host.run(["ls", f"{rig.folder}/{lun.id}/files/disks"]).stdout.split()
+    assert f"{zeroed}.new" not in names
+
+
 def test_daemons_started_by_many_at_once_are_one(rig):
     lun = LunSpec(an_id(), 512 * MIB, None, 10901)
     rig.array.create_lun(lun)

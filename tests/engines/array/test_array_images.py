@@ -75,7 +75,7 @@ def test_the_daemons_and_the_tools_words_are_read_alike():
 
 
 def on_a_full_volume(argv):
-    if argv[0] == "qemu-img":
+    if argv[0] == "flock":
         return Completed(1, "", "qemu-img: x: Could not resize image: No space left on device")
     if argv[0] == "stat":
         return Completed(0, "4 4096" if "--file-system" in argv else "65536", "")
@@ -84,11 +84,11 @@ def on_a_full_volume(argv):
 
 def test_a_full_volume_is_told_with_its_numbers():
     with pytest.raises(NoSpace, match="of 65536 bytes has 16384 free, up to") as caught:
-        images.make(a_place(FakeHost(on_a_full_volume)), "x", 5 * MIB, Provisioning.STATIC_DIFFERED, "disk x")
+        images.make_reserved(a_place(FakeHost(on_a_full_volume)), DISK, 5 * MIB, Provisioning.STATIC_DIFFERED)
     assert str(images.full_size(5 * MIB)) in str(caught.value)
 
 
 def test_another_failure_stays_what_it_is():
     host = FakeHost(lambda _argv: Completed(1, "", "Permission denied"))
     with pytest.raises(CommandFailed, match="Permission denied"):
-        images.make(a_place(host), "x", MIB, Provisioning.DYNAMIC, "disk x")
+        images.make(a_place(host), "x", MIB, "disk x")

@@ -8,7 +8,7 @@ from naos.engines.array.errors import is_full
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
 from naos.engines.errors import Busy, EngineError, NoSpace, Unreachable
-from naos.engines.ports import JobState, Provisioning
+from naos.engines.ports import JobState
 
 _FIRST_LOOK, _LONGEST_WAIT = 0.02, 1.0  # seconds between looks at a copy
 _STANDSTILL = 300.0  # seconds without one more byte
@@ -89,6 +89,7 @@ def _join_copy(monitor: Monitor, place: Place, source_id: str, disk_id: str) -> 
     job = jobs.find(monitor, jobs.COPY, disk_id)
     if job is None:
         disks.check_present(place, source_id)
+        jobs.check_none(monitor, place.where, source_id)
         _start_copy(monitor, place, source_id, disk_id)
         return jobs.find(monitor, jobs.COPY, disk_id)
     if tuple(job.disks) != (disk_id, source_id):
@@ -117,7 +118,7 @@ def _start_copy(monitor: Monitor, place: Place, source_id: str, disk_id: str) ->
     place.run("rm", "-f", "--", part)
     what = f"a copy of disk {source_id}"
     try:
-        images.make(place, part, size, Provisioning.DYNAMIC, what)
+        images.make(place, part, size, what)
         if place.exists(place.disk_reserved(source_id)):
             place.run("touch", "--", place.disk_reserved(disk_id))
             images.reserve(place, part, images.full_size(size), what)

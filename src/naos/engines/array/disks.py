@@ -1,9 +1,13 @@
 """Disks of a volume: made, measured, grown and removed. An image gets its name only once it is complete."""
 
+import contextlib
+from collections.abc import Iterator
+
 from naos.engines.array import exports, images, jobs, nodes
+from naos.engines.array.daemon import served
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
-from naos.engines.errors import Busy, Missing, Unsupported
+from naos.engines.errors import Busy, EngineError, Missing, Unsupported
 from naos.engines.ports import DiskFacts, Provisioning
 
 
@@ -13,20 +17,21 @@ def check_present(place: Place, disk_id: str) -> None:
         raise Missing(place.where, f"disk {disk_id}", f"volume {place.lun_id} does not hold it")
 
 
-def create(monitor: Monitor, place: Place, disk_id: str, size: int, provisioning: Provisioning) -> None:
+def create(place: Place, disk_id: str, size: int, provisioning: Provisioning) -> None:
     """Make an empty disk of `size` bytes, its space reserved unless it is dynamic. Raises NoSpace, Busy."""
-    if _made_earlier(monitor, place, disk_id, size):
-        return
-    part = place.disk_unfinished(disk_id)
-    place.run("rm", "-f", "--", part)
-    try:
-        images.make(place, part, size, provisioning, f"disk {disk_id}")
-    except BaseException:
-        place.run("rm", "-f", "--", part, check=False)
-        raise
-    if provisioning is not Provisioning.DYNAMIC:
+    with served(place) as monitor:
+        if _made_earlier(monitor, place, disk_id, size):
+            return
+        if provisioning is Provisioning.DYNAMIC:
+            part = place.disk_unfinished(disk_id)
+            with _removed_on_failure(place, part):
+                place.run("rm", "-f", "--", part)
+                images.make(place, part, size, f"disk {disk_id}")
+            keep(place, disk_id)
+            return
+    with _removed_on_failure(place, place.disk_reserved(disk_id)):
         place.run("touch", "--", place.disk_reserved(disk_id))
-    keep(place, disk_id)
+        images.make_reserved(place, disk_id, size, provisioning)
 
 
 def clone(monitor: Monitor, place: Place, disk_id: str, template_id: str, size: int) -> None:
@@ -38,12 +43,9 @@ def clone(monitor: Monitor, place: Place, disk_id: str, template_id: str, size: 
     if _made_earlier(monitor, place, disk_id, size):
         return
     part = place.disk_unfinished(disk_id)
-    place.run("rm", "-f", "--", part)
-    try:
+    with _removed_on_failure(place, part):
+        place.run("rm", "-f", "--", part)
         images.make_clone(place, part, template_id, size)
-    except BaseException:
-        place.run("rm", "-f", "--", part, check=False)
-        raise
     keep(place, disk_id)
 
 
@@ -135,3 +137,13 @@ def _made_earlier(monitor: Monitor, place: Place, disk_id: str, size: int) -> bo
     if present.size < size:
         raise Busy(place.where, f"the id {disk_id}", f"a disk of {present.size} bytes has it")
     return True
+
+
+@contextlib.contextmanager
+def _removed_on_failure(place: Place, path: str) -> Iterator[None]:
+    try:
+        yield
+    except EngineError:
+        with contextlib.suppress(EngineError):  # the first failure is the one to hear of
+            place.run("rm", "-f", "--", path)
+        raise

@@ -152,9 +152,7 @@ class StorageDaemonArray:
 
     def create_disk(self, lun: LunSpec, disk_id: str, size: int, provisioning: Provisioning) -> None:
         """Raises NoSpace when a reserved disk does not fit, Busy when the id is another disk's."""
-        place = self._place(lun.id)
-        with served(place) as monitor:
-            disks.create(monitor, place, disk_id, size, provisioning)
+        disks.create(self._place(lun.id), disk_id, size, provisioning)
 
     def clone_template(self, lun: LunSpec, disk_id: str, template_id: str, size: int) -> None:
         """Raises Missing when the template is not staged, Busy when the id is another disk's."""

@@ -21,7 +21,6 @@ from naos.ids import normal_id
 OVERHEAD = 2 * 2**20
 """Bytes of an image's own tables, roughly, beside the 1/8192 of its size that mapping everything takes."""
 _PREALLOCATION = {
-    Provisioning.DYNAMIC: "off",
     Provisioning.STATIC_DIFFERED: "falloc",
     Provisioning.STATIC_IMMEDIATE: "full",
 }
@@ -29,6 +28,14 @@ _BACKING = re.compile(r"\.\./templates/([0-9a-f-]{36})\.qcow2")
 _HEADER = struct.Struct(">4sIQII QIIQ QIIQ Q")  # qcow2, up to the incompatible features of version 3
 _DAMAGED, _EXTERNAL_DATA = 1 << 1, 1 << 2
 _SLOWEST = 20 * 2**20  # bytes a second: what an array writes at the least
+_MAKE_RESERVED = """
+test -e "$4" && exit 0
+qemu-img create -q -f qcow2 -o "preallocation=$1" "$2" "$3" && sync -- "$2" && mv --no-clobber -T -- "$2" "$4" && exit 0
+code=$?
+rm -f -- "$2"
+exit "$code"
+"""
+"""Preallocation, unfinished path, size, final path."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +75,27 @@ def read_closed(place: Place, path: str) -> ImageFacts:
     return facts(json.loads(done.stdout))
 
 
-def make(place: Place, path: str, size: int, provisioning: Provisioning, what: str) -> None:
-    """Create an image under `path`; `what` it is, for messages. Raises NoSpace."""
-    options = f"preallocation={_PREALLOCATION[provisioning]}"
+def make(place: Place, path: str, size: int, what: str) -> None:
+    """Create an image under `path` that takes space as it is written; `what` it is, for messages. Raises NoSpace."""
     try:
-        argv = ("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, str(size))
-        place.run(*argv, timeout=60 + size / _SLOWEST)
+        place.run("qemu-img", "create", "-q", "-f", "qcow2", path, str(size))
     except CommandFailed as error:
-        raise named(error, what, lambda: numbers(place, full_size(size))) from error
+        raise named(error, what, lambda: numbers(place, OVERHEAD)) from error
+
+
+def make_reserved(place: Place, disk_id: str, size: int, provisioning: Provisioning) -> None:
+    """Create a disk's image with all its space, complete or not at all.
+
+    Writing that many zeroes takes its time, so the daemon is not kept from others meanwhile: the unfinished file is the lock
+    between calls for the same disk, and whoever waited finds the disk there. Raises NoSpace.
+    """
+    part, deadline = place.disk_unfinished(disk_id), 60 + size / _SLOWEST
+    locked = ("flock", "--wait", f"{deadline:.0f}", part)
+    arguments = (_PREALLOCATION[provisioning], part, str(size), place.disk(disk_id))
+    try:
+        place.run(*locked, "sh", "-c", _MAKE_RESERVED, "make", *arguments, timeout=2 * deadline)
+    except CommandFailed as error:
+        raise named(error, f"disk {disk_id}", lambda: numbers(place, full_size(size))) from error
 
 
 def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
