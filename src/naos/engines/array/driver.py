@@ -97,10 +97,13 @@ class StorageDaemonArray:
         for one that is exported under a newer epoch already.
         """
         place = self._place(lun.id)
-        volume.mount(place)
-        if lun.capacity > volume.capacity(place):
+        present = volume.capacity(place)
+        alive = daemon.lives(place)
+        if not alive:  # one that lives has the volume mounted: it is unmounted only after its end
+            volume.mount(place)
+        if lun.capacity > present or (lun.capacity == present and not alive):  # a growth may have been cut short
             volume.grow(place, lun)
-        started = daemon.start(place, lun, self._address)
+        started = not alive and daemon.start(place, lun, self._address)
         wanted = {disk.id: disk.epoch for disk in exported}
         failures: list[EngineError] = []
         with session(place) as monitor:

@@ -55,12 +55,16 @@ def mounted(place: Place) -> str | None:
 def mount(place: Place) -> None:
     """Mount the volume, if it is not, with the folders in it. Raises Missing."""
     capacity(place)
-    if mounted(place) is None:
+    device = mounted(place)
+    if device is None:
         place.run("mkdir", "-p", "--", place.files)
         done = place.run("mount", "-t", "xfs", "-o", OPTIONS, place.image, place.files, timeout=120, check=False)
-        if done.code != 0 and mounted(place) is None:  # else another controller was quicker
+        device = mounted(place)
+        if device is None:  # else another controller was quicker
             raise CommandFailed(place.where, f"mounting volume {place.lun_id}", " ".join(done.stderr.split()))
-    _avoid_double_caching(place)
+    if device.startswith("/dev/loop"):
+        # where the file system below can, the device reads and writes the file directly: else it caches too
+        place.run("losetup", "--direct-io=on", device, check=False)
     place.run("mkdir", "-p", "--", place.disks, place.templates)
 
 
@@ -125,10 +129,3 @@ def listed(place: Place) -> list[str]:
         *("-o", "-printf", "%P\\0", ")"), timeout=60,
     ).stdout  # fmt: skip
     return sorted(path for path in found.split("\0") if path)
-
-
-def _avoid_double_caching(place: Place) -> None:
-    """Let the loop device read and write the file directly, where the file system below can: else it caches too."""
-    device = mounted(place)
-    if device is not None and device.startswith("/dev/loop"):
-        place.run("losetup", "--direct-io=on", device, check=False)
