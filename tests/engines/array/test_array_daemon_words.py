@@ -70,6 +70,17 @@ def test_a_daemon_is_never_started_beside_one_that_lives():
     assert not any("qemu-storage-daemon" in call for call in host.calls)
 
 
+@pytest.mark.parametrize(("code", "answer"), [(0, False), (66, False), (75, True)])
+def test_the_lock_says_whether_the_daemon_lives(code, answer):
+    assert daemon.lives(a_place(FakeHost(lambda _argv: Completed(code, "", "")))) is answer
+
+
+@pytest.mark.parametrize("code", [1, 2, 64, 127, 255, -9])
+def test_an_unclear_answer_is_never_taken_for_death(code):
+    with pytest.raises(CommandFailed, match="cannot say"):
+        daemon.lives(a_place(FakeHost(lambda _argv: Completed(code, "", "cannot say"))))
+
+
 def test_a_start_that_another_one_overtook_is_none():
     answers = iter([0, 75, 75])
     host = FakeHost(lambda _argv: Completed(next(answers), "", ""))

@@ -4,14 +4,15 @@ import re
 import uuid
 
 import pytest
-from array_fakes import DISK, LUN, OTHER, a_place
+from array_fakes import DISK, LUN, OTHER, FakeHost, a_place
 from hypothesis import given
 from hypothesis import strategies as st
 
 from naos.engines.array import contents, exports, images, jobs, nodes
 from naos.engines.array.driver import StorageDaemonArray
 from naos.engines.array.places import Place
-from naos.engines.errors import Unsupported
+from naos.engines.errors import CommandFailed, Unsupported
+from naos.engines.ports import Completed
 
 IDS = st.uuids().map(str)
 
@@ -48,6 +49,13 @@ def test_a_folder_whose_socket_would_not_fit_is_refused_with_the_numbers():
     a_place(root="/" + "a" * 64)
     with pytest.raises(Unsupported, match="108 bytes and may have at most 107"):
         a_place(root="/" + "a" * 66)
+
+
+@pytest.mark.parametrize("code", [2, 127, 255])
+def test_an_unclear_answer_is_never_taken_for_absence(code):
+    host = FakeHost(lambda _argv: Completed(code, "", "cannot say"))
+    with pytest.raises(CommandFailed, match="cannot say"):
+        a_place(host).exists("/x")
 
 
 @pytest.mark.parametrize(

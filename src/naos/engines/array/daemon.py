@@ -20,6 +20,7 @@ from naos.engines.ports import LunSpec
 
 LIMIT = "limit"  # the throttle group that every disk of the volume belongs to
 _TAKEN = 75  # what flock exits with when somebody holds the lock
+_NO_FOLDER = 66  # what flock exits with when the lock cannot even be made
 _START = 30.0  # seconds
 _END = 60.0  # seconds; a daemon writes its bitmaps and caches before it ends
 _log = structlog.get_logger()
@@ -47,9 +48,15 @@ def command(place: Place, lun: LunSpec, address: str) -> list[str]:
 
 
 def lives(place: Place) -> bool:
-    """Whether the daemon runs: asked of the lock, so True or False is certain. Raises Unreachable with the host."""
+    """Whether the daemon runs: asked of the lock, so True or False is certain.
+
+    Raises Unreachable with the host, CommandFailed for an answer that says neither: nobody may take it for a dead daemon.
+    """
     probe = ("flock", "--shared", "--nonblock", "--conflict-exit-code", str(_TAKEN), place.lock, "true")
-    return place.run(*probe, check=False).code == _TAKEN
+    done = place.run(*probe, check=False)
+    if done.code not in (0, _TAKEN, _NO_FOLDER):
+        raise CommandFailed(place.where, "flock", " ".join(done.stderr.split()) or f"exit code {done.code}")
+    return done.code == _TAKEN
 
 
 def start(place: Place, lun: LunSpec, address: str) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from naos.engines.errors import Unsupported
+from naos.engines.errors import CommandFailed, Unsupported
 from naos.engines.ports import Completed, Host
 from naos.ids import normal_id
 
@@ -98,4 +98,8 @@ class Place:
         return self.host.run(argv, timeout=timeout, check=check)
 
     def exists(self, path: str) -> bool:
-        return self.run("test", "-e", path, check=False).code == 0
+        """Raises CommandFailed for an answer that is neither yes nor no."""
+        done = self.run("test", "-e", path, check=False)
+        if done.code not in (0, 1):
+            raise CommandFailed(self.where, f"looking for {path}", done.stderr.strip() or f"exit code {done.code}")
+        return done.code == 0

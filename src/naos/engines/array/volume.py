@@ -40,10 +40,9 @@ def create(place: Place, lun: LunSpec) -> None:
 
 def capacity(place: Place) -> int:
     """Bytes. Raises Missing."""
-    done = place.run("stat", "-c", "%s", "--", place.image, check=False)
-    if done.code != 0:
+    if not place.exists(place.image):
         raise Missing(place.where, f"volume {place.lun_id}", "it is not on this array")
-    return int(done.stdout)
+    return int(place.run("stat", "-c", "%s", "--", place.image).stdout)
 
 
 def mounted(place: Place) -> str | None:
