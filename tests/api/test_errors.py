@@ -1,5 +1,7 @@
 """The one error shape (naos.api.errors)."""
 
+import asyncio
+import json
 import logging
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -113,10 +115,50 @@ def test_no_body_breaks_the_api(served: Platform, body: str) -> None:
     _error(answer, answer.status_code)
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/api/nothing", "/iam/v2/roles/", "/api", "//", "/iam/v2/../v2/roles"])
+@pytest.mark.parametrize("path", ["/nothing", "/api/nothing", "/iam/v2/roles/", "/api"])
 def test_an_unknown_path_is_named(served: Platform, path: str) -> None:
     error = _error(served.anyone.get(path, follow_redirects=False), 404)
     assert error["code"] == "api.path_unknown"
+
+
+@pytest.mark.parametrize("path", ["//", "//iam/v2/roles", "/iam/v2/../v2/roles", "/iam/v2/./roles"])
+def test_a_path_is_taken_as_it_is_sent(served: Platform, path: str) -> None:
+    """Spoken to without a client: every client tidies such paths before it sends them."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+        "client": ("127.0.0.1", 1),
+    }
+    asyncio.run(served.app(scope, receive, send))
+    assert sent[0]["status"] == 404
+    assert json.loads(sent[1]["body"])["error"]["code"] == "api.path_unknown"
+
+
+@pytest.mark.parametrize(
+    ("body", "what"), [('{"a\\ud800": 1}', "half of a surrogate pair"), ('{"size": 1, "name": ["\\u0000"]}', "NUL")]
+)
+def test_what_no_table_can_hold_is_refused_before_any_area_sees_it(served: Platform, body: str, what: str) -> None:
+    answer = served.anyone.post("/test/form", content=body, headers={"Content-Type": "application/json"})
+    assert _error(answer, 400)["details"] == {"where": "body", "what": what}
+    assert _error(served.anyone.get("/health?name=a%00b"), 400)["details"] == {"where": "query", "what": "NUL"}
+
+
+def test_a_pair_of_surrogates_is_one_character(served: Platform) -> None:
+    body = '{"size": 1, "name": "\\ud83d\\ude00"}'
+    answer = served.anyone.post("/test/form", content=body, headers={"Content-Type": "application/json"})
+    assert answer.json()["name"] == "\N{GRINNING FACE}"
 
 
 def test_an_unknown_method_is_told_the_known_ones(served: Platform) -> None:

@@ -1,5 +1,6 @@
 """The one error shape for everything that can go wrong with a call: see `naos.errors.wire`."""
 
+import json
 import logging
 import uuid
 from collections.abc import Mapping
@@ -9,7 +10,9 @@ from typing import Any, ClassVar
 
 from fastapi import FastAPI, WebSocket
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,6 +71,19 @@ class BodyTooLarge(NaosError):
 
 
 @dataclass(eq=False)
+class TextUnsound(NaosError):
+    """`where`: body or query."""
+
+    code: ClassVar[str] = "api.text_unsound"
+    status: ClassVar[int] = 400
+    sentence: ClassVar[str] = (
+        "A text in the {where} holds {what}, which is no character that can be stored or shown; remove it."
+    )
+    where: str
+    what: str
+
+
+@dataclass(eq=False)
 class HttpRefused(NaosError):
     """A refusal of the HTTP layer itself; its own status is set on the instance."""
 
@@ -86,7 +102,14 @@ def install(app: FastAPI) -> None:
         (Exception, _unexpected),
     ):
         app.add_exception_handler(kind, handler)
-    app.add_middleware(shaped)
+    app.add_middleware(sound)
+    inner = app.build_middleware_stack
+
+    def build() -> ASGIApp:
+        """Outermost: the framework counts a body's bytes outside of every middleware that can be added."""
+        return shaped(inner())
+
+    app.build_middleware_stack = build  # type: ignore[method-assign] # the one place from which its refusals can be seen
 
 
 async def answer(
@@ -130,7 +153,7 @@ async def _http(connection: HTTPConnection, error: Exception) -> Response:
         HTTPStatus.METHOD_NOT_ALLOWED: MethodUnknown(
             path, str(connection.scope.get("method", "")), headers.get("Allow", "")
         ),
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLarge(BODY_LIMIT),
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BodyTooLarge(connection.scope.get(MAX_BODY_SIZE_SCOPE_KEY, BODY_LIMIT)),
     }
     refusal = known.get(error.status_code, HttpRefused(str(error.detail)))
     return await answer(connection, refusal, status=error.status_code, headers=headers)
@@ -152,7 +175,8 @@ def shaped(app: ASGIApp) -> ASGIApp:
             nonlocal refused
             if message["type"] == "http.response.start" and _plain_413(message):
                 refused = True
-                await JSONResponse(wire(BodyTooLarge(BODY_LIMIT)), BodyTooLarge.status)(scope, receive, send)
+                refusal = BodyTooLarge(scope.get(MAX_BODY_SIZE_SCOPE_KEY, BODY_LIMIT))
+                await JSONResponse(wire(refusal), refusal.status)(scope, receive, send)
             elif not refused:
                 await send(message)
 
@@ -165,3 +189,70 @@ def _plain_413(message: Mapping[str, Any]) -> bool:
     headers: dict[bytes, bytes] = dict(message.get("headers", ()))
     too_large = bool(message["status"] == BodyTooLarge.status)
     return too_large and headers.get(b"content-type", b"").startswith(b"text/plain")
+
+
+# -------------------------------------------------------------------------------------------- texts that are no texts
+
+
+def sound(app: ASGIApp) -> ASGIApp:
+    """Middleware: refuses what JSON can write and no table can hold: NUL, and halves of surrogate pairs.
+
+    Only a body that is JSON and has an escape is looked into; one beyond the limit is left to the limit's own refusal.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        if b"%00" in scope.get("query_string", b""):
+            await JSONResponse(wire(TextUnsound("query", "NUL")), TextUnsound.status)(scope, receive, send)
+            return
+        if "json" not in Headers(scope=scope).get("content-type", ""):
+            await app(scope, receive, send)
+            return
+        messages, body = await _read(receive)
+        what = _unsound(body)
+        if what is not None:
+            await JSONResponse(wire(TextUnsound("body", what)), TextUnsound.status)(scope, receive, send)
+            return
+
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        await app(scope, replay, send)
+
+    return call
+
+
+async def _read(receive: Receive) -> tuple[list[Message], bytes]:
+    """The messages of a body up to its end or its limit, and the bytes in them."""
+    messages, parts, size = [], [], 0
+    while size <= BODY_LIMIT:
+        message = await receive()
+        messages.append(message)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if not message.get("more_body", False):
+            break
+    return messages, b"".join(parts)
+
+
+def _unsound(body: bytes) -> str | None:
+    """What a JSON body holds that is no text; None also for what is no JSON: the reader after this one says so."""
+    if b"\\u" not in body:
+        return None
+    try:
+        rest = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return None
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            rest += [*value, *value.values()]
+        elif isinstance(value, list):
+            rest += value
+        elif isinstance(value, str) and "\0" in value:
+            return "NUL"
+        elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            return "half of a surrogate pair"
+    return None

@@ -74,14 +74,19 @@ async def upload(request: Request, identity: Writer, services: ServicesOf) -> Re
         with target.open("xb") as file:
             async for chunk in request.stream():
                 size += len(chunk)
-                if size > LARGEST_UPLOAD:
-                    raise UploadTooLarge(LARGEST_UPLOAD)
+                _check_upload(size)
                 await run_in_threadpool(_append, file, digest, chunk)
         await run_in_threadpool(_record, services, identity, upload_id, size, digest.hexdigest())
     except BaseException:
         target.unlink(missing_ok=True)
         raise
     return Received(id=upload_id, size=size, sha256=digest.hexdigest())
+
+
+def _check_upload(size: int) -> None:
+    """Raises UploadTooLarge."""
+    if size > LARGEST_UPLOAD:
+        raise UploadTooLarge(LARGEST_UPLOAD)
 
 
 def _append(file: BinaryIO, digest: "hashlib._Hash", chunk: bytes) -> None:

@@ -25,7 +25,7 @@ class ContentLibraryItem(Wire):
     creation_time: datetime
     size: int
     last_modified_time: str
-    ovf_properties: list[str] = []
+    ovf_properties: list[str] = Field(default_factory=list)
     virtual_size: int
     checksum: str
     source: str

@@ -86,10 +86,8 @@ def submit(api: Api, wish: Wish) -> str:
     """Ask for the machine; the id of the activity. Raises Failure when a name names nothing."""
     pool = find(api, POOL, wish.pool) if wish.pool is not None else naming.only(api, POOL, "--pool")
     zone = pool["datacenter"]["id"]
-    if wish.volume is not None:
-        volume = find(api, VOLUME, wish.volume)
-    else:
-        volume = naming.only(api, VOLUME, "--volume", datacenterId=zone)
+    named = wish.volume is not None
+    volume = find(api, VOLUME, wish.volume or "") if named else naming.only(api, VOLUME, "--volume", datacenterId=zone)
     body: Json = {
         "name": wish.name,
         "hostClusterId": pool["id"],

@@ -129,10 +129,8 @@ def ambiguous(kind: Kind, reference: str, matching: Sequence[Json]) -> Failure:
 def unknown(kind: Kind, reference: str, present: Sequence[str]) -> Failure:
     folded = {name.casefold(): name for name in present}
     alike = difflib.get_close_matches(reference.casefold(), folded, n=3, cutoff=0.6)
-    if alike:
-        hint = "did you mean " + " or ".join(repr(folded[name]) for name in alike) + "?"
-    else:
-        hint = f"`{kind.command}` shows those that there are."
+    meant = f"did you mean {' or '.join(repr(folded[name]) for name in alike)}?"
+    hint = meant if alike else f"`{kind.command}` shows those that there are."
     return Failure(f"There is no {kind.noun} {reference!r}; {hint}", status=404)
 
 

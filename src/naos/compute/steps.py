@@ -164,11 +164,9 @@ def _pool(world: World, machine: VirtualMachine) -> Cpool:
 
 def define(world: World, machine_id: str, blade: str) -> None:
     """Bring the blade's definition to what the tables say; exported disks at their present addresses."""
-    attached = []
     with world.database.read() as session:
         rows = disks.of_machine(session, machine_id)
-    for disk in rows:
-        attached.append(disks.address_of(world, disk.id) if disk.exported else disks.parked(world, disk.id))
+    attached = [disks.address_of(world, disk.id) if disk.exported else disks.parked(world, disk.id) for disk in rows]
     hypervisor = world.rack.hypervisor(blade)
     definition = hypervisor.define(spec(world, machine_id, blade, attached))
     update(world, machine_id, definition=definition)

@@ -53,7 +53,7 @@ class Machine(Wire):
     memory_hot_add_enabled: bool
     distributed_virtual_port_group_ids: list[str]
     snapshoted: bool = False
-    triggered_alarms: list[dict[str, str]] = []
+    triggered_alarms: list[dict[str, str]] = Field(default_factory=list)
     storage: Storage
     addresses: list[str]
     status: str

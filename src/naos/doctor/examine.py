@@ -1,7 +1,8 @@
 """Compare the tables with the world, in both directions. It only looks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 from naos.catalogue import library
 from naos.compute import seeds
@@ -12,7 +13,10 @@ from naos.doctor.snapshot import Tables
 from naos.engines.errors import EngineError
 from naos.engines.ports import LunContents, PowerState
 from naos.lifecycle import TRANSITIONAL
+from naos.storage.models import Disk
 from naos.world import World
+
+_Look = Callable[[World, Tables, str], Iterator[Finding]]
 
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.IO_ERROR, PowerState.STOPPING)
 
@@ -21,18 +25,16 @@ def examine(world: World) -> list[Finding]:
     """Every difference, host by host; hosts are asked side by side. Objects that an activity works on are left out."""
     with world.database.read() as session:
         tables = snapshot.read(session)
-    tasks: list[Callable[[], list[Finding]]] = [lambda: list(_rows(tables)), lambda: list(_library(world, tables))]
-    for blade in tables.blades:
-        tasks.append(lambda name=blade.name: _safely(name, _blade(world, tables, name)))  # type: ignore[misc]
-    for array in world.inventory.arrays:
-        tasks.append(lambda name=array.name: _safely(name, _array(world, tables, name)))  # type: ignore[misc]
+    hosts: list[tuple[_Look, str]] = [(_blade, blade.name) for blade in tables.blades]
+    hosts += [(_array, array.name) for array in world.inventory.arrays]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return [finding for found in pool.map(lambda task: task(), tasks) for finding in found]
+        of_hosts = pool.map(lambda task: _safely(task[1], task[0](world, tables, task[1])), hosts)
+        return [*_rows(tables), *_library(world, tables), *chain.from_iterable(of_hosts)]
 
 
 def _safely(host: str, findings: Iterator[Finding]) -> list[Finding]:
     """A host that does not answer is a finding of its own; what it said before stays said."""
-    found = []
+    found: list[Finding] = []
     try:
         for finding in findings:
             found.append(finding)  # noqa: PERF402 - what came before a failure is kept
@@ -175,6 +177,12 @@ def _volume(tables: Tables, array: str, lun_id: str, contents: LunContents) -> I
         if not moving and not (known and known.exported):
             sentence = f"disk {disk_id} is exported in epoch {epoch}, and no running machine has it"
             yield Finding("export.orphan", disk_id, sentence, "cut the export", "lun.recover", {"lun_id": lun_id})
+    yield from _unknown_files(tables, array, lun_id, contents, rows)
+
+
+def _unknown_files(
+    tables: Tables, array: str, lun_id: str, contents: LunContents, rows: Mapping[str, Disk]
+) -> Iterator[Finding]:
     for disk_id in contents.disks:
         if disk_id not in rows and not tables.moving:
             repair = "look into it, then remove it by hand; naos never deletes data that it does not know"
