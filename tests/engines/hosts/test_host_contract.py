@@ -23,13 +23,13 @@ def ssh_server(tmp_path_factory):
 
 
 @pytest.fixture(params=["ssh", "namespace"], scope="module")
-def host(request, tmp_path_factory):
+def host(request):
     if request.param == "ssh":
         made = request.getfixturevalue("ssh_server").host()
         yield made
         made.close()
     else:
-        with namespace_hosts(tmp_path_factory.mktemp("namespace")) as made:
+        with namespace_hosts() as made:
             yield made
 
 

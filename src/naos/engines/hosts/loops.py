@@ -30,7 +30,7 @@ def _bound() -> Iterator[tuple[str, str, tuple[int, int] | None]]:
         except OSError:
             continue
         try:
-            found = os.stat(path)
+            found = Path(path).stat()
         except OSError:
             yield f"/dev/{entry.name}", path, None
         else:
@@ -41,6 +41,6 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
     for parent, _folders, names in os.walk(folder):
         for name in names:
             try:
-                yield os.stat(os.path.join(parent, name), follow_symlinks=False)
+                yield Path(parent, name).lstat()
             except OSError:
                 continue

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ def inode(namespace: str) -> int | None:
 def names() -> list[str]:
     """Every named network namespace of this machine."""
     try:
-        return sorted(entry for entry in os.listdir(FOLDER) if inode(entry) is not None)
+        return sorted(entry.name for entry in FOLDER.iterdir() if inode(entry.name) is not None)
     except OSError:
         return []
 
@@ -116,7 +115,9 @@ def is_up(link: dict[str, Any]) -> bool:
 
 def addresses(link: dict[str, Any]) -> list[str]:
     """Its IPv4 addresses, as ``address/length``."""
-    return [f"{entry['local']}/{entry['prefixlen']}" for entry in link.get("addr_info", []) if entry["family"] == "inet"]
+    return [
+        f"{entry['local']}/{entry['prefixlen']}" for entry in link.get("addr_info", []) if entry["family"] == "inet"
+    ]
 
 
 def attach(cable: Attachment, *, joined: bool, fabric: dict[str, dict[str, Any]] | None = None) -> None:
@@ -158,8 +159,10 @@ def _plug(cable: Attachment, *, joined: bool, has_port: bool, has_inside: bool) 
     batch(
         cable.fabric,
         [
-            f"link add {cable.port} mtu {cable.mtu} type veth"
-            f" peer name eth0 address {cable.mac} mtu {cable.mtu} netns {cable.namespace}",
+            (
+                f"link add {cable.port} mtu {cable.mtu} type veth"
+                f" peer name eth0 address {cable.mac} mtu {cable.mtu} netns {cable.namespace}"
+            ),
             f"link set dev {cable.port} master {cable.bridge} {'up' if joined else 'down'}",
         ],
     )
@@ -184,7 +187,7 @@ def folder_state() -> str:
 def restore_folder(found: str) -> None:
     """Bring the folder of names back to the state in which it was found, unless somebody's names are in it."""
     with contextlib.suppress(OSError):
-        if os.listdir(FOLDER):
+        if any(FOLDER.iterdir()):
             return
         if found != "mounted" and folder_state() == "mounted":
             subprocess.run(["umount", str(FOLDER)], capture_output=True, check=False)
