@@ -277,7 +277,7 @@ class SimulatedArray(SimulatedEngine):
         if wanted > free:
             raise NoSpace(self.name, what, f"volume {lun['id']} has {free} bytes free, {wanted} are needed")
 
-    def _add(  # noqa: PLR0913 - a disk's facts, by name
+    def _add(
         self,
         db: Db,
         lun_id: str,

@@ -111,7 +111,7 @@ def _child(parent: Element, tag: str) -> Element:
     return etree.SubElement(parent, tag) if found is None else found
 
 
-def _set_size(  # noqa: PLR0913 - the four numbers of a size and what bounds them
+def _set_size(
     root: Element, vcpus: int, cores: int, memory: int, most_vcpus: int | None, most_memory: int | None
 ) -> None:
     vcpu = _child(root, "vcpu")

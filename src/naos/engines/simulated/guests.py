@@ -48,11 +48,9 @@ def lose_daemon(db: Db, lun_id: str) -> None:
 
 def stall(db: Db, attached: str, values: tuple[str, ...]) -> None:
     """Pause the running guests whose attachments match, as their I/O error policy asks."""
-    found = db.execute(
-        "SELECT blade, id FROM domains WHERE state = ? AND (blade, id) IN"
-        f" (SELECT blade, domain FROM attachments WHERE {attached})",  # noqa: S608 - conditions of this module only
-        (PowerState.RUNNING, *values),
-    ).fetchall()
+    using = f"SELECT blade, domain FROM attachments WHERE {attached}"  # noqa: S608 - conditions of this package only
+    query = f"SELECT blade, id FROM domains WHERE state = ? AND (blade, id) IN ({using})"  # noqa: S608 - as above
+    found = db.execute(query, (PowerState.RUNNING, *values)).fetchall()
     for blade, domain_id in found:
         set_state(db, blade, domain_id, PowerState.IO_ERROR)
         report(db, blade, domain_id, "io-error")

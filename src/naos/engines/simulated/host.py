@@ -1,6 +1,5 @@
 """A simulated host: a folder, and the three commands that the controller runs on real ones."""
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -45,7 +44,8 @@ class SimulatedHost(SimulatedEngine):
             paths = argv[len(words) :]
             if tuple(argv[: len(words)]) == words and paths and not any(path.startswith("-") for path in paths):
                 answers = [command(self._place(path)) for path in paths]
-                return max(code for code, _, _ in answers), *("".join(part) for part in list(zip(*answers))[1:])
+                output = "".join(out for _, out, _ in answers)
+                return max(code for code, _, _ in answers), output, "".join(error for _, _, error in answers)
         raise Unsupported(self.name, f"the command {' '.join(argv)!r}", "a simulated host has mkdir -p, rm -f and ls")
 
     def _place(self, path: str) -> Path:
@@ -101,7 +101,7 @@ def _remove(place: Path) -> _Answer:
 
 def _list(place: Path) -> _Answer:
     try:
-        names = sorted(os.listdir(place)) if place.is_dir() else [place.stat() and place.name]
+        names = sorted(entry.name for entry in place.iterdir()) if place.is_dir() else [place.stat() and place.name]
     except OSError as error:
         return 2, "", f"ls: {error}\n"
     return 0, "".join(f"{name}\n" for name in names if not name.startswith(".")), ""
