@@ -57,7 +57,8 @@ def flatten(monitor: Monitor, place: Place, disk_id: str) -> JobState:
     jobs.check_none(monitor, place.where, disk_id)
     nodes.open_disk(monitor, place, disk_id)
     stream = {"job-id": jobs.job_id(jobs.FLATTEN, disk_id), "device": nodes.node(nodes.IMAGE, disk_id)}
-    monitor.execute("block-stream", {**stream, "auto-dismiss": False})
+    named = {"filter-node-name": nodes.node(nodes.FILTER, disk_id)}
+    monitor.execute("block-stream", {**stream, **named, "auto-dismiss": False})
     return JobState(running=True, total=found.size)
 
 
@@ -129,6 +130,7 @@ def _start_copy(monitor: Monitor, place: Place, source_id: str, disk_id: str) ->
             "device": nodes.node(nodes.IMAGE, source_id),
             "target": nodes.node(nodes.IMAGE, disk_id),
             "sync": "full",
+            "filter-node-name": nodes.node(nodes.FILTER, source_id),
             "auto-dismiss": False,
         }
         monitor.execute("blockdev-backup", backup)

@@ -18,6 +18,8 @@ from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
 
 FILE, IMAGE, THROTTLE = "f", "q", "t"
+FILTER = "j"
+"""A job's filter. It must have a name: QEMU 7.2 dies when its nodes are listed while a nameless one is being dropped."""
 _LETTING_GO = 10.0  # seconds; a node is in use until its export's last request is answered
 
 
