@@ -1,6 +1,8 @@
 """What the guest's agent does. A guest without one, or whose agent does not answer, refuses: GuestRefused."""
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import libvirt
@@ -17,9 +19,16 @@ FREEZE = 60.0  # seconds for a guest to write out what it holds
 _log = structlog.get_logger()
 
 
-def ask(domains: Domains, domain_id: str, command: str, *, timeout: int = ANSWER, **arguments: Any) -> Any:
+def ask(
+    domains: Domains,
+    domain_id: str,
+    command: str,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    timeout: int = ANSWER,
+) -> Any:
     """One command of the agent. Raises GuestRefused, or Missing, or Unreachable when the blade is lost."""
-    question = json.dumps({"execute": command, "arguments": arguments} if arguments else {"execute": command})
+    question = json.dumps({"execute": command, **({"arguments": dict(arguments)} if arguments else {})})
 
     def put(domain: libvirt.virDomain) -> str:
         try:
@@ -66,14 +75,15 @@ def _bring_processors(domains: Domains, domain_id: str, vcpus: int) -> None:
     offline = [entry["logical-id"] for entry in found if not entry["online"]]
     wanted = offline[: max(0, vcpus - (len(found) - len(offline)))]
     if wanted:
-        ask(domains, domain_id, "guest-set-vcpus", vcpus=[{"logical-id": number, "online": True} for number in wanted])
+        online = [{"logical-id": number, "online": True} for number in wanted]
+        ask(domains, domain_id, "guest-set-vcpus", {"vcpus": online})
 
 
 def _bring_memory(domains: Domains, domain_id: str) -> None:
     blocks = ask(domains, domain_id, "guest-get-memory-blocks")
     wanted = [{"phys-index": block["phys-index"], "online": True} for block in blocks if not block["online"]]
     if wanted:
-        ask(domains, domain_id, "guest-set-memory-blocks", **{"mem-blks": wanted})
+        ask(domains, domain_id, "guest-set-memory-blocks", {"mem-blks": wanted})
 
 
 def refused(where: str, what: str, error: libvirt.libvirtError) -> EngineError:

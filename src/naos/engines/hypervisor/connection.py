@@ -186,7 +186,7 @@ class Connection:
         if kind is not None:
             self._tell((domain.UUIDString(), kind))
 
-    def _lost(self, connection: libvirt.virConnect, reason: int, _opaque: Any) -> None:
+    def _lost(self, _connection: libvirt.virConnect, reason: int, _opaque: Any) -> None:
         _log.warning("hypervisor.connection_lost", blade=self.name, reason=reason)
         self._tell(None)
 

@@ -116,7 +116,9 @@ def disk(wanted: DomainDisk) -> Element:
     made = _named("disk", wanted.id)
     made.set("type", "network")
     made.set("device", "disk")
-    child(made, "driver").attrib.update(_DISK_DRIVER)
+    driver = child(made, "driver")
+    for name, value in _DISK_DRIVER.items():
+        driver.set(name, value)
     edit_disk(made, wanted)
     return made
 

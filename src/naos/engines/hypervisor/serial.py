@@ -73,9 +73,10 @@ class Serial:
         with self._state:
             if self._ended:
                 return
-            if events & libvirt.VIR_STREAM_EVENT_READABLE and not self._take(stream):
-                self._end()
-            elif events & (libvirt.VIR_STREAM_EVENT_HANGUP | libvirt.VIR_STREAM_EVENT_ERROR):
+            ended = bool(events & (libvirt.VIR_STREAM_EVENT_HANGUP | libvirt.VIR_STREAM_EVENT_ERROR))
+            if events & libvirt.VIR_STREAM_EVENT_READABLE:
+                ended = not self._take(stream) or ended
+            if ended:
                 self._end()
 
     def _take(self, stream: libvirt.virStream) -> bool:

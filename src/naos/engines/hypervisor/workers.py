@@ -95,7 +95,7 @@ class Workers:
                 task.running = True
             try:
                 task.result = task.function()
-            except BaseException as error:  # noqa: BLE001 - whatever it was, it is the caller's to see
+            except BaseException as error:  # whatever it was, it is the caller's to see
                 task.error = error
             with self._lock:
                 task.finished.set()
