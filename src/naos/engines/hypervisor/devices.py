@@ -22,6 +22,7 @@ _DISK_DRIVER = {
     "error_policy": "stop",
     "rerror_policy": "stop",
 }
+_STOPPING = ("error_policy", "rerror_policy")  # held whatever became of a disk: a fence and a lost array count on it
 
 
 def child(parent: Element, name: str) -> Element:
@@ -124,7 +125,10 @@ def disk(wanted: DomainDisk) -> Element:
 
 
 def edit_disk(element: Element, wanted: DomainDisk) -> None:
-    """Point a disk at its export and place; its driver's settings, limits and PCI address stay."""
+    """Point a disk at its export and place; its driver's other settings, limits and PCI address stay."""
+    driver = child(element, "driver")
+    for name in _STOPPING:
+        driver.set(name, _DISK_DRIVER[name])
     source = child(element, "source")
     if address_of(element) != wanted.source:
         for name in list(source):
