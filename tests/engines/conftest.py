@@ -1,0 +1,1 @@
+"""Its being here lets the tests of every folder below import `contracts`."""
