@@ -5,6 +5,7 @@ like any other.
 """
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -21,6 +22,8 @@ _FORBIDDEN = {
 }
 # These turn the reading direction of the text around a name: a list of names would show something else than it holds.
 _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# No XML document can hold these, so no hypervisor could show them.
+_NO_CHARACTER = frozenset("\ufffe\uffff")
 _INVISIBLE = frozenset({"Cf", "Zs", "Cn", "Co"})
 
 
@@ -63,6 +66,8 @@ def clean_name(raw: str, *, maximum: int = LONGEST) -> str:
         kind = _FORBIDDEN.get(unicodedata.category(character))
         if kind is None and character in _DIRECTION:
             kind = "a mark that turns the reading direction"
+        if character in _NO_CHARACTER:
+            kind = "a code that is no character"
         if kind is not None:
             raise NameCharacter(kind, f"U+{ord(character):04X}", position)
     if all(unicodedata.category(character) in _INVISIBLE for character in name):
@@ -70,6 +75,18 @@ def clean_name(raw: str, *, maximum: int = LONGEST) -> str:
     if len(name) > maximum:
         raise NameTooLong(len(name), maximum, len(name) - maximum)
     return name
+
+
+def itself(_session: object, identifier: str) -> str:
+    """Stands where an area may be given the way from an id to a name that only a higher one knows."""
+    return identifier
+
+
+def listing(names: Iterable[str], *, most: int = 10) -> str:
+    """Sorted names for a sentence, each once: the first `most`, and how many more there are."""
+    found = sorted(set(names))
+    shown = ", ".join(found[:most])
+    return f"{shown} and {len(found) - most} more" if len(found) > most else shown
 
 
 Name = Annotated[str, AfterValidator(clean_name)]

@@ -1,7 +1,12 @@
 """What every area's wire shapes share: camel-case names, references, the platform as a machine manager."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Strict
 from pydantic.alias_generators import to_camel
+
+Whole = Annotated[int, Strict()]
+"""A whole number in a request; text, true and 2.0 are none."""
 
 
 class Wire(BaseModel):

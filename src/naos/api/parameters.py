@@ -3,42 +3,20 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, WithJsonSchema
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from naos.activity.plan import Caller, Plan
 from naos.api.paths import bare
 from naos.api.services import Services
-from naos.errors import NaosError
 from naos.identity import Identity
-from naos.ids import normal_id
+from naos.ids import ResourceId
 
-
-@dataclass(eq=False)
-class IdMalformed(NaosError):
-    code: ClassVar[str] = "api.id_malformed"
-    status: ClassVar[int] = 400
-    sentence: ClassVar[str] = (
-        "{value!r} is not an id: ids are UUIDs such as 5d0f8c0e-6f0e-4a53-9c3c-7b1d0f0a9a63. "
-        "Names are looked up in the list of their kind."
-    )
-    value: str
-
-
-def checked_id(value: str) -> str:
-    """The id as tables hold it. Raises IdMalformed."""
-    found = normal_id(value)
-    if found is None:
-        raise IdMalformed(value[:100])
-    return found
-
-
-ResourceId = Annotated[str, AfterValidator(checked_id), WithJsonSchema({"type": "string", "format": "uuid"})]
-"""An id in a path or a body: malformed answers 400 here, unknown 404 in the area."""
+__all__ = ["ASYNCHRONOUS", "RequestKeyOf", "ResourceId", "accepted", "list_filter", "matches", "submit"]
 
 
 def list_filter(name: str) -> Any:

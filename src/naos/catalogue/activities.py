@@ -4,6 +4,8 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
+from naos.catalogue.models import Template
+from naos.lifecycle import keep
 from naos.world import World
 
 
@@ -30,6 +32,13 @@ def add_template(run: Run, arguments: dict[str, Any]) -> str:
 def delete_template(run: Run, arguments: dict[str, Any]) -> str:
     run.step("forget", library.forget, cast(World, run.world), arguments["template_id"])
     return str(arguments["template_id"])
+
+
+@undo("template.keep")
+def _keep(world: World, arguments: dict[str, Any]) -> bool:
+    with world.database.write() as session:
+        keep(session, Template, arguments["template_id"])
+    return False
 
 
 @undo("template.remove_image")

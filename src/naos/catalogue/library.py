@@ -10,7 +10,7 @@ from naos.catalogue.errors import SourceAmbiguous, TemplateNotBootable, Template
 from naos.catalogue.images import intake
 from naos.catalogue.models import Library, Template, Upload
 from naos.errors import NameTaken, Unknown
-from naos.lifecycle import Lifecycle
+from naos.lifecycle import Lifecycle, check_ready
 from naos.units import TIB
 from naos.world import World
 
@@ -98,12 +98,15 @@ def plan_add(
 def plan_delete(session: Session, tenant_id: str, template_id: str) -> Plan:
     """Delete a template. Clones of it that are under way finish first; finished ones never needed its file."""
     template = find_item(session, tenant_id, template_id)
+    check_ready("Template", template.name, template.lifecycle)
+    template.lifecycle = Lifecycle.DELETING
     return Plan(
         kind="template.delete",
         description=f"Delete template {template.name}",
         arguments={"template_id": template.id},
         locks=(lock(template.id),),
         concerned=(Item(template.id, "content_library_item"),),
+        undo=(Undo("template.keep", {"template_id": template.id}, "left the template as it is"),),
     )
 
 

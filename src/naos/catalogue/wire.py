@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from naos.ids import ResourceId
 from naos.names import Name
 from naos.wire import Reference, Request, Wire
 
@@ -45,6 +46,6 @@ class TemplateRequest(Request):
 
     name: Name
     description: str = Field(default="", max_length=4096)
-    upload_id: str | None = None
+    upload_id: ResourceId | None = None
     url: str | None = Field(default=None, max_length=2048)
     checksum: str | None = Field(default=None, max_length=160)

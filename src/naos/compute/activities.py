@@ -5,10 +5,12 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
-from naos.compute import rules, seeds, steps
+from naos.compute import machines, rules, seeds, steps
 from naos.compute.errors import GuestIgnored
-from naos.compute.models import Power
+from naos.compute.models import Power, VirtualMachine
+from naos.errors import Unknown
 from naos.fleet import cpools
+from naos.lifecycle import keep
 from naos.network import vlans
 from naos.storage import disks
 from naos.world import World
@@ -48,7 +50,7 @@ def _make_disk(world: World, disk_id: str, template_id: str | None) -> None:
 @workflow("virtual_machine.power_on")
 def power_on(run: Run, arguments: dict[str, Any]) -> str:
     world, machine_id = _world(run), arguments["machine_id"]
-    if not run.step("look", steps.is_running, world, machine_id):
+    if not run.step("look", steps.may_run, world, machine_id):
         _start(run, world, machine_id)
     return str(machine_id)
 
@@ -201,7 +203,13 @@ def rename(run: Run, arguments: dict[str, Any]) -> str:
 
 
 def _rename(world: World, machine_id: str, name: str) -> None:
-    steps.update(world, machine_id, name=name)
+    """The name was free when the request was accepted; of two that waited for it, one is told so here."""
+    with world.database.write() as session:
+        machine = session.get(VirtualMachine, machine_id)
+        if machine is None:
+            raise Unknown("virtual machine", machine_id)
+        machines.check_name(session, machine.tenant_id, name, but=machine_id)
+        machine.name = name
 
 
 @workflow("virtual_machine.update")
@@ -239,6 +247,13 @@ def _withdraw_vlans(world: World, cpool_id: str) -> None:
         vlans.drop_pools(world, vlan_id, [cpool_id])
 
 
+@undo("virtual_machine.keep")
+def _keep(world: World, arguments: dict[str, Any]) -> bool:
+    with world.database.write() as session:
+        keep(session, VirtualMachine, arguments["machine_id"])
+    return False
+
+
 @undo("virtual_machine.forget")
 def _forget(world: World, arguments: dict[str, Any]) -> None:
     steps.forget(world, arguments["machine_id"])
@@ -261,5 +276,5 @@ def _power_off(world: World, arguments: dict[str, Any]) -> None:
 
 
 @undo("virtual_machine.abandon_move")
-def _abandon_move(world: World, arguments: dict[str, Any]) -> None:
-    steps.abandon_move(world, arguments["machine_id"], arguments["blade"])
+def _abandon_move(world: World, arguments: dict[str, Any]) -> bool:
+    return steps.abandon_move(world, arguments["machine_id"], arguments["blade"])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from naos.compute import seeds
 from naos.compute.machines import AdapterRequest, MachineRequest
 from naos.compute.wire import Deployment
 from naos.errors import NaosError
@@ -66,8 +67,8 @@ def seed_of(options: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def request_of(body: Deployment) -> MachineRequest:
-    """A deployment as the check wants it."""
-    return MachineRequest(
+    """A deployment as the check wants it. Raises OptionUnknown, OptionInvalid, SeedRefused."""
+    request = MachineRequest(
         name=body.name,
         cpool_id=body.host_cluster_id,
         lun_id=body.datastore_id,
@@ -84,3 +85,5 @@ def request_of(body: Deployment) -> MachineRequest:
             for wish in body.network_adapters
         ],
     )
+    seeds.check(request.name, request.seed, [(wish.address, wish.gateway) for wish in request.adapters])
+    return request

@@ -11,6 +11,7 @@ from naos.compute.models import VirtualMachine
 from naos.engines.ports import Provisioning
 from naos.errors import Unknown
 from naos.fleet.models import Cpool
+from naos.lifecycle import check_staying
 from naos.network import adapters, vlans
 from naos.network.models import Adapter, Vlan
 from naos.storage import disks, luns
@@ -33,6 +34,7 @@ def _plan(
     undo: tuple[Undo, ...] = (),
     **arguments: Any,
 ) -> Plan:
+    check_staying("Machine", machine.name, machine.lifecycle)
     return Plan(
         kind=kind,
         description=description,
@@ -59,7 +61,7 @@ def plan_create_disk(
 ) -> Plan:
     """Reserve a new disk of a machine, on its own volume unless another of its zone is named."""
     machine = machines.find(session, tenant_id, machine_id)
-    lun = luns.find(session, tenant_id, lun_id or machine.lun_id)
+    lun = luns.find_ready(session, tenant_id, lun_id or machine.lun_id)
     cpool = session.get_one(Cpool, machine.cpool_id)
     rules.check_zones(volume=lun.name, volume_zone=lun.zone, cpool=cpool.name, cpool_zone=cpool.zone)
     disk = disks.reserve(
@@ -205,6 +207,7 @@ def plan_create_adapter(
         mac=mac,
         connected=False,
         adapter_type=adapter_type,
+        name_of=machines.name_of,
     )
     forget = Undo("adapter.forget", {"adapter_id": adapter.id}, f"gave MAC address {adapter.mac} back")
     item = Item(adapter.id, "network_adapter")
@@ -213,7 +216,7 @@ def plan_create_adapter(
 
 
 def _vlan_for(session: Session, tenant_id: str, machine: VirtualMachine, vlan_id: str) -> Vlan:
-    vlan = vlans.find(session, tenant_id, vlan_id)
+    vlan = vlans.find_ready(session, tenant_id, vlan_id)
     cpool = session.get_one(Cpool, machine.cpool_id)
     vlans.check_propagated(session, vlan, cpool.id, cpool.name)
     return vlan
@@ -233,11 +236,13 @@ def plan_update_adapter(
     adapter = adapters.find(session, tenant_id, adapter_id)
     machine = machines.find(session, tenant_id, adapter.machine_id)
     changes: dict[str, Any] = {}
+    locks: tuple[Lock, ...] = ()
     if vlan_id is not None and vlan_id != adapter.vlan_id:
         changes["vlan_id"] = _vlan_for(session, tenant_id, machine, vlan_id).id
+        locks = (vlans.lock(vlan_id, shared=True),)
     if mac is not None and mac != adapter.mac:
         rules.check_stopped(machine.name, machine.power, "power it off to change a MAC address")
-        changes |= {"mac": mac, "mac_key": adapters.claim_mac(session, tenant_id, mac, adapter_id=adapter.id)}
+        changes |= {"mac": mac, "mac_key": _claim(session, adapter, mac)}
         changes["mac_type"] = "MANUAL"
     if connected is not None:
         changes["connected"] = connected
@@ -245,7 +250,13 @@ def plan_update_adapter(
         changes["auto_connect"] = auto_connect
     item = Item(adapter.id, "network_adapter")
     description = f"Change adapter {adapter.unit + 1} of {machine.name}"
-    return _plan(session, machine, "adapter.update", description, item, adapter_id=adapter.id, changes=changes)
+    return _plan(
+        session, machine, "adapter.update", description, item, locks=locks, adapter_id=adapter.id, changes=changes
+    )
+
+
+def _claim(session: Session, adapter: Adapter, mac: str) -> str:
+    return adapters.claim_mac(session, adapter.tenant_id, mac, adapter_id=adapter.id, name_of=machines.name_of)
 
 
 def plan_delete_adapter(session: Session, tenant_id: str, adapter_id: str) -> Plan:
@@ -292,8 +303,11 @@ def update_adapter(run: Run, arguments: dict[str, Any]) -> str:
 
 
 def _record_adapter(world: World, adapter_id: str, changes: dict[str, Any]) -> None:
+    """What was free when the request was accepted is looked at again: another one may have come first."""
     if changes:
         with world.database.write() as session:
+            if "mac" in changes:
+                _claim(session, session.get_one(Adapter, adapter_id), changes["mac"])
             session.execute(sa.update(Adapter).where(Adapter.id == adapter_id).values(**changes))
 
 

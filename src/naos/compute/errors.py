@@ -22,6 +22,19 @@ class MachineSize(NaosError):
 
 
 @dataclass(eq=False)
+class CoresUneven(NaosError):
+    code: ClassVar[str] = "compute.cores_uneven"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "{cores} cores per socket do not divide the {cpu} vCPUs of machine {machine!r}; choose one of {possible}."
+    )
+    machine: str
+    cores: int
+    cpu: int
+    possible: str
+
+
+@dataclass(eq=False)
 class NoRoom(NaosError):
     code: ClassVar[str] = "compute.no_room"
     status: ClassVar[int] = 409

@@ -18,6 +18,8 @@ from naos.errors import NameTaken, Unknown
 from naos.fleet import cpools
 from naos.fleet.errors import PoolInUse
 from naos.fleet.models import Blade, Cpool
+from naos.lifecycle import Lifecycle, check_staying
+from naos.names import listing
 from naos.network import adapters, vlans
 from naos.storage import disks, luns
 from naos.storage.models import Disk
@@ -61,6 +63,12 @@ def find(session: Session, tenant_id: str, machine_id: str) -> VirtualMachine:
     return machine
 
 
+def name_of(session: Session, machine_id: str) -> str:
+    """The machine's name; its id when it is gone."""
+    machine = session.get(VirtualMachine, machine_id)
+    return machine.name if machine is not None else machine_id
+
+
 def lock(machine_id: str) -> Lock:
     return Lock(f"virtual_machine:{machine_id}")
 
@@ -79,7 +87,8 @@ def locks_of(session: Session, machine: VirtualMachine) -> tuple[Lock, ...]:
     )
 
 
-def _check_name(session: Session, tenant_id: str, name: str, *, but: str | None = None) -> None:
+def check_name(session: Session, tenant_id: str, name: str, *, but: str | None = None) -> None:
+    """Raises NameTaken when another machine than `but` has it."""
     holder = session.scalar(
         sa.select(VirtualMachine.id).where(VirtualMachine.tenant_id == tenant_id, VirtualMachine.name == name)
     )
@@ -109,11 +118,11 @@ def plan_create(
 
     library_id: where the template must be.
     """
-    cpool = cpools.find(session, tenant_id, request.cpool_id)
-    lun = luns.find(session, tenant_id, request.lun_id)
+    cpool = cpools.find_ready(session, tenant_id, request.cpool_id)
+    lun = luns.find_ready(session, tenant_id, request.lun_id)
     rules.check_zones(volume=lun.name, volume_zone=lun.zone, cpool=cpool.name, cpool_zone=cpool.zone)
     _check_size(world, cpool, request.cpu, request.memory)
-    _check_name(session, tenant_id, request.name)
+    check_name(session, tenant_id, request.name)
     blade = _blade_name(session, cpool, request.blade_id)
     template = library.find_template(session, tenant_id, request.template_id) if request.template_id else None
     if template is not None and library_id not in (None, template.library_id):
@@ -158,7 +167,7 @@ def _reserve_disks(
 ) -> list[str]:
     if template is None and request.disk_size is None:
         return []
-    size = request.disk_size or (template.virtual_size if template else 0)
+    size = template.virtual_size if template is not None and request.disk_size is None else request.disk_size or 0
     if template is not None:
         rules.check_template_fits(template.name, template_size=template.virtual_size, wanted=size)
     disk = disks.reserve(
@@ -179,10 +188,16 @@ def _reserve_adapters(
 ) -> list[dict[str, Any]]:
     addresses = []
     for wanted in request.adapters:
-        vlan = vlans.find(session, machine.tenant_id, wanted.vlan_id)
+        vlan = vlans.find_ready(session, machine.tenant_id, wanted.vlan_id)
         vlans.check_propagated(session, vlan, cpool.id, cpool.name)
         adapter = adapters.reserve(
-            session, vlan=vlan, machine_id=machine.id, machine_name=machine.name, mac=wanted.mac, connected=True
+            session,
+            vlan=vlan,
+            machine_id=machine.id,
+            machine_name=machine.name,
+            mac=wanted.mac,
+            connected=True,
+            name_of=name_of,
         )
         addresses.append({"mac": adapter.mac, "address": wanted.address, "gateway": wanted.gateway})
     return addresses
@@ -224,12 +239,16 @@ def plan_delete(session: Session, tenant_id: str, machine_id: str) -> Plan:
     machine = find(session, tenant_id, machine_id)
     rules.check_stopped(machine.name, machine.power)
     locks = tuple(disks.flatten_lock(disk.id) for disk in disks.of_machine(session, machine.id))
-    return _plan(session, machine, "virtual_machine.delete", f"Delete machine {machine.name}", locks=locks)
+    undo = (Undo("virtual_machine.keep", {"machine_id": machine.id}, "left the machine as it is"),)
+    plan = _plan(session, machine, "virtual_machine.delete", f"Delete machine {machine.name}", locks=locks, undo=undo)
+    if machine.lifecycle == Lifecycle.ACTIVE:
+        machine.lifecycle = Lifecycle.DELETING
+    return plan
 
 
 def plan_rename(session: Session, tenant_id: str, machine_id: str, name: str) -> Plan:
     machine = find(session, tenant_id, machine_id)
-    _check_name(session, tenant_id, name, but=machine.id)
+    check_name(session, tenant_id, name, but=machine.id)
     return _plan(
         session, machine, "virtual_machine.rename", f"Rename {machine.name} to {name}", arguments={"name": name}
     )
@@ -247,6 +266,7 @@ def plan_update(
         "cores_per_socket": cores_per_socket or machine.cores_per_socket,
     }
     _check_size(world, cpool, size["cpu"], size["memory"])
+    rules.check_cores(machine.name, cpu=size["cpu"], cores=size["cores_per_socket"])
     return _plan(session, machine, "virtual_machine.update", f"Resize {machine.name}", arguments=size)
 
 
@@ -272,29 +292,34 @@ def _plan(
     description: str,
     *,
     locks: tuple[Lock, ...] = (),
+    undo: tuple[Undo, ...] = (),
     arguments: Mapping[str, Any] | None = None,
 ) -> Plan:
+    check_staying("Machine", machine.name, machine.lifecycle)
     return Plan(
         kind=kind,
         description=description,
         arguments={"machine_id": machine.id, **(arguments or {})},
         locks=(*locks_of(session, machine), *locks),
         concerned=(item(machine.id),),
+        undo=undo,
     )
 
 
 def plan_delete_cpool(session: Session, tenant_id: str, cpool_id: str) -> Plan:
     """Delete a cpool that no machine is in. It lives here because only compute knows the machines."""
-    cpool = cpools.find(session, tenant_id, cpool_id)
+    cpool = cpools.find_ready(session, tenant_id, cpool_id)
     names = list(session.scalars(sa.select(VirtualMachine.name).where(VirtualMachine.cpool_id == cpool_id)))
     if names:
-        raise PoolInUse(cpool.name, len(names), ", ".join(sorted(names)))
+        raise PoolInUse(cpool.name, len(names), listing(names))
+    cpool.lifecycle = Lifecycle.DELETING
     return Plan(
         kind="cpool.delete",
         description=f"Delete cpool {cpool.name}",
         arguments={"cpool_id": cpool.id},
         locks=(cpools.lock(cpool.id),),
         concerned=(Item(cpool.id, "host_cluster"),),
+        undo=(Undo("cpool.keep", {"cpool_id": cpool.id}, "left the cpool as it is"),),
     )
 
 

@@ -24,6 +24,8 @@ from naos.compute.wire import (
     machine_wire,
 )
 from naos.identity import Identity
+from naos.network import vlans
+from naos.storage import luns
 
 router = APIRouter(prefix="/compute/v1/vcenters", tags=["Virtual machines"])
 
@@ -35,6 +37,8 @@ PowerUser = Annotated[
 Builder = Annotated[
     Identity, Depends(require("compute_iaas_vmware_infrastructure_read", "compute_iaas_vmware_infrastructure_write"))
 ]
+
+NetworkWriter = Annotated[Identity, Depends(require("network_read", "network_write"))]
 
 
 @router.get("/virtual_machines")
@@ -186,6 +190,32 @@ def delete_cpool(cpool_id: ResourceId, identity: Builder, services: ServicesOf, 
     """Delete a cpool that no machine is in; its blades are free again."""
     return submit(
         services, identity, key, lambda session: machines.plan_delete_cpool(session, identity.tenant_id, cpool_id)
+    )
+
+
+@router.delete("/datastores/{lun_id}", **ASYNCHRONOUS)
+def delete_volume(lun_id: ResourceId, identity: Builder, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
+    """Delete an empty volume."""
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: luns.plan_delete(
+            session, tenant_id=identity.tenant_id, lun_id=lun_id, name_of=machines.name_of
+        ),
+    )
+
+
+@router.delete("/networks/{vlan_id}", **ASYNCHRONOUS)
+def delete_vlan(vlan_id: ResourceId, identity: NetworkWriter, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
+    """Delete a VLAN that no adapter uses."""
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: vlans.plan_delete(
+            session, tenant_id=identity.tenant_id, vlan_id=vlan_id, name_of=machines.name_of
+        ),
     )
 
 

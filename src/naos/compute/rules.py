@@ -1,6 +1,6 @@
 """What may be done with machines: pure functions of plain values."""
 
-from naos.compute.errors import MachineSize, PoolFull, TemplateLarger, WrongPower, WrongZone
+from naos.compute.errors import CoresUneven, MachineSize, PoolFull, TemplateLarger, WrongPower, WrongZone
 from naos.compute.models import Power
 from naos.units import MIB, size_text
 
@@ -19,6 +19,13 @@ def check_size(cpool: str, *, cpu: int, memory: int, threads: int, physical: int
     if memory % MIB:
         low, high = size_text(MINIMUM_MEMORY), size_text(physical)
         raise MachineSize(cpool, "of memory", f"{memory} bytes", low, high, "in whole MiB")
+
+
+def check_cores(machine: str, *, cpu: int, cores: int) -> None:
+    """Raises CoresUneven unless the vCPUs fill whole sockets of `cores`."""
+    if cores < 1 or cpu % cores:
+        possible = ", ".join(str(number) for number in range(1, cpu + 1) if cpu % number == 0)
+        raise CoresUneven(machine, cores, cpu, possible)
 
 
 def check_zones(*, volume: str, volume_zone: str, cpool: str, cpool_zone: str) -> None:

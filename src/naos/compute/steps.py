@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from naos.compute import rules, seeds
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.placement import Candidate, choose
+from naos.engines.errors import Unreachable
 from naos.engines.ports import DomainDisk, DomainNic, DomainSpec, PowerState
 from naos.errors import Changed, Unknown
 from naos.fleet import cpools
@@ -63,6 +64,17 @@ def is_running(world: World, machine_id: str) -> bool:
         return False
     state = world.rack.hypervisor(machine.blade).state(machine_id)
     return state in (PowerState.RUNNING, PowerState.PAUSED, PowerState.IO_ERROR, PowerState.STOPPING)
+
+
+def may_run(world: World, machine_id: str) -> bool:
+    """Whether it runs, for a start. A machine that was stopped has no export: while its blade does not answer, nothing there
+    can write to its disks, so it may be started elsewhere. Raises Unreachable for one that ran there."""
+    try:
+        return is_running(world, machine_id)
+    except Unreachable:
+        if row(world, machine_id).power == Power.STOPPED:
+            return False
+        raise
 
 
 # ------------------------------------------------------------------------------------------------------------ placement
@@ -233,12 +245,16 @@ def move(world: World, machine_id: str, source: str, target: str, progress: Call
     undefine(world, machine_id, source)
 
 
-def abandon_move(world: World, machine_id: str, target: str) -> None:
-    """Clean the target of a move that did not happen; a machine that did arrive is noted there instead."""
-    if world.rack.hypervisor(target).state(machine_id) == PowerState.RUNNING:
-        update(world, machine_id, blade=target)
-        return
-    undefine(world, machine_id, target)
+def abandon_move(world: World, machine_id: str, target: str) -> bool:
+    """Clean the target of a move that did not happen. False for a machine that did arrive: it is noted there instead."""
+    if world.rack.hypervisor(target).state(machine_id) != PowerState.RUNNING:
+        undefine(world, machine_id, target)
+        return True
+    source = row(world, machine_id).blade
+    update(world, machine_id, blade=target)
+    if source is not None and source != target:
+        seeds.remove(world, machine_id, source)
+    return False
 
 
 def record_blade(world: World, machine_id: str, blade: str) -> None:

@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from naos.activity import Caller, Engine, Plan
 from naos.activity.locks import is_free
 from naos.activity.submission import is_unfinished
+from naos.catalogue.models import Template
 from naos.compute import devices, machines
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
-from naos.engines.ports import PowerState
+from naos.engines.ports import LunContents, PowerState
 from naos.errors import NaosError
 from naos.fleet.models import Blade
 from naos.lifecycle import Lifecycle
@@ -31,6 +32,7 @@ from naos.world import World
 
 PERIOD_SECONDS = 1.0
 FABRIC_PERIOD_SECONDS = 5.0
+BASE_PERIOD_SECONDS = 5.0
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.STOPPING)
 SYSTEM = "naos"
 """The actor of activities that nobody asked for."""
@@ -48,6 +50,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
         self._listeners: dict[str, threading.Thread] = {}
         self._fabric_due: dict[str, float] = {}
+        self._base_due: dict[tuple[str, str], float] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -167,18 +170,39 @@ class Supervisor:
             self._world.rack.hypervisor(blade).resume(machine.id)
 
     def _volume_is_whole(self, lun_id: str) -> bool:
-        """Whether the array serves exactly the exports that the tables have."""
+        contents = self._contents(lun_id)
+        return contents is not None and self._serves_all(lun_id, contents)
+
+    def _contents(self, lun_id: str) -> LunContents | None:
         array, _ = luns.spec(self._world, lun_id)
-        wanted = {disk.id: disk.epoch for disk in luns.exported(self._world, lun_id)}
         try:
-            present = self._world.rack.array(array).contents(lun_id).exports
+            return self._world.rack.array(array).contents(lun_id)
         except EngineError:
-            return False
-        return all(present.get(disk_id) == epoch for disk_id, epoch in wanted.items())
+            return None
+
+    def _serves_all(self, lun_id: str, contents: LunContents) -> bool:
+        """Whether the array serves every export that the tables have."""
+        wanted = luns.exported(self._world, lun_id)
+        return all(contents.exports.get(disk.id) == disk.epoch for disk in wanted)
 
     def _look_at_volume(self, lun_id: str) -> None:
-        if not self._volume_is_whole(lun_id):
+        contents = self._contents(lun_id)
+        if contents is None or not self._serves_all(lun_id, contents):
             self._submit(lambda session: luns.plan_recover(session, lun_id), patient=True)
+            return
+        for template_id in contents.templates:
+            self._look_at_base(lun_id, template_id)
+
+    def _look_at_base(self, lun_id: str, template_id: str) -> None:
+        """The base of a template that is gone goes too, once its last clone has become independent."""
+        if time.monotonic() < self._base_due.get((lun_id, template_id), 0.0):
+            return
+        with self._world.database.read() as session:
+            shared = sa.select(Disk.id).where(Disk.lun_id == lun_id, Disk.backing == template_id).limit(1)
+            if session.get(Template, template_id) is not None or session.scalar(shared) is not None:
+                return
+        self._base_due[lun_id, template_id] = time.monotonic() + BASE_PERIOD_SECONDS
+        self._submit(partial(luns.plan_drop_base, lun_id=lun_id, template_id=template_id))
 
     def _settle(self, machine_id: str, tenant_id: str) -> None:
         self._submit(lambda session: machines.plan_settle(session, machine_id), tenant_id=tenant_id)

@@ -9,6 +9,7 @@ from naos.compute.models import VirtualMachine
 from naos.engines.ports import Provisioning
 from naos.fleet.models import Cpool
 from naos.fleet.wire import blade_reference, cluster_of, datacenter_of, manager_of, moref
+from naos.ids import ResourceId
 from naos.names import Name
 from naos.network import adapters
 from naos.network.models import Adapter, Vlan
@@ -16,7 +17,7 @@ from naos.network.wire import NetworkAdapter
 from naos.storage import disks
 from naos.storage.models import Disk, Lun
 from naos.units import MIB
-from naos.wire import Reference, Request, Wire
+from naos.wire import Reference, Request, Whole, Wire
 
 PowerWord = Literal["running", "stopped"]
 
@@ -90,17 +91,17 @@ class MachineCreation(Request):
 
     name: Name = "New Virtual Machine"
     datacenter_id: str | None = None
-    host_cluster_id: str
+    host_cluster_id: ResourceId
     host_id: str | None = None
-    datastore_id: str
-    memory: int = 32 * MIB
-    cpu: int = 1
+    datastore_id: ResourceId
+    memory: Whole = 32 * MIB
+    cpu: Whole = 1
 
 
 class AdapterWish(Request):
     """An adapter of a machine to deploy. `address`: ``10.1.0.11/24`` for the guest; left out, it asks DHCP."""
 
-    network_id: str
+    network_id: ResourceId
     mac_address: str | None = None
     address: str | None = Field(default=None, max_length=64)
     gateway: str | None = Field(default=None, max_length=64)
@@ -115,82 +116,82 @@ class Deployment(Request):
     """A machine from a template. `deploy_options`: cloud-init's `hostname`, `public-keys`, `user-data` and `network-config`
     (both base64), `instance-id`, `password`. `cpu`, `memory`, `disk_capacity` and `network_adapters` are naos' own."""
 
-    content_library_item_id: str
+    content_library_item_id: ResourceId
     name: Name
-    host_cluster_id: str
+    host_cluster_id: ResourceId
     host_id: str | None = None
-    datastore_id: str
+    datastore_id: ResourceId
     datacenter_id: str | None = None
     power_on: bool = False
     disks_provisioning_type: Provisioning = Provisioning.DYNAMIC
     deploy_options: list[DeployOption] = Field(default_factory=list, max_length=64)
-    cpu: int = 1
-    memory: int = 128 * MIB
-    disk_capacity: int | None = None
+    cpu: Whole = 1
+    memory: Whole = 128 * MIB
+    disk_capacity: Whole | None = None
     network_adapters: list[AdapterWish] = Field(default_factory=list, max_length=16)
 
 
 class MachineUpdate(Request):
     """0 leaves a value as it is."""
 
-    id: str
-    ram: int = 0
-    cpu: int = 0
-    core_per_socket: int = 0
+    id: ResourceId
+    ram: Whole = 0
+    cpu: Whole = 0
+    core_per_socket: Whole = 0
 
 
 class PowerChange(Request):
     """`shutdown` presses the power button and waits for the guest; `off` cuts the power."""
 
-    id: str
+    id: ResourceId
     power_action: Literal["on", "off", "shutdown", "reset"]
     datacenter_id: str | None = None
-    timeout: int = Field(default=120, ge=1, le=3600, description="Seconds that a shutdown waits for the guest.")
+    timeout: Whole = Field(default=120, ge=1, le=3600, description="Seconds that a shutdown waits for the guest.")
 
 
 class Renaming(Request):
-    id: str
+    id: ResourceId
     name: Name
 
 
 class Relocation(Request):
-    virtual_machines: list[str] = Field(min_length=1, max_length=1)
+    virtual_machines: list[ResourceId] = Field(min_length=1, max_length=1)
     priority: str = "highPriority"
     datacenter_id: str | None = None
     host_id: str | None = None
-    host_cluster_id: str | None = None
-    datastore_id: str | None = None
+    host_cluster_id: ResourceId | None = None
+    datastore_id: ResourceId | None = None
 
 
 class DiskCreation(Request):
-    virtual_machine_id: str
-    capacity: int
+    virtual_machine_id: ResourceId
+    capacity: Whole
     provisioning_type: Provisioning = Provisioning.DYNAMIC
     disk_mode: Literal["persistent"] = "persistent"
-    datastore_id: str | None = None
+    datastore_id: ResourceId | None = None
 
 
 class DiskUpdate(Request):
-    id: str
-    new_capacity: int
+    id: ResourceId
+    new_capacity: Whole
 
 
 class AdapterCreation(Request):
-    virtual_machine_id: str
-    network_id: str
+    virtual_machine_id: ResourceId
+    network_id: ResourceId
     type: str = Field(default="VMXNET3", max_length=16)
     mac_address: str | None = None
 
 
 class AdapterUpdate(Request):
-    id: str
-    new_network_id: str | None = None
+    id: ResourceId
+    new_network_id: ResourceId | None = None
     auto_connect: bool | None = None
     mac_address: str | None = None
 
 
 class AdapterAction(Request):
-    id: str
+    id: ResourceId
 
 
 def machine_wire(session: Session, machine: VirtualMachine) -> Machine:

@@ -4,6 +4,8 @@ from typing import Any, cast
 
 from naos.activity import Run, undo, workflow
 from naos.fleet import cpools
+from naos.fleet.models import Cpool
+from naos.lifecycle import keep
 from naos.world import World
 
 
@@ -14,6 +16,13 @@ def create_cpool(run: Run, arguments: dict[str, Any]) -> str:
         run.step(f"verify {blade}", cpools.verify_blade, world, blade)
     run.step("publish", cpools.set_active, world, cpool_id)
     return str(cpool_id)
+
+
+@undo("cpool.keep")
+def _keep(world: World, arguments: dict[str, Any]) -> bool:
+    with world.database.write() as session:
+        keep(session, Cpool, arguments["cpool_id"])
+    return False
 
 
 @undo("cpool.forget")

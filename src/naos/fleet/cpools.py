@@ -12,7 +12,7 @@ from naos.fleet.models import Blade, Cpool, Region, Zone
 from naos.fleet.rules import check_blade_count, check_memory, choose_blades
 from naos.inventory.catalogues import BladeModel, memory_ceiling, memory_floor
 from naos.inventory.model import Inventory
-from naos.lifecycle import Lifecycle
+from naos.lifecycle import Lifecycle, check_ready
 from naos.world import World
 
 
@@ -41,6 +41,13 @@ def find(session: Session, tenant_id: str, cpool_id: str) -> Cpool:
     cpool = session.get(Cpool, cpool_id)
     if cpool is None or cpool.tenant_id != tenant_id:
         raise Unknown("cpool", cpool_id)
+    return cpool
+
+
+def find_ready(session: Session, tenant_id: str, cpool_id: str) -> Cpool:
+    """A cpool of the tenant that something new may lean on. Raises Unknown, NotReady."""
+    cpool = find(session, tenant_id, cpool_id)
+    check_ready("Cpool", cpool.name, cpool.lifecycle)
     return cpool
 
 

@@ -223,7 +223,8 @@ def read_blade(blade_id: ResourceId, identity: Reader, services: ServicesOf) -> 
         blade = session.get(Blade, blade_id)
         if blade is None or blade.cpool_id is None:
             raise Unknown("blade", blade_id)
-        cpools.find(session, identity.tenant_id, blade.cpool_id)
+        if session.get_one(Cpool, blade.cpool_id).tenant_id != identity.tenant_id:
+            raise Unknown("blade", blade_id)
         return _host(session, services.world, blade)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from naos.errors import Unknown
 from naos.fleet.models import Blade, Cpool, Region, Zone
 from naos.names import Name
-from naos.wire import Reference, Request, Wire
+from naos.wire import Reference, Request, Whole, Wire
 
 API_VERSION = "7.0.3.0"
 """The version of the vSphere interface whose shapes are served; clients compare it."""
@@ -113,8 +113,8 @@ class CpoolRequest(Request):
     name: Name
     datacenter_id: str = Field(description="Id or name of the availability zone.")
     model: str = Field(description="Blade model of the catalogue, for example `ECO v3`.")
-    hosts: int
-    memory: int | None = None
+    hosts: Whole
+    memory: Whole | None = None
 
 
 def moref(kind: str, identifier: str) -> str:

@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
+from naos.lifecycle import keep
 from naos.network import adapters, vlans
 from naos.network.models import Vlan
 from naos.world import World
@@ -67,6 +68,13 @@ def _check_unused(world: World, vlan_id: str) -> None:
         vlan = session.get(Vlan, vlan_id)
         if vlan is not None:
             vlans.check_unused(session, vlan)
+
+
+@undo("vlan.keep")
+def _keep(world: World, arguments: dict[str, Any]) -> bool:
+    with world.database.write() as session:
+        keep(session, Vlan, arguments["vlan_id"])
+    return False
 
 
 @undo("vlan.withdraw")

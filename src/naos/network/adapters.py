@@ -1,6 +1,7 @@
 """Network adapters: rows, MAC addresses, and what the hypervisor must know of them."""
 
 import secrets
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -8,6 +9,7 @@ from sqlalchemy.orm import Session
 from naos.engines.ports import DomainNic
 from naos.errors import Unknown
 from naos.lifecycle import Lifecycle
+from naos.names import itself
 from naos.network.errors import MacTaken, TooManyAdapters
 from naos.network.models import Adapter, Vlan
 from naos.network.rules import ADAPTERS_PER_MACHINE, check_mac, mac_from
@@ -36,6 +38,7 @@ def reserve(
     mac: str | None,
     connected: bool,
     adapter_type: str = "VMXNET3",
+    name_of: Callable[[Session, str], str] = itself,
 ) -> Adapter:
     """Add the row of an adapter to come. Raises MacInvalid, MacTaken, TooManyAdapters."""
     present = of_machine(session, machine_id)
@@ -50,7 +53,7 @@ def reserve(
         vlan_id=vlan.id,
         unit=unit,
         mac=address,
-        mac_key=claim_mac(session, vlan.tenant_id, address),
+        mac_key=claim_mac(session, vlan.tenant_id, address, name_of=name_of),
         mac_type="MANUAL" if mac else "ASSIGNED",
         type=adapter_type,
         connected=connected,
@@ -61,12 +64,22 @@ def reserve(
     return adapter
 
 
-def claim_mac(session: Session, tenant_id: str, mac: str, *, adapter_id: str | None = None) -> str:
-    """The key of a MAC that no other adapter of the tenant has. Raises MacInvalid, MacTaken."""
+def claim_mac(
+    session: Session,
+    tenant_id: str,
+    mac: str,
+    *,
+    adapter_id: str | None = None,
+    name_of: Callable[[Session, str], str] = itself,
+) -> str:
+    """The key of a MAC that no other adapter of the tenant has. `name_of`: a machine's name by its id.
+
+    Raises MacInvalid, MacTaken.
+    """
     key = check_mac(mac)
     holder = session.scalar(sa.select(Adapter).where(Adapter.tenant_id == tenant_id, Adapter.mac_key == key))
     if holder is not None and holder.id != adapter_id:
-        raise MacTaken(mac, holder.id, holder.machine_id)
+        raise MacTaken(mac, holder.id, name_of(session, holder.machine_id))
     return key
 
 

@@ -19,6 +19,18 @@ class TagsExhausted(NaosError):
 
 
 @dataclass(eq=False)
+class TagInvalid(NaosError):
+    code: ClassVar[str] = "network.tag_invalid"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "VLAN id {tag} is not possible: ids run from {first} to {last}. Leave the id out to be given a free one."
+    )
+    tag: int
+    first: int
+    last: int
+
+
+@dataclass(eq=False)
 class TagTaken(NaosError):
     code: ClassVar[str] = "network.tag_taken"
     status: ClassVar[int] = 409
@@ -45,7 +57,8 @@ class MacTaken(NaosError):
     code: ClassVar[str] = "network.mac_taken"
     status: ClassVar[int] = 409
     sentence: ClassVar[str] = (
-        "MAC address {mac} belongs to adapter {adapter} of machine {machine} already; two on one network lose each other's frames."
+        "MAC address {mac} belongs to adapter {adapter} of machine {machine!r} already; two on one network lose each other's frames. "
+        "Choose another one, or leave it out to be given one."
     )
     mac: str
     adapter: str
@@ -80,7 +93,9 @@ class VlanInUse(NaosError):
 class TooManyAdapters(NaosError):
     code: ClassVar[str] = "network.too_many_adapters"
     status: ClassVar[int] = 409
-    sentence: ClassVar[str] = "Machine {machine!r} has {count} adapters, the most that it can carry ({limit})."
+    sentence: ClassVar[str] = (
+        "Machine {machine!r} has {count} adapters, the most that it can carry ({limit}); remove one first."
+    )
     machine: str
     count: int
     limit: int

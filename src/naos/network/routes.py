@@ -105,14 +105,3 @@ def propagate_vlan(
             session, tenant_id=identity.tenant_id, vlan_id=vlan_id, cpool_ids=body.host_cluster_ids
         ),
     )
-
-
-@router.delete("/{vlan_id}", **ASYNCHRONOUS)
-def delete_vlan(vlan_id: ResourceId, identity: Writer, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Delete a VLAN that no adapter uses."""
-    return submit(
-        services,
-        identity,
-        key,
-        lambda session: vlans.plan_delete(session, tenant_id=identity.tenant_id, vlan_id=vlan_id),
-    )

@@ -3,15 +3,18 @@
 import re
 from collections.abc import Set as AbstractSet
 
-from naos.network.errors import MacInvalid, TagsExhausted, TagTaken
+from naos.network.errors import MacInvalid, TagInvalid, TagsExhausted, TagTaken
 
-FIRST_TAG, LAST_TAG = 100, 4094
+LOWEST_TAG, FIRST_TAG, LAST_TAG = 2, 100, 4094
+"""What may be asked for, what is given first, and the last one; 0, 1 and 4095 have meanings of their own in IEEE 802.1Q."""
 ADAPTERS_PER_MACHINE = 10  # vSphere's limit, which the offer inherits
-_MAC = re.compile(r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
 def free_tag(taken: AbstractSet[int], wanted: int | None = None) -> int:
-    """The tag to give: `wanted` when it is free, else the lowest free one. Raises TagTaken, TagsExhausted."""
+    """The tag to give: `wanted` when it is free, else the lowest free one. Raises TagInvalid, TagTaken, TagsExhausted."""
+    if wanted is not None and not LOWEST_TAG <= wanted <= LAST_TAG:
+        raise TagInvalid(wanted, LOWEST_TAG, LAST_TAG)
     free = next((tag for tag in range(FIRST_TAG, LAST_TAG + 1) if tag not in taken), None)
     if wanted is not None and wanted not in taken:
         return wanted
@@ -24,8 +27,8 @@ def free_tag(taken: AbstractSet[int], wanted: int | None = None) -> int:
 
 def check_mac(mac: str) -> str:
     """The MAC's key (lower case) for comparing. Raises MacInvalid."""
-    if not _MAC.match(mac):
-        raise MacInvalid(mac, "it is not six hexadecimal bytes with colons")
+    if not _MAC.fullmatch(mac):
+        raise MacInvalid(mac[:40], "it is not six hexadecimal bytes with colons")
     key = mac.lower()
     if int(key[:2], 16) & 1:
         raise MacInvalid(mac, "its first byte marks a group (multicast) address")

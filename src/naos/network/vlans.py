@@ -1,6 +1,6 @@
 """VLANs: checks, and the steps that bring them to blades."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -10,7 +10,9 @@ from naos.engines.ports import VlanSpec
 from naos.errors import NameTaken, Unknown
 from naos.fleet import cpools
 from naos.fleet.models import Blade
-from naos.lifecycle import Lifecycle
+from naos.insistence import insist
+from naos.lifecycle import Lifecycle, check_ready
+from naos.names import itself, listing
 from naos.network.errors import NotPropagated, VlanInUse
 from naos.network.models import Adapter, Propagation, Vlan
 from naos.network.rules import free_tag
@@ -22,6 +24,13 @@ def find(session: Session, tenant_id: str, vlan_id: str) -> Vlan:
     vlan = session.get(Vlan, vlan_id)
     if vlan is None or vlan.tenant_id != tenant_id:
         raise Unknown("VLAN", vlan_id)
+    return vlan
+
+
+def find_ready(session: Session, tenant_id: str, vlan_id: str) -> Vlan:
+    """A VLAN of the tenant that something new may lean on. Raises Unknown, NotReady."""
+    vlan = find(session, tenant_id, vlan_id)
+    check_ready("VLAN", vlan.name, vlan.lifecycle)
     return vlan
 
 
@@ -47,7 +56,7 @@ def plan_create(
     session: Session, *, tenant_id: str, name: str, cpool_ids: Iterable[str], tag: int | None = None
 ) -> Plan:
     """Reserve a name and a tag; the activity brings the VLAN to every blade of the cpools."""
-    pools = [cpools.find(session, tenant_id, cpool_id) for cpool_id in cpool_ids]
+    pools = [cpools.find_ready(session, tenant_id, cpool_id) for cpool_id in dict.fromkeys(cpool_ids)]
     if session.scalar(sa.select(Vlan.id).where(Vlan.tenant_id == tenant_id, Vlan.name == name)):
         raise NameTaken("VLAN", name)
     vlan = Vlan(tenant_id=tenant_id, name=name, tag=free_tag(set(session.scalars(sa.select(Vlan.tag))), tag))
@@ -66,8 +75,8 @@ def plan_create(
 
 def plan_propagate(session: Session, *, tenant_id: str, vlan_id: str, cpool_ids: Iterable[str]) -> Plan:
     """Bring a VLAN to more cpools."""
-    vlan = find(session, tenant_id, vlan_id)
-    pools = [cpools.find(session, tenant_id, cpool_id) for cpool_id in cpool_ids]
+    vlan = find_ready(session, tenant_id, vlan_id)
+    pools = [cpools.find_ready(session, tenant_id, cpool_id) for cpool_id in dict.fromkeys(cpool_ids)]
     new = [pool.id for pool in pools if pool.id not in pools_of(session, vlan_id)]
     return Plan(
         kind="vlan.propagate",
@@ -78,16 +87,23 @@ def plan_propagate(session: Session, *, tenant_id: str, vlan_id: str, cpool_ids:
     )
 
 
-def plan_delete(session: Session, *, tenant_id: str, vlan_id: str) -> Plan:
-    """Take a VLAN that no adapter uses off every blade."""
-    vlan = find(session, tenant_id, vlan_id)
-    check_unused(session, vlan)
+def plan_delete(
+    session: Session, *, tenant_id: str, vlan_id: str, name_of: Callable[[Session, str], str] = itself
+) -> Plan:
+    """Take a VLAN that no adapter uses off every blade; from here on nothing new may use it.
+
+    `name_of`: a machine's name by its id.
+    """
+    vlan = find_ready(session, tenant_id, vlan_id)
+    check_unused(session, vlan, name_of)
+    vlan.lifecycle = Lifecycle.DELETING
     return Plan(
         kind="vlan.delete",
         description=f"Delete VLAN {vlan.name} (id {vlan.tag})",
         arguments={"vlan_id": vlan.id},
         locks=(lock(vlan.id),),
         concerned=(Item(vlan.id, "network"),),
+        undo=(Undo("vlan.keep", {"vlan_id": vlan.id}, "left the VLAN as it is"),),
     )
 
 
@@ -105,11 +121,11 @@ def plan_restore(session: Session, *, vlan_id: str, blade: str) -> Plan:
     )
 
 
-def check_unused(session: Session, vlan: Vlan) -> None:
+def check_unused(session: Session, vlan: Vlan, name_of: Callable[[Session, str], str] = itself) -> None:
     """Raises VlanInUse, naming the machines."""
     machines = list(session.scalars(sa.select(Adapter.machine_id).where(Adapter.vlan_id == vlan.id)))
     if machines:
-        raise VlanInUse(vlan.name, len(machines), ", ".join(sorted(set(machines))))
+        raise VlanInUse(vlan.name, len(machines), listing(name_of(session, machine_id) for machine_id in machines))
 
 
 # ---------------------------------------------------------------------------------------------------------------- steps
@@ -144,7 +160,7 @@ def take(world: World, vlan_id: str, blade: str) -> None:
     with world.database.read() as session:
         vlan = session.get(Vlan, vlan_id)
     if vlan is not None:
-        world.rack.fabric(blade).remove_vlan(vlan.tag)
+        insist(world.rack.fabric(blade).remove_vlan, vlan.tag)
 
 
 def set_active(world: World, vlan_id: str) -> None:

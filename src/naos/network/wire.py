@@ -2,8 +2,9 @@
 
 from pydantic import Field
 
+from naos.ids import ResourceId
 from naos.names import Name
-from naos.wire import Reference, Request, Wire
+from naos.wire import Reference, Request, Whole, Wire
 
 
 class Network(Wire):
@@ -25,14 +26,14 @@ class VlanRequest(Request):
     """`host_cluster_ids`: the cpools that carry it. `vlan_id`: left out, a free tag is given."""
 
     name: Name
-    host_cluster_ids: list[str] = Field(default_factory=list, max_length=64)
-    vlan_id: int | None = Field(default=None, ge=2, le=4094)
+    host_cluster_ids: list[ResourceId] = Field(default_factory=list, max_length=64)
+    vlan_id: Whole | None = None
 
 
 class PropagationRequest(Request):
     """The cpools to bring a VLAN to."""
 
-    host_cluster_ids: list[str] = Field(min_length=1, max_length=64)
+    host_cluster_ids: list[ResourceId] = Field(min_length=1, max_length=64)
 
 
 class NetworkAdapter(Wire):

@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
+from naos.lifecycle import keep
 from naos.storage import disks, luns
 from naos.storage.models import Lun
 from naos.world import World
@@ -44,6 +45,12 @@ def delete_lun(run: Run, arguments: dict[str, Any]) -> str:
     return str(lun_id)
 
 
+@workflow("base.drop", steps=1)
+def drop_base(run: Run, arguments: dict[str, Any]) -> str:
+    run.step("remove the base", luns.drop_base, _world(run), arguments["lun_id"], arguments["template_id"])
+    return str(arguments["template_id"])
+
+
 @workflow("lun.recover", steps=1)
 def recover_lun(run: Run, arguments: dict[str, Any]) -> str:
     run.step("bring the daemon back", luns.ensure_daemon, _world(run), arguments["lun_id"])
@@ -55,6 +62,13 @@ def _check_empty(world: World, lun_id: str) -> None:
         lun = session.get(Lun, lun_id)
         if lun is not None:
             luns.check_empty(session, lun)
+
+
+@undo("lun.keep")
+def _keep(world: World, arguments: dict[str, Any]) -> bool:
+    with world.database.write() as session:
+        keep(session, Lun, arguments["lun_id"])
+    return False
 
 
 @undo("lun.unmake")

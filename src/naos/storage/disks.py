@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Lock
+from naos.engines.errors import EngineError
 from naos.engines.ports import DomainDisk, NbdAddress, Provisioning
 from naos.errors import Unknown
+from naos.insistence import insist
 from naos.lifecycle import Lifecycle
 from naos.storage import luns
 from naos.storage.errors import TooManyDisks
@@ -197,7 +199,13 @@ def fence(world: World, disk_id: str) -> None:
 def resize(world: World, disk_id: str, size: int) -> None:
     disk = _row(world, disk_id)
     array, lun = luns.spec(world, disk.lun_id)
-    world.rack.array(array).resize_disk(lun, disk_id, size)
+    try:
+        world.rack.array(array).resize_disk(lun, disk_id, size)
+    except EngineError:
+        # the answer may be lost after the disk has grown, and grown disks stay so
+        facts = world.rack.array(array).disk(lun.id, disk_id)
+        if facts is None or facts.size < size:
+            raise
     _update(world, disk_id, capacity=size)
 
 
@@ -209,7 +217,7 @@ def delete(world: World, disk_id: str) -> None:
         return
     _update(world, disk_id, exported=False)
     array, lun = luns.spec(world, disk.lun_id)
-    world.rack.array(array).delete_disk(lun.id, disk_id)
+    insist(world.rack.array(array).delete_disk, lun.id, disk_id)
 
 
 def forget(world: World, disk_id: str) -> None:

@@ -100,6 +100,20 @@ class DiskShrinks(NaosError):
 
 
 @dataclass(eq=False)
+class VolumeShrinks(NaosError):
+    code: ClassVar[str] = "storage.volume_shrinks"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "Volume {name!r} has {present} and would shrink to {wanted}, {lost} less. "
+        "Volumes only grow; make a smaller volume and move the disks there."
+    )
+    name: str
+    present: str
+    wanted: str
+    lost: str
+
+
+@dataclass(eq=False)
 class VolumeRoom(NaosError):
     code: ClassVar[str] = "storage.volume_room"
     status: ClassVar[int] = 507
@@ -117,7 +131,9 @@ class VolumeRoom(NaosError):
 class TooManyDisks(NaosError):
     code: ClassVar[str] = "storage.too_many_disks"
     status: ClassVar[int] = 409
-    sentence: ClassVar[str] = "Machine {machine!r} has {count} disks, the most that it can carry ({limit})."
+    sentence: ClassVar[str] = (
+        "Machine {machine!r} has {count} disks, the most that it can carry ({limit}); delete one first."
+    )
     machine: str
     count: int
     limit: int

@@ -3,7 +3,7 @@
 Every step takes the world and ids, looks before it acts, and can be repeated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -11,12 +11,14 @@ from sqlalchemy.orm import Session
 from naos.activity import Item, Lock, Plan, Undo
 from naos.engines.ports import ExportedDisk, LunSpec, LunUsage
 from naos.errors import NameTaken, Unknown
+from naos.insistence import insist
 from naos.inventory.catalogues import StorageClass, iops_limit
 from naos.inventory.model import Array
-from naos.lifecycle import Lifecycle
+from naos.lifecycle import Lifecycle, check_ready
+from naos.names import itself, listing
 from naos.storage.errors import ClassUnknown, LunInUse, NoArray
 from naos.storage.models import Disk, Lun
-from naos.storage.rules import check_array_room, check_growth, check_lun_size, next_port
+from naos.storage.rules import check_array_room, check_lun_size, check_volume_growth, next_port
 from naos.units import size_text
 from naos.world import World
 
@@ -26,6 +28,13 @@ def find(session: Session, tenant_id: str, lun_id: str) -> Lun:
     lun = session.get(Lun, lun_id)
     if lun is None or lun.tenant_id != tenant_id:
         raise Unknown("volume", lun_id)
+    return lun
+
+
+def find_ready(session: Session, tenant_id: str, lun_id: str) -> Lun:
+    """A volume of the tenant that something new may lean on. Raises Unknown, NotReady."""
+    lun = find(session, tenant_id, lun_id)
+    check_ready("Volume", lun.name, lun.lifecycle)
     return lun
 
 
@@ -101,9 +110,9 @@ def plan_create(
 
 def plan_extend(session: Session, world: World, *, tenant_id: str, lun_id: str, size: int) -> Plan:
     """Grow a volume and, with it, its IOPS limit."""
-    lun = find(session, tenant_id, lun_id)
+    lun = find_ready(session, tenant_id, lun_id)
     kind = _class(world, lun.storage_class)
-    check_growth(lun.name, present=lun.capacity, wanted=size)
+    check_volume_growth(lun.name, present=lun.capacity, wanted=size)
     check_lun_size(kind.name, size, minimum=kind.minimum, maximum=kind.maximum, step=kind.step)
     array = _array_of(world, lun.zone)
     taken = _taken(session, array.name) - lun.capacity
@@ -117,16 +126,20 @@ def plan_extend(session: Session, world: World, *, tenant_id: str, lun_id: str, 
     )
 
 
-def plan_delete(session: Session, *, tenant_id: str, lun_id: str) -> Plan:
-    """Delete an empty volume."""
-    lun = find(session, tenant_id, lun_id)
-    check_empty(session, lun)
+def plan_delete(
+    session: Session, *, tenant_id: str, lun_id: str, name_of: Callable[[Session, str], str] = itself
+) -> Plan:
+    """Delete an empty volume; from here on nothing new may use it. `name_of`: a machine's name by its id."""
+    lun = find_ready(session, tenant_id, lun_id)
+    check_empty(session, lun, name_of)
+    lun.lifecycle = Lifecycle.DELETING
     return Plan(
         kind="lun.delete",
         description=f"Delete volume {lun.name}",
         arguments={"lun_id": lun.id},
         locks=(lock(lun.id),),
         concerned=(Item(lun.id, "datastore"),),
+        undo=(Undo("lun.keep", {"lun_id": lun.id}, "left the volume as it is"),),
     )
 
 
@@ -144,12 +157,28 @@ def plan_recover(session: Session, lun_id: str) -> Plan:
     )
 
 
-def check_empty(session: Session, lun: Lun) -> None:
+def plan_drop_base(session: Session, lun_id: str, template_id: str) -> Plan:
+    """Remove the base of a template that is gone, once no disk shares blocks with it."""
+    lun = session.get(Lun, lun_id)
+    if lun is None:
+        raise Unknown("volume", lun_id)
+    return Plan(
+        kind="base.drop",
+        description=f"Remove the base of a deleted template from volume {lun.name}",
+        arguments={"lun_id": lun.id, "template_id": template_id},
+        locks=(lock(lun.id, shared=True),),
+        concerned=(Item(lun.id, "datastore"),),
+    )
+
+
+def check_empty(session: Session, lun: Lun, name_of: Callable[[Session, str], str] = itself) -> None:
     """Raises LunInUse, naming the disks' machines."""
     disks = list(session.scalars(sa.select(Disk).where(Disk.lun_id == lun.id)))
     if disks:
-        machines = sorted({disk.machine_id or f"unattached disk {disk.id}" for disk in disks})
-        raise LunInUse(lun.name, len(disks), ", ".join(machines))
+        machines = {
+            name_of(session, disk.machine_id) if disk.machine_id else f"unattached disk {disk.id}" for disk in disks
+        }
+        raise LunInUse(lun.name, len(disks), listing(machines))
 
 
 # ---------------------------------------------------------------------------------------------------------------- steps
@@ -172,7 +201,12 @@ def unmake(world: World, lun_id: str) -> None:
         array, _ = spec(world, lun_id)
     except Unknown:
         return
-    world.rack.array(array).delete_lun(lun_id)
+    insist(world.rack.array(array).delete_lun, lun_id)
+
+
+def drop_base(world: World, lun_id: str, template_id: str) -> None:
+    array, _ = spec(world, lun_id)
+    world.rack.array(array).drop_template(lun_id, template_id)
 
 
 def forget(world: World, lun_id: str) -> None:

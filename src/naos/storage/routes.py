@@ -127,14 +127,3 @@ def grow_volume(body: GrowthRequest, identity: Builder, services: ServicesOf, ke
             session, services.world, tenant_id=identity.tenant_id, lun_id=body.id, size=body.capacity
         ),
     )
-
-
-@router.delete("/{lun_id}", **ASYNCHRONOUS)
-def delete_volume(lun_id: ResourceId, identity: Builder, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Delete an empty volume."""
-    return submit(
-        services,
-        identity,
-        key,
-        lambda session: luns.plan_delete(session, tenant_id=identity.tenant_id, lun_id=lun_id),
-    )

@@ -1,6 +1,6 @@
 """What may be done with volumes and disks: pure functions of plain values."""
 
-from naos.storage.errors import ArrayFull, DiskShrinks, DiskSize, LunSize, VolumeRoom
+from naos.storage.errors import ArrayFull, DiskShrinks, DiskSize, LunSize, VolumeRoom, VolumeShrinks
 from naos.units import MIB, size_text
 
 SECTOR = 512
@@ -33,6 +33,12 @@ def check_growth(name: str, *, present: int, wanted: int) -> None:
     """Raises DiskShrinks when a disk would lose its end."""
     if wanted < present:
         raise DiskShrinks(name, size_text(present), size_text(wanted), size_text(present - wanted))
+
+
+def check_volume_growth(name: str, *, present: int, wanted: int) -> None:
+    """Raises VolumeShrinks when a volume would lose its end."""
+    if wanted < present:
+        raise VolumeShrinks(name, size_text(present), size_text(wanted), size_text(present - wanted))
 
 
 def check_room(lun: str, what: str, *, needed: int, free: int) -> None:

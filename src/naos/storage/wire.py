@@ -2,8 +2,9 @@
 
 from pydantic import Field
 
+from naos.ids import ResourceId
 from naos.names import Name
-from naos.wire import Reference, Request, Wire
+from naos.wire import Reference, Request, Whole, Wire
 
 
 class Datastore(Wire):
@@ -33,11 +34,11 @@ class LunRequest(Request):
     name: Name
     datacenter_id: str = Field(description="Id or name of the availability zone.")
     storage_class: str = Field(description="essential, standard, premium, enterprise, ultra or mass.")
-    capacity: int
+    capacity: Whole
 
 
 class GrowthRequest(Request):
     """`capacity`: the new size in bytes."""
 
-    id: str
-    capacity: int
+    id: ResourceId
+    capacity: Whole
