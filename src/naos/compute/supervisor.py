@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import sqlalchemy as sa
@@ -32,6 +33,7 @@ from naos.world import World
 
 PERIOD_SECONDS = 1.0
 FABRIC_PERIOD_SECONDS = 5.0
+FLATTEN_AFTER_SECONDS = 60.0
 BASE_PERIOD_SECONDS = 5.0
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.STOPPING)
 SYSTEM = "naos"
@@ -208,13 +210,17 @@ class Supervisor:
         self._submit(lambda session: machines.plan_settle(session, machine_id), tenant_id=tenant_id)
 
     def _flatten_clones(self) -> None:
+        """One at a time, the oldest first, and none whose guest may still be booting from it."""
+        settled = datetime.now(UTC) - timedelta(seconds=FLATTEN_AFTER_SECONDS)
+        clones = (
+            sa.select(Disk)
+            .where(Disk.backing.is_not(None), Disk.lifecycle == Lifecycle.ACTIVE, Disk.created_at < settled)
+            .order_by(Disk.created_at)
+            .limit(1)
+        )
         with self._world.database.read() as session:
-            clones = list(
-                session.scalars(
-                    sa.select(Disk).where(Disk.backing.is_not(None), Disk.lifecycle == Lifecycle.ACTIVE).limit(1)
-                )
-            )
-        for disk in clones:
+            oldest = list(session.scalars(clones))
+        for disk in oldest:
             self._submit(partial(devices.plan_flatten, disk_id=disk.id), tenant_id=disk.tenant_id)
 
     # ------------------------------------------------------------------------------------------------------- acting

@@ -7,6 +7,7 @@ session, and a session never waits for anything long.
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
@@ -22,6 +23,9 @@ CONNECT = 60.0  # seconds, the wait for another session's end included
 STARTING = 5.0  # seconds
 
 T = TypeVar("T")
+
+_turns: dict[str, threading.Lock] = {}
+_turns_lock = threading.Lock()
 
 
 class Monitor:
@@ -42,7 +46,7 @@ class Monitor:
 def session(place: Place) -> Iterator[Monitor]:
     """Raises Unreachable when no daemon answers."""
     where = f"{place.where}, volume {place.lun_id}"
-    with place.host.socket(place.socket) as path, asyncio.Runner() as runner:
+    with _turn(where, place.socket), place.host.socket(place.socket) as path, asyncio.Runner() as runner:
         client = _connected(where, runner, path)
         try:
             yield Monitor(where, runner, client)
@@ -51,17 +55,33 @@ def session(place: Place) -> Iterator[Monitor]:
                 _run(where, runner, client.disconnect(), "disconnect", 5.0)
 
 
+@contextlib.contextmanager
+def _turn(where: str, socket: str) -> Iterator[None]:
+    """One caller of this process at a time: the daemon lets a single one wait at its door and turns the others away."""
+    with _turns_lock:
+        turn = _turns.setdefault(socket, threading.Lock())
+    if not turn.acquire(timeout=CONNECT):
+        raise Unreachable(where, "connect", f"others of this controller were served for {CONNECT:g} s")
+    try:
+        yield
+    finally:
+        turn.release()
+
+
 def _connected(where: str, runner: asyncio.Runner, path: str) -> QMPClient:
     """Tried again for a moment: a daemon that starts does not listen yet, and the library takes an event that comes before
     the greeting, or before its first answer, for these."""
-    until = time.monotonic() + STARTING
+    began = time.monotonic()
     while True:
         client = QMPClient("naos")
         client.logger.disabled = True  # every failure is raised; the library's own copy would be noise
         try:
             _run(where, runner, client.connect(path), "connect", CONNECT)
-        except Unreachable:
-            if time.monotonic() > until:
+        except Unreachable as error:
+            # Another controller's session: asyncio reports a full queue of the daemon's door as a connection on which
+            # nothing can be read.
+            turned_away = isinstance(error.__cause__, QMPError) and "Errno 22" in error.reason
+            if time.monotonic() > began + (CONNECT if turned_away else STARTING):
                 raise
             time.sleep(0.02)
         else:
