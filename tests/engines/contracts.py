@@ -224,6 +224,20 @@ def clones_share_their_template_until_flattened(bench: Bench) -> None:
         assert not array.template_staged(lun.id, template_id)
 
 
+def only_ids_become_names(bench: Bench) -> None:
+    array = bench.array
+    with served_lun(bench) as lun:
+        for name in ("", "..", "../../etc/passwd", "disk", an_id().upper(), an_id().replace("-", ""), f"{an_id()}/x"):
+            for call in (
+                lambda name: array.create_lun(replace(lun, id=name)),
+                lambda name: array.create_disk(lun, name, 16 * MIB, THIN),
+                lambda name: array.stage_template(lun.id, name, bench.image),
+            ):
+                with pytest.raises(Unsupported):
+                    call(name)
+        assert array.contents(lun.id).disks == []
+
+
 def a_copy_is_a_disk_of_its_own(bench: Bench) -> None:
     array, source, copy = bench.array, an_id(), an_id()
     with served_lun(bench) as lun:
@@ -266,12 +280,24 @@ def a_daemon_comes_back_with_exactly_its_exports(bench: Bench) -> None:
             array.export_disk(lun, disk_id, 1)
         for _ in range(2):
             array.stop_daemon(lun.id)
-        with pytest.raises(Unreachable):
-            array.contents(lun.id)
-        with pytest.raises(Unreachable):
-            array.export_disk(lun, kept, 2)
-        with pytest.raises(Unreachable):
-            array.limit_lun(lun)
+        for call in (
+            lambda: array.contents(lun.id),
+            lambda: array.usage(lun.id),
+            lambda: array.disk(lun.id, kept),
+            lambda: array.template_staged(lun.id, kept),
+            lambda: array.stage_template(lun.id, an_id(), bench.image),
+            lambda: array.drop_template(lun.id, kept),
+            lambda: array.create_disk(lun, an_id(), 16 * MIB, THIN),
+            lambda: array.resize_disk(lun, kept, 32 * MIB),
+            lambda: array.export_disk(lun, kept, 2),
+            lambda: array.flatten(lun, kept),
+            lambda: array.snapshot_disks(lun, an_id(), [kept]),
+            lambda: array.limit_lun(lun),
+        ):
+            with pytest.raises(Unreachable):
+                call()
+        array.fence_disk(lun.id, kept)  # nothing of it is exported, for certain
+        array.cancel_jobs(lun.id, kept)
         assert array.ensure_daemon(lun, [ExportedDisk(kept, 4)]) is True
         assert array.contents(lun.id).exports == {kept: 4}
         assert array.ensure_daemon(lun, [ExportedDisk(kept, 4), ExportedDisk(other, 1)]) is False
@@ -312,6 +338,7 @@ ARRAY: Sequence[Rule] = (
     reserved_space_must_be_there,
     clones_share_their_template_until_flattened,
     a_copy_is_a_disk_of_its_own,
+    only_ids_become_names,
     one_epoch_is_exported_and_never_an_older_one,
     a_daemon_comes_back_with_exactly_its_exports,
     snapshots_of_several_disks,
@@ -366,6 +393,9 @@ def definitions_are_kept_whole(bench: Bench) -> None:
         assert "Another" in changed
         with pytest.raises(EngineError):
             blade.define_xml("<domain")
+        for name in ("", "..", "web-1", spec.id.upper()):
+            with pytest.raises(Unsupported):
+                blade.define(replace(spec, id=name))
 
 
 def a_machines_power(bench: Bench) -> None:

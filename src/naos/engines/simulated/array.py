@@ -19,7 +19,7 @@ from naos.engines.ports import (
     Provisioning,
 )
 from naos.engines.simulated import guests, volumes
-from naos.engines.simulated.calls import SimulatedEngine
+from naos.engines.simulated.calls import SimulatedEngine, checked_id
 from naos.engines.simulated.images import virtual_size
 from naos.engines.simulated.store import Db, Store
 from naos.engines.simulated.volumes import Row
@@ -43,6 +43,7 @@ class SimulatedArray(SimulatedEngine):
         return [row["id"] for row in rows]
 
     def create_lun(self, lun: LunSpec) -> None:
+        checked_id(self.name, lun.id)
         with self._call("create_lun") as db:
             if self._find(db, lun.id) is not None:
                 return
@@ -73,8 +74,9 @@ class SimulatedArray(SimulatedEngine):
             db.execute("UPDATE luns SET iops = ? WHERE id = ?", (lun.iops, lun.id))
 
     def usage(self, lun_id: str) -> LunUsage:
+        """Raises Unreachable while the daemon is gone, with which a real volume is not mounted."""
         with self._call("usage") as db:
-            row = self._get(db, lun_id)
+            row = self._served(db, lun_id)
             used = volumes.used(db, row)
         return LunUsage(row["capacity"], used, row["capacity"] - used)
 
@@ -117,12 +119,14 @@ class SimulatedArray(SimulatedEngine):
 
     def template_staged(self, lun_id: str, template_id: str) -> bool:
         with self._call("template_staged") as db:
+            self._served(db, lun_id)
             return volumes.template(db, lun_id, template_id) is not None
 
     def stage_template(self, lun_id: str, template_id: str, image: Path) -> None:
+        checked_id(self.name, template_id)
         size, allocated = virtual_size(self.name, image), image.stat().st_size
         with self._call("stage_template") as db:
-            lun = self._get(db, lun_id)
+            lun = self._served(db, lun_id)
             if volumes.template(db, lun_id, template_id) is None:
                 self._take(db, lun, allocated, f"template {template_id}")
                 values = (lun_id, template_id, size, allocated)
@@ -130,6 +134,7 @@ class SimulatedArray(SimulatedEngine):
 
     def drop_template(self, lun_id: str, template_id: str) -> None:
         with self._call("drop_template") as db:
+            self._served(db, lun_id)
             query = "SELECT id FROM disks WHERE lun = ? AND backing = ? LIMIT 1"
             user = db.execute(query, (lun_id, template_id)).fetchone()
             if user is not None:
@@ -184,7 +189,9 @@ class SimulatedArray(SimulatedEngine):
             db.execute("UPDATE disks SET size = ?, reserved = ? WHERE id = ?", (size, reserved, disk_id))
 
     def disk(self, lun_id: str, disk_id: str) -> DiskFacts | None:
+        """Raises Unreachable while the daemon is gone: without its mount a volume looks empty."""
         with self._call("disk") as db:
+            self._served(db, lun_id)
             row = volumes.disk(db, lun_id, disk_id)
             if row is None:
                 return None
@@ -290,6 +297,7 @@ class SimulatedArray(SimulatedEngine):
     ) -> None:
         """A disk that is there already, so, is left alone; one that differs is somebody else's. Raises Busy, NoSpace."""
         lun = self._served(db, lun_id)
+        checked_id(self.name, disk_id)
         present = db.execute("SELECT * FROM disks WHERE id = ?", (disk_id,)).fetchone()
         if present is not None:
             if present["lun"] != lun_id or present["size"] < size:

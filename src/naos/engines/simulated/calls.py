@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from naos.engines import errors
-from naos.engines.errors import EngineError, Unreachable
+from naos.engines.errors import EngineError, Unreachable, Unsupported
 from naos.engines.simulated.store import Db, Store
+from naos.ids import normal_id
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ class SimulatedEngine:
             raise Unreachable(self.name, method, "its power is off")
         if not row["reachable"]:
             raise Unreachable(self.name, method, "it is cut off")
+
+
+def checked_id(where: str, text: str) -> str:
+    """The id itself. Raises Unsupported for what is no UUID in the form that tables hold, as real drivers do."""
+    if normal_id(text) != text:
+        raise Unsupported(where, f"the id {text!r}", "ids are UUIDs in lower case with hyphens")
+    return text
 
 
 def encode_error(error: EngineError) -> str:

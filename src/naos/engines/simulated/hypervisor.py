@@ -17,7 +17,7 @@ from naos.engines.ports import (
     SerialStream,
 )
 from naos.engines.simulated import definitions, guests, running
-from naos.engines.simulated.calls import SimulatedEngine
+from naos.engines.simulated.calls import SimulatedEngine, checked_id
 from naos.engines.simulated.consoles import Consoles
 from naos.engines.simulated.events import Events
 from naos.engines.simulated.running import Domain
@@ -83,6 +83,7 @@ class SimulatedHypervisor(SimulatedEngine):
     # ------------------------------------------------------------------------------------------------------- definition
 
     def define(self, spec: DomainSpec) -> str:
+        checked_id(self.name, spec.id)
         with self._call("define") as db:
             domain = running.find(db, self.name, spec.id)
             xml = definitions.define(spec, domain.xml if domain else None)
