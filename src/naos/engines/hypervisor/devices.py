@@ -127,8 +127,8 @@ def disk(wanted: DomainDisk) -> Element:
 def edit_disk(element: Element, wanted: DomainDisk) -> None:
     """Point a disk at its export and place; its driver's other settings, limits and PCI address stay."""
     driver = child(element, "driver")
-    for name in _STOPPING:
-        driver.set(name, _DISK_DRIVER[name])
+    for policy in _STOPPING:
+        driver.set(policy, _DISK_DRIVER[policy])
     source = child(element, "source")
     if address_of(element) != wanted.source:
         for name in list(source):

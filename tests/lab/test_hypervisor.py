@@ -1,0 +1,562 @@
+"""The hypervisor driver on real libvirt and QEMU: two blades, a storage server, and a real guest."""
+
+import re
+import socket
+import threading
+import uuid
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+import libvirt
+import pytest
+from hypervisor_rig import Console, Events, Rig, available, wait_for
+
+from naos.catalogue.images import tiny
+from naos.catalogue.images.network import visiting
+from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unreachable, Unsupported
+from naos.engines.hypervisor.driver import Deadlines, LibvirtHypervisor
+from naos.engines.ports import BladeFacts, DomainNic, DomainSpec, PowerState
+from naos.units import MIB
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(not available(), reason="needs root, libvirt and QEMU"),
+]
+SHORT = Deadlines(detach=1.5, resized=1.0)
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory):
+    """Its connections, and every thread that is begun in this module, start in the middle of its network."""
+    made = Rig(tmp_path_factory.mktemp("rig"))
+    try:
+        made.start()
+        with visiting(made.center):
+            for blade in made.blades:
+                wait_for(blade.answers, f"{blade.name} answers")
+            yield made
+    finally:
+        made.stop()
+
+
+@contextmanager
+def driving(blade, uri=None, deadlines=Deadlines()):
+    made = LibvirtHypervisor(blade.name, uri or blade.uri, blade, "tcg", deadlines=deadlines)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def first(rig):
+    with driving(rig.blades[0]) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def second(rig):
+    with driving(rig.blades[1]) as made:
+        yield made
+
+
+@pytest.fixture
+def events(rig):
+    """What the first blade reports during a test."""
+    heard = Events(LibvirtHypervisor("blade1", rig.blades[0].uri, rig.blades[0], "tcg"))
+    yield heard
+    heard.close()
+
+
+# ------------------------------------------------------------------------------------------- machines without a system
+
+
+@pytest.fixture(scope="module")
+def empty_disk(rig):
+    return rig.storage.create(0, MIB)
+
+
+@pytest.fixture
+def bare(first, second, empty_disk):
+    """A machine to be defined, whose firmware finds no system."""
+    spec = DomainSpec(str(uuid.uuid4()), "empty", vcpus=1, cores_per_socket=1, memory=32 * MIB, disks=[empty_disk])
+    yield spec
+    for blade in (first, second):
+        blade.power_off(spec.id)
+        blade.undefine(spec.id)
+
+
+def test_a_blade_says_what_it_is(rig, first):
+    found = first.facts()
+    assert (found.hostname, found.acceleration) == ("blade1", "tcg")
+    assert found.cpus == int(rig.blades[0].run(["nproc", "--all"]).stdout)
+    assert 0 < found.free_memory < found.memory
+    assert f"libvirtd (libvirt) {found.libvirt_version}" in rig.blades[0].run(["libvirtd", "--version"]).stdout
+    assert f"version {found.hypervisor_version} " in rig.blades[0].run(["qemu-system-x86_64", "--version"]).stdout
+
+
+def test_the_life_of_a_machine_every_call_twice(first, bare, events):
+    defined = first.define(bare)
+    assert first.define(bare) == defined == first.xml(bare.id)
+    assert (first.state(bare.id), first.domains()[bare.id]) == (PowerState.STOPPED, PowerState.STOPPED)
+    first.start(bare.id)
+    first.start(bare.id)
+    assert (first.state(bare.id), first.domains()[bare.id]) == (PowerState.RUNNING, PowerState.RUNNING)
+    first.resume(bare.id)
+    first.abort_migration(bare.id)
+    with pytest.raises(Busy):
+        first.undefine(bare.id)
+    first.reset(bare.id)
+    first.shutdown(bare.id)  # nobody listens to the button
+    assert first.state(bare.id) == PowerState.RUNNING
+    first.power_off(bare.id)
+    first.power_off(bare.id)
+    assert first.state(bare.id) == PowerState.STOPPED
+    first.shutdown(bare.id)
+    first.undefine(bare.id)
+    first.undefine(bare.id)
+    assert first.state(bare.id) == PowerState.ABSENT
+    assert bare.id not in first.domains()
+    events.wait(bare.id, "undefined")
+    assert list(dict.fromkeys(events.kinds(bare.id))) == ["defined", "started", "stopped", "undefined"]
+
+
+def test_a_machine_that_does_not_run_refuses_what_needs_a_running_one(first, bare):
+    first.define(bare)
+    assert first.endpoints(bare.id) == []
+    assert not first.agent_ping(bare.id)
+    for refused in (first.statistics, first.serial, first.resume, first.reset, first.freeze):
+        with pytest.raises(EngineError) as failure:
+            refused(bare.id)
+        assert not isinstance(failure.value, (Unreachable, Missing)), refused
+    first.disk_resized(bare.id, bare.disks[0].id, 2 * MIB)
+
+
+def test_a_machine_that_is_not_there_is_missing_or_left_alone(first, second):
+    absent = str(uuid.uuid4())
+    first.power_off(absent)
+    first.undefine(absent)
+    first.abort_migration(absent)
+    missing = (
+        *(first.xml, first.start, first.resume, first.reset, first.shutdown, first.endpoints, first.serial),
+        *(first.serial_log, first.statistics, first.freeze, first.thaw, first.agent_ping),
+        lambda machine: first.migrate(machine, second),
+        lambda machine: first.detach_disk(machine, absent),
+        lambda machine: first.resize(machine, vcpus=1, cores_per_socket=1, memory=32 * MIB),
+    )
+    for call in missing:
+        with pytest.raises(Missing):
+            call(absent)
+
+
+@pytest.mark.parametrize("name", ["", "one", "../one", str(uuid.uuid4()).upper()])
+def test_only_ids_reach_a_blade(first, bare, name):
+    for call in (first.state, first.start, first.serial_log, lambda name: first.define(replace(bare, id=name))):
+        with pytest.raises(Unsupported):
+            call(name)
+
+
+def test_what_naos_does_not_speak_of_survives_libvirt_and_a_new_definition(first, bare):
+    text = first.define(bare)
+    note = "<metadata><note xmlns='urn:example:note'>kept &lt;so&gt;</note></metadata>"
+    text = text.replace("<os>", f"<description>a note</description>{note}<os>")
+    text = text.replace("<target dev='vda'", "<iotune><total_iops_sec>500</total_iops_sec></iotune><target dev='vda'")
+    first.define_xml(text)
+    again = first.define(replace(bare, title="Zoë's 機械 🦊 <b>", memory=48 * MIB))
+    for kept in ("<description>a note</description>", "kept &lt;so&gt;", "<total_iops_sec>500<"):
+        assert kept in again
+    assert "<title>Zoë's 機械 🦊 &lt;b&gt;</title>" in again
+    assert re.findall("<address type='pci'.*>", again) == re.findall("<address type='pci'.*>", text)
+
+
+def test_a_kept_definition_comes_to_life_on_another_blade(first, second, bare):
+    kept = first.define(bare)
+    first.undefine(bare.id)
+    second.define_xml(kept)
+    second.define_xml(kept)
+    second.start(bare.id)
+    screen = next(found for found in second.endpoints(bare.id) if found.kind == "vnc")
+    assert screen.host == "10.199.0.12"
+    for nonsense in ("", "no XML", "<domain/>", "<domain><uuid>../x</uuid></domain>"):
+        with pytest.raises(EngineError):
+            second.define_xml(nonsense)
+
+
+def test_a_running_machine_has_a_screen_and_a_serial_line(first, bare):
+    first.define(bare)
+    first.start(bare.id)
+    screen, line = first.endpoints(bare.id)
+    assert (screen.kind, screen.host, line.kind) == ("vnc", "10.199.0.11", "serial")
+    with socket.create_connection((screen.host, screen.port), 10) as wire:
+        assert wire.recv(12).startswith(b"RFB 003.")
+
+
+def test_a_guest_that_does_not_let_a_disk_go_is_told_so_and_keeps_it(rig, bare):
+    with driving(rig.blades[0], deadlines=SHORT) as blade:
+        blade.define(bare)
+        blade.start(bare.id)
+        with pytest.raises(GuestRefused):
+            blade.detach_disk(bare.id, bare.disks[0].id)
+        assert bare.disks[0].id in blade.xml(bare.id)
+        with pytest.raises(GuestRefused):
+            blade.freeze(bare.id)
+        with pytest.raises(EngineError):
+            blade.disk_resized(bare.id, bare.disks[0].id, 64 * MIB)  # its export is smaller
+        with pytest.raises(Missing):
+            blade.disk_resized(bare.id, str(uuid.uuid4()), MIB)
+        blade.power_off(bare.id)
+        blade.detach_disk(bare.id, bare.disks[0].id)
+        blade.detach_disk(bare.id, bare.disks[0].id)
+        assert bare.disks[0].id not in blade.xml(bare.id)
+
+
+def test_events_survive_a_restart_of_libvirt_and_tell_what_was_missed(rig, first, bare, events):
+    first.define(bare)
+    first.start(bare.id)
+    events.wait(bare.id, "started")
+    blade = rig.blades[0]
+    blade.kill_libvirtd()
+    blade.kill_machine(bare.id)
+    with pytest.raises(Unreachable):
+        first.state(bare.id)
+    blade.start_libvirtd()
+    wait_for(blade.answers, "libvirt answers again")
+    wait_for(lambda: set(events.kinds(bare.id)) & {"stopped", "crashed"}, "the machine's end is reported")
+    count = events.kinds(bare.id).count("started")
+    first.start(bare.id)
+    wait_for(lambda: events.kinds(bare.id).count("started") > count, "the next start is reported")
+
+
+def test_a_machine_whose_process_dies_has_crashed(rig, first, bare, events):
+    first.define(bare)
+    first.start(bare.id)
+    rig.blades[0].kill_machine(bare.id)
+    events.wait(bare.id, "crashed")
+    assert first.state(bare.id) == PowerState.CRASHED
+    first.start(bare.id)
+    assert first.state(bare.id) == PowerState.RUNNING
+
+
+# ------------------------------------------------------------------------------------------------------- a real guest
+
+
+class Machine:
+    """naos-tiny with an empty second disk, and room to grow."""
+
+    def __init__(self, rig, folder):
+        self.image = tiny.build_tiny(folder / "tiny.qcow2")
+        self.boot = rig.storage.create(0, self.image.virtual_size, base=self.image.path)
+        self.data = rig.storage.create(1, 16 * MIB)
+        self.id = str(uuid.uuid4())
+        self.spec = DomainSpec(
+            self.id, "guest", vcpus=1, cores_per_socket=1, memory=192 * MIB, disks=[self.boot, self.data],
+            max_vcpus=2, max_memory=512 * MIB,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def machine(rig, tmp_path_factory):
+    return Machine(rig, tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def guest(machine, first, second):
+    """The machine's console; it runs on the first blade, whatever the test before has left."""
+    if second.state(machine.id) == PowerState.RUNNING:
+        second.migrate(machine.id, first)
+    if first.state(machine.id) != PowerState.RUNNING:
+        first.power_off(machine.id)
+        first.define(machine.spec)
+        first.start(machine.id)
+    wait_for(lambda: ready(first, machine), "the guest is up", 90)
+    console = Console(first, machine.id)
+    yield console
+    console.close()
+
+
+def ready(hypervisor, machine):
+    return "ready:" in hypervisor.serial_log(machine.id)
+
+
+def test_the_serial_line_is_a_shell_that_the_next_opener_takes_over(first, machine, guest):
+    assert guest.type("echo $((6 * 7)) ä") == "42 ä"
+    other = Console(first, machine.id)
+    assert guest.ended.wait(20)
+    assert other.type("hostname") == "naos-tiny"
+    with pytest.raises(Unreachable):
+        guest.stream.send(b"x")
+    other.close()
+    assert other.ended.wait(20)
+
+
+def test_the_serial_log_is_what_was_said(first, machine, guest):
+    guest.type("echo one-ä; echo two-é")
+    log = first.serial_log(machine.id)
+    assert "naos-tiny" in log
+    assert "one-ä" in log
+    assert first.serial_log(machine.id, last_bytes=0) == ""
+    for count in range(1, 24):
+        end = first.serial_log(machine.id, last_bytes=count)
+        assert log.endswith(end)
+        assert len(end.encode()) <= count
+
+
+def test_the_agent_answers_freezes_and_thaws(first, machine, guest):
+    assert first.agent_ping(machine.id)
+    assert first.freeze(machine.id) == first.freeze(machine.id) >= 1
+    assert first.thaw(machine.id) >= 1
+    assert first.thaw(machine.id) == 0
+    assert guest.type("echo alive > /root/file && sync && cat /root/file") == "alive"
+
+
+def test_counters_grow(first, machine, guest):
+    before = first.statistics(machine.id)
+    guest.type("dd if=/dev/zero of=/dev/vdb bs=4096 count=256 conv=fsync 2>/dev/null")
+    after = first.statistics(machine.id)
+    assert after.cpu_time_ns > before.cpu_time_ns
+    assert set(after.block) == {machine.boot.id, machine.data.id}
+    grown = {key: after.block[machine.data.id][key] - count for key, count in before.block[machine.data.id].items()}
+    assert grown["write_bytes"] == MIB
+    assert grown["write_ops"] > 0
+    assert after.memory_actual >= machine.spec.memory
+    assert after.memory_rss > 0
+
+
+def test_a_disk_comes_grows_and_goes(rig, first, machine, guest):
+    disk = rig.storage.create(2, 8 * MIB)
+    first.attach_disk(machine.id, disk)
+    first.attach_disk(machine.id, disk)
+    guest.expect("naos-tiny disk vdc added: 8M")
+    assert guest.type("cat /sys/block/vdc/serial") == disk.id[:20]  # virtio shows this much
+    assert guest.type("dd if=/dev/zero of=/dev/vdc count=1 conv=fsync 2> /dev/null && echo written") == "written"
+    with pytest.raises(Busy):
+        first.attach_disk(machine.id, replace(disk, source=replace(disk.source, name=f"{disk.id}.2")))
+    rig.storage.grow(disk, 24 * MIB)
+    first.disk_resized(machine.id, disk.id, 24 * MIB)
+    first.disk_resized(machine.id, disk.id, 24 * MIB)
+    guest.expect("naos-tiny disk vdc is now 24M")
+    assert disk.id in first.xml(machine.id)
+    first.detach_disk(machine.id, disk.id)
+    guest.expect("naos-tiny disk vdc removed")
+    first.detach_disk(machine.id, disk.id)
+    assert disk.id not in first.xml(machine.id)
+
+
+def test_an_adapter_comes_changes_and_goes(rig, first, machine, guest):
+    nic = DomainNic(str(uuid.uuid4()), 0, "02:4e:00:00:00:07", "vlan10")
+    blade = rig.blades[0]
+    first.attach_nic(machine.id, nic)
+    first.attach_nic(machine.id, nic)
+    guest.expect("naos-tiny nic eth0 added: 02:4e:00:00:00:07")
+    (port,) = blade.ports("vlan10")
+    assert first.statistics(machine.id).net[nic.mac].keys() == {"rx_bytes", "rx_packets", "tx_bytes", "tx_packets"}
+    elsewhere = replace(nic, bridge="vlan20", connected=False)
+    first.update_nic(machine.id, elsewhere)
+    first.update_nic(machine.id, elsewhere)
+    assert (blade.ports("vlan10"), blade.ports("vlan20")) == ([], [port])
+    wait_for(lambda: guest.type("cat /sys/class/net/eth0/carrier") == "0", "the guest's link is down")
+    first.update_nic(machine.id, replace(elsewhere, connected=True))
+    wait_for(lambda: guest.type("cat /sys/class/net/eth0/carrier") == "1", "the guest's link is up")
+    for other in (replace(nic, mac="02:4e:00:00:00:08"), replace(nic, mtu=1400)):
+        with pytest.raises(Unsupported):
+            first.update_nic(machine.id, other)
+    with pytest.raises(Missing):
+        first.update_nic(machine.id, replace(nic, id=str(uuid.uuid4())))
+    assert "<source bridge='vlan20'/>" in first.xml(machine.id)
+    first.detach_nic(machine.id, nic.id)
+    first.detach_nic(machine.id, nic.id)
+    guest.expect("naos-tiny nic eth0 removed")
+    assert blade.ports("vlan20") == []
+    assert nic.id not in first.xml(machine.id)
+
+
+def test_a_running_machine_grows_within_its_room_and_only_there(first, machine, guest):
+    before = first.xml(machine.id)
+    for refused in (
+        {"vcpus": 3, "memory": 192 * MIB},
+        {"vcpus": 1, "memory": 1024 * MIB},
+        {"vcpus": 1, "memory": 64 * MIB},
+        {"vcpus": 2, "memory": 200 * MIB},
+    ):
+        with pytest.raises(Unsupported):
+            first.resize(machine.id, cores_per_socket=1, **refused)
+    assert first.xml(machine.id) == before
+    for _ in range(2):
+        first.resize(machine.id, vcpus=2, cores_per_socket=1, memory=320 * MIB)
+    wait_for(lambda: guest.type("nproc") == "2", "the guest uses its second processor")
+    memory = "awk '/MemTotal/ { print $2 }' /proc/meminfo"
+    wait_for(lambda: int(guest.type(memory)) > 240 * 1024, "the guest uses its memory")
+    with pytest.raises(Unsupported):
+        first.resize(machine.id, vcpus=1, cores_per_socket=1, memory=320 * MIB)
+    assert first.statistics(machine.id).memory_actual == 320 * MIB
+
+
+class Writer:
+    """The guest counts: it writes each number to its second disk, safely, before it says it."""
+
+    SCRIPT = (
+        "i=0; while :; do i=$((i+1)); echo $i | dd of=/dev/vdb conv=fsync,notrunc 2> /dev/null"
+        " && echo MARK'' $i || echo MARK'' failed; done &"
+    )
+
+    def __init__(self, rig, machine, console):
+        self._file = rig.storage.file(machine.data.id)
+        self._machine = machine
+        self._mark = f"w{uuid.uuid4().hex[:6]}"
+        console.type("dd if=/dev/zero of=/dev/vdb bs=4096 count=1 conv=fsync 2> /dev/null")
+        console.stream.send(self.SCRIPT.replace("MARK", self._mark).encode() + b"\n")
+        console.expect(f"{self._mark} 3\n")
+
+    def said(self, hypervisor):
+        log = hypervisor.serial_log(self._machine.id, last_bytes=1 << 20)
+        return re.findall(rf"^{self._mark} (\w+)\r?$", log, re.MULTILINE)
+
+    def goes_on(self, hypervisor):
+        before = len(self.said(hypervisor))
+        wait_for(lambda: len(self.said(hypervisor)) > before + 2, "the guest goes on writing")
+
+    def end(self, hypervisor):
+        """Every number was said once, in order, and is on the disk."""
+        console = Console(hypervisor, self._machine.id)
+        console.type("kill %1; wait")
+        console.close()
+        said = self.said(hypervisor)
+        assert said == [str(number) for number in range(1, len(said) + 1)]
+        written = int(self._file.read_bytes()[:4096].split(b"\n")[0])
+        assert written in (len(said), len(said) + 1)
+
+
+def test_a_dead_array_stops_the_guest_and_resume_goes_on_from_the_same_write(rig, first, machine, guest, events):
+    writer = Writer(rig, machine, guest)
+    rig.storage.kill()
+    wait_for(lambda: first.state(machine.id) == PowerState.IO_ERROR, "the guest is stopped")
+    events.wait(machine.id, "io-error")
+    with suppress(EngineError):
+        first.resume(machine.id)  # too early
+    wait_for(lambda: first.state(machine.id) == PowerState.IO_ERROR, "the guest is stopped again")
+    rig.storage.start()
+    first.resume(machine.id)
+    first.resume(machine.id)
+    writer.goes_on(first)
+    assert first.state(machine.id) == PowerState.RUNNING
+    events.wait(machine.id, "resumed")
+    writer.end(first)
+
+
+def test_a_guest_moves_and_moves_back_while_it_writes(rig, first, second, machine, guest):
+    writer = Writer(rig, machine, guest)
+    shares = []
+    first.migrate(machine.id, second, progress=shares.append)
+    assert (first.state(machine.id), second.state(machine.id)) == (PowerState.ABSENT, PowerState.RUNNING)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    first.migrate(machine.id, second)
+    assert second.endpoints(machine.id)[0].host == "10.199.0.12"
+    assert "10.199.0.12" in second.xml(machine.id)
+    with pytest.raises(Missing):
+        first.serial_log(machine.id)
+    writer.goes_on(second)
+    # Daemons that cannot reach each other: the move back goes through the controller.
+    with driving(rig.blades[0], rig.blades[0].local_uri) as back:
+        second.migrate(machine.id, back)
+    assert (first.state(machine.id), second.state(machine.id)) == (PowerState.RUNNING, PowerState.ABSENT)
+    writer.goes_on(first)
+    writer.end(first)
+    assert "naos-tiny" in first.serial_log(machine.id, last_bytes=1 << 20)
+
+
+def test_a_move_is_refused_where_it_cannot_be(rig, first, second, bare):
+    with pytest.raises(Unsupported):
+        first.migrate(bare.id, first)
+    first.define(bare)
+    with pytest.raises(EngineError) as failure:
+        first.migrate(bare.id, second)
+    assert "does not run" in str(failure.value)
+    first.start(bare.id)
+    other = LibvirtHypervisor("blade2", rig.blades[1].uri, rig.blades[1], "kvm")
+    with pytest.raises(Unsupported):
+        first.migrate(bare.id, other)
+    other.close()
+    assert (first.state(bare.id), second.state(bare.id)) == (PowerState.RUNNING, PowerState.ABSENT)
+
+
+@contextmanager
+def slow_move(rig, first, second, machine):
+    """A move that would take minutes is going on; yields its thread, its outcome, and a function that lets it run fast."""
+    outcome = []
+
+    def move():
+        try:
+            first.migrate(machine.id, second)
+        except EngineError as error:
+            outcome.append(error)
+
+    with libvirt_domain(rig.blades[0], machine) as domain:
+        domain.migrateSetMaxSpeed(1)
+        thread = threading.Thread(target=move)
+        thread.start()
+        try:
+            wait_for(lambda: is_moving(domain), "the move is going on")
+            yield thread, outcome, lambda: domain.migrateSetMaxSpeed(10_000)
+        finally:
+            first.abort_migration(machine.id)
+            thread.join(60)
+            with suppress(libvirt.libvirtError):
+                domain.migrateSetMaxSpeed(10_000)
+    assert not thread.is_alive()
+
+
+@contextmanager
+def libvirt_domain(blade, machine):
+    connection = libvirt.open(blade.uri)
+    try:
+        yield connection.lookupByUUIDString(machine.id)
+    finally:
+        connection.close()
+
+
+def is_moving(domain):
+    return domain.jobStats().get("data_processed", 0) > 0
+
+
+def test_a_move_that_is_aborted_leaves_the_machine_where_it_was(rig, first, second, machine, guest):
+    writer = Writer(rig, machine, guest)
+    with slow_move(rig, first, second, machine) as (thread, outcome, _):
+        first.abort_migration(machine.id)
+        first.abort_migration(machine.id)
+        thread.join(60)
+        assert [type(error) for error in outcome] == [EngineError]
+    assert (first.state(machine.id), second.state(machine.id)) == (PowerState.RUNNING, PowerState.ABSENT)
+    writer.goes_on(first)
+    writer.end(first)
+
+
+def test_another_controller_joins_a_move_that_goes_on(rig, first, second, machine, guest):
+    with slow_move(rig, first, second, machine) as (thread, outcome, faster):
+        with driving(rig.blades[0]) as again, driving(rig.blades[1]) as target:
+            shares = []
+            timer = threading.Timer(0.5, faster)
+            timer.start()
+            again.migrate(machine.id, target, progress=shares.append)
+            timer.join()
+        assert len(shares) > 1
+        thread.join(60)
+        assert outcome == []
+    assert (first.state(machine.id), second.state(machine.id)) == (PowerState.ABSENT, PowerState.RUNNING)
+
+
+def test_power_cut_during_a_move_ends_both(rig, first, second, machine, guest):
+    with slow_move(rig, first, second, machine) as (thread, outcome, _):
+        first.power_off(machine.id)
+        thread.join(60)
+        assert [type(error) for error in outcome] == [EngineError]
+    assert (first.state(machine.id), second.state(machine.id)) == (PowerState.STOPPED, PowerState.ABSENT)
+
+
+def test_reset_and_the_button_reach_the_guest(first, machine, guest):
+    first.reset(machine.id)
+    wait_for(lambda: first.serial_log(machine.id).count("ready:") == 2, "the guest is up again", 90)
+    first.shutdown(machine.id)
+    first.shutdown(machine.id)
+    wait_for(lambda: first.state(machine.id) == PowerState.STOPPED, "the guest is off")
+    assert "going down" in first.serial_log(machine.id)
