@@ -11,3 +11,11 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder: Path = tmp_path_factory.mktemp("platform")
     with platform_in(folder) as platform:
         yield platform.furnish()
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A furnished platform with two free blades in each zone."""
+    folder: Path = tmp_path_factory.mktemp("platform")
+    with platform_in(folder, blades_per_zone=4) as platform:
+        yield platform.furnish()

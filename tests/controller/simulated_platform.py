@@ -5,22 +5,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from naos.activity import Engine
+from naos.activity.models import UNFINISHED, Activity
 from naos.api.app import create_app
 from naos.api.services import Services
+from naos.catalogue import library
 from naos.controller import running
 from naos.engines.simulated import SimulatedRack
+from naos.identity import Identity
 from naos.inventory.model import Inventory
 from naos.settings import Settings
+from naos.tenancy import members
 from naos.tenancy.bootstrap import load_credential
+from naos.tenancy.permissions import permissions
+from naos.tenancy.rules import to_milliseconds
+from naos.tenancy.tokens import TokenRequest, create_token, utc_now
 
 GIB = 2**30
 COMPUTE = "/compute/v1/vcenters"
+POWER = f"{COMPUTE}/virtual_machines/power"
 INVENTORY = """
 arrays = [ {arrays} ]
 blades = [ {blades} ]
@@ -45,12 +55,12 @@ def inventory_text(blades_per_zone: int = 2) -> str:
     return INVENTORY.format(arrays=", ".join(ARRAY.format(zone=zone) for zone in zones), blades=", ".join(blades))
 
 
-def settings_in(folder: Path, database_url: str | None = None) -> Settings:
+def settings_in(folder: Path, database_url: str | None = None, blades_per_zone: int = 2) -> Settings:
     home = folder / "controller"
     home.mkdir(parents=True, exist_ok=True)
     inventory = folder / "inventory.toml"
     if not inventory.exists():
-        inventory.write_text(inventory_text(), encoding="utf-8")
+        inventory.write_text(inventory_text(blades_per_zone), encoding="utf-8")
     return Settings(
         home=home,
         database_url=database_url or f"sqlite:///{home}/naos.db",
@@ -109,6 +119,54 @@ class Platform:
         assert "failed" in activity["state"], activity["state"]
         return str(activity["state"]["failed"]["reason"])
 
+    def refused(self, method: str, path: str, body: Any = None, *, client: TestClient | None = None) -> dict[str, Any]:
+        """Try a call that is refused at once and in words; the error."""
+        answer = (client or self.client).request(method, path, json=body)
+        assert answer.status_code >= 400, answer.text
+        assert "Location" not in answer.headers
+        error: dict[str, Any] = answer.json()["error"]
+        assert error["code"] not in {"naos.internal", "api.refused"}, error
+        assert error["message"][-1] in ".?", error
+        return error
+
+    def stranger(self) -> TestClient:
+        """The owner of another tenant of the same organisation."""
+        with self.services.database.write() as session:
+            company = members.ensure_organisation(session, "naos")
+            home = members.ensure_tenant(session, company, "Other")
+            user = members.ensure_user(session, company, name="Stranger", email="stranger@naos.invalid")
+            members.make_tenant_owner(session, home, user)
+            library.ensure_default(session, home.id)
+            held = members.effective_permissions(session, user.id, home.id)
+            request = TokenRequest(
+                name="stranger",
+                roles=[permissions()[name].id for name in held],
+                expires_at=to_milliseconds(utc_now() + timedelta(days=1)),
+            )
+            issued = create_token(session, Identity(user.id, home.id, company.id, held, ""), request, utc_now())
+            token_id, secret = issued.token.id, issued.secret
+        return logged_in(TestClient(self.client.app, raise_server_exceptions=False), token_id, secret)
+
+    def zone(self, name: str) -> str:
+        """The id of an availability zone."""
+        return str(self.get(f"{COMPUTE}/virtual_datacenters", name=name)[0]["id"])
+
+    def settled(self, timeout: float = 20.0) -> list[dict[str, Any]]:
+        """What the doctor finds once no activity is left and the supervisor has come to rest."""
+        end = time.monotonic() + timeout
+        while True:
+            with self.services.database.read() as session:
+                busy = session.scalar(sa.select(sa.func.count()).where(Activity.state.in_(UNFINISHED)))
+            findings = self.findings()
+            if (not busy and not findings) or time.monotonic() > end:
+                return findings
+            time.sleep(0.05)
+
+    def remove(self, machine_id: str) -> None:
+        """Power a machine off and delete it."""
+        self.done("PATCH", POWER, {"id": machine_id, "powerAction": "off"})
+        self.done("DELETE", f"{COMPUTE}/virtual_machines/{machine_id}")
+
     def findings(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.get("/platform/v1/doctor")
         return found
@@ -128,13 +186,18 @@ class Platform:
         self.made["template"] = self.add_template("tiny")
         return self
 
-    def add_template(self, name: str) -> str:
-        image = self.folder / "image.qcow2"
-        if not image.exists():
-            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "64M"], check=True)
+    def upload(self, image: Path | None = None) -> str:
+        """The id of an upload of `image`, by default an empty disk of 64 MiB."""
+        if image is None:
+            image = self.folder / "image.qcow2"
+            if not image.exists():
+                subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "64M"], check=True)
         answer = self.client.post(f"{COMPUTE}/content_libraries/uploads", content=image.read_bytes())
         assert answer.status_code == 201, answer.text
-        body = {"name": name, "uploadId": answer.json()["id"]}
+        return str(answer.json()["id"])
+
+    def add_template(self, name: str, image: Path | None = None) -> str:
+        body = {"name": name, "uploadId": self.upload(image)}
         return self.done("POST", f"{COMPUTE}/content_libraries/{self.made['library']}/templates", body)
 
     def deployment(self, name: str, *, zone: str = "AZ05", **changes: Any) -> dict[str, Any]:
@@ -168,17 +231,21 @@ def platform_in(
     *,
     database_url: str | None = None,
     make_engine: Callable[..., Engine] = Engine,
+    blades_per_zone: int = 2,
 ) -> Iterator[Platform]:
     """A controller over `folder`, which keeps tables and simulated world from one controller to the next."""
-    chosen = settings_in(folder, database_url)
+    chosen = settings_in(folder, database_url, blades_per_zone)
 
     def connect(inventory: Inventory) -> SimulatedRack:
         return SimulatedRack(folder / "world", inventory)
 
     with running(chosen, connect, make_engine) as services:
         client = TestClient(create_app(services), raise_server_exceptions=False)
-        token_id, secret = load_credential(chosen.credentials)
-        answer = client.post("/iam/v2/auth/personal_access_token", json={"id": token_id, "secret": secret})
-        assert answer.status_code == 200, answer.text
-        client.headers["Authorization"] = f"Bearer {answer.text.strip()}"
-        yield Platform(services, client, folder)
+        yield Platform(services, logged_in(client, *load_credential(chosen.credentials)), folder)
+
+
+def logged_in(client: TestClient, token_id: str, secret: str) -> TestClient:
+    answer = client.post("/iam/v2/auth/personal_access_token", json={"id": token_id, "secret": secret})
+    assert answer.status_code == 200, answer.text
+    client.headers["Authorization"] = f"Bearer {answer.text.strip()}"
+    return client

@@ -78,6 +78,7 @@ def request_of(body: Deployment) -> MachineRequest:
         disk_size=body.disk_capacity,
         provisioning=body.disks_provisioning_type,
         blade_id=body.host_id,
+        datacenter_id=body.datacenter_id,
         power_on=body.power_on,
         seed=seed_of([(option.id, option.value) for option in body.deploy_options]),
         adapters=[

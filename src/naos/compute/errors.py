@@ -80,6 +80,19 @@ class WrongZone(NaosError):
 
 
 @dataclass(eq=False)
+class WrongDatacenter(NaosError):
+    code: ClassVar[str] = "compute.wrong_datacenter"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "Cpool {cpool!r} is in zone {zone} ({right}), not in virtual datacenter {asked}; send that id, or leave datacenterId out."
+    )
+    cpool: str
+    zone: str
+    right: str
+    asked: str
+
+
+@dataclass(eq=False)
 class WrongPower(NaosError):
     code: ClassVar[str] = "compute.wrong_power"
     status: ClassVar[int] = 409

@@ -11,7 +11,7 @@ from naos.activity import Item, Lock, Plan, Undo
 from naos.catalogue import library
 from naos.catalogue.models import Template
 from naos.compute import rules
-from naos.compute.errors import BladeForeign, PlacementUnsupported
+from naos.compute.errors import BladeForeign, PlacementUnsupported, WrongDatacenter
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.ports import Provisioning
 from naos.errors import NameTaken, Unknown
@@ -51,6 +51,7 @@ class MachineRequest:
     provisioning: Provisioning = Provisioning.DYNAMIC
     adapters: Sequence[AdapterRequest] = ()
     blade_id: str | None = None
+    datacenter_id: str | None = None
     seed: dict[str, Any] = field(default_factory=dict)
     power_on: bool = False
 
@@ -96,6 +97,21 @@ def check_name(session: Session, tenant_id: str, name: str, *, but: str | None =
         raise NameTaken("virtual machine", name)
 
 
+def check_datacenter(session: Session, cpool: Cpool, datacenter_id: str | None) -> None:
+    """Raises WrongDatacenter when a zone is named and it is not the cpool's."""
+    if datacenter_id is not None:
+        zone = cpools.find_zone(session, cpool.zone)
+        if zone.id != datacenter_id:
+            raise WrongDatacenter(cpool.name, zone.name, zone.id, datacenter_id)
+
+
+def find_in(session: Session, tenant_id: str, machine_id: str, datacenter_id: str | None) -> VirtualMachine:
+    """A machine of the tenant, which is in the zone when one is named. Raises Unknown, WrongDatacenter."""
+    machine = find(session, tenant_id, machine_id)
+    check_datacenter(session, session.get_one(Cpool, machine.cpool_id), datacenter_id)
+    return machine
+
+
 def _blade_name(session: Session, cpool: Cpool, blade_id: str | None) -> str | None:
     if blade_id is None:
         return None
@@ -120,6 +136,7 @@ def plan_create(
     """
     cpool = cpools.find_ready(session, tenant_id, request.cpool_id)
     lun = luns.find_ready(session, tenant_id, request.lun_id)
+    check_datacenter(session, cpool, request.datacenter_id)
     rules.check_zones(volume=lun.name, volume_zone=lun.zone, cpool=cpool.name, cpool_zone=cpool.zone)
     _check_size(world, cpool, request.cpu, request.memory)
     check_name(session, tenant_id, request.name)

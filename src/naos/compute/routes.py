@@ -1,11 +1,14 @@
 """Machines over HTTP (wire-API sections 4.11 deployment and 4.13)."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
 
+from naos.activity import Plan
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, list_filter, matches, submit
 from naos.api.services import ServicesOf
@@ -91,6 +94,7 @@ def create_machine(body: MachineCreation, identity: Manager, services: ServicesO
         cpu=body.cpu,
         memory=body.memory,
         blade_id=body.host_id,
+        datacenter_id=body.datacenter_id,
     )
     return submit(
         services,
@@ -139,13 +143,18 @@ def update_machine(body: MachineUpdate, identity: Manager, services: ServicesOf,
 def change_power(body: PowerChange, identity: PowerUser, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """On, off, shutdown or reset."""
     tenant = identity.tenant_id
-    plans = {
+    plans: dict[str, Callable[[Session], Plan]] = {
         "on": lambda session: machines.plan_power_on(session, tenant, body.id),
         "off": lambda session: machines.plan_power_off(session, tenant, body.id),
         "shutdown": lambda session: machines.plan_shutdown(session, tenant, body.id, seconds=body.timeout),
         "reset": lambda session: machines.plan_reset(session, tenant, body.id),
     }
-    return submit(services, identity, key, plans[body.power_action])
+
+    def check(session: Session) -> Plan:
+        machines.find_in(session, tenant, body.id, body.datacenter_id)
+        return plans[body.power_action](session)
+
+    return submit(services, identity, key, check)
 
 
 @router.patch("/virtual_machines/rename", **ASYNCHRONOUS)
@@ -162,19 +171,19 @@ def rename_machine(body: Renaming, identity: Manager, services: ServicesOf, key:
 @router.post("/virtual_machines/relocate", **ASYNCHRONOUS)
 def relocate_machine(body: Relocation, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """Move a machine to another blade of its cpool, live when it runs."""
-    return submit(
-        services,
-        identity,
-        key,
-        lambda session: machines.plan_relocate(
+
+    def check(session: Session) -> Plan:
+        machine = machines.find_in(session, identity.tenant_id, body.virtual_machines[0], body.datacenter_id)
+        return machines.plan_relocate(
             session,
             identity.tenant_id,
-            body.virtual_machines[0],
+            machine.id,
             blade_id=body.host_id,
             cpool_id=body.host_cluster_id,
             lun_id=body.datastore_id,
-        ),
-    )
+        )
+
+    return submit(services, identity, key, check)
 
 
 @router.delete("/virtual_machines/{machine_id}", **ASYNCHRONOUS)

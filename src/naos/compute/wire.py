@@ -90,7 +90,7 @@ class MachineCreation(Request):
     """A machine from scratch: no disk, no adapter, powered off."""
 
     name: Name = "New Virtual Machine"
-    datacenter_id: str | None = None
+    datacenter_id: ResourceId | None = None
     host_cluster_id: ResourceId
     host_id: str | None = None
     datastore_id: ResourceId
@@ -121,7 +121,7 @@ class Deployment(Request):
     host_cluster_id: ResourceId
     host_id: str | None = None
     datastore_id: ResourceId
-    datacenter_id: str | None = None
+    datacenter_id: ResourceId | None = None
     power_on: bool = False
     disks_provisioning_type: Provisioning = Provisioning.DYNAMIC
     deploy_options: list[DeployOption] = Field(default_factory=list, max_length=64)
@@ -145,7 +145,7 @@ class PowerChange(Request):
 
     id: ResourceId
     power_action: Literal["on", "off", "shutdown", "reset"]
-    datacenter_id: str | None = None
+    datacenter_id: ResourceId | None = None
     timeout: Whole = Field(default=120, ge=1, le=3600, description="Seconds that a shutdown waits for the guest.")
 
 
@@ -156,8 +156,8 @@ class Renaming(Request):
 
 class Relocation(Request):
     virtual_machines: list[ResourceId] = Field(min_length=1, max_length=1)
-    priority: str = "highPriority"
-    datacenter_id: str | None = None
+    priority: Literal["highPriority", "defaultPriority", "lowPriority"] = "highPriority"
+    datacenter_id: ResourceId | None = None
     host_id: str | None = None
     host_cluster_id: ResourceId | None = None
     datastore_id: ResourceId | None = None
