@@ -94,14 +94,13 @@ def typed(command: str, lines: list[str], prompt: re.Pattern[str], environment: 
     os.close(inner)
     shown = ""
     try:
-        for line in [*lines, None]:
+        # Keys that come before the terminal is handed over are thrown away; a silent line is woken until it answers.
+        shown = _until(outer, shown, 0, re.compile("Connected"))
+        shown = _until(outer, shown, len(shown), prompt, wake=b"\r")
+        for line in lines:
             begin = len(shown)
-            os.write(outer, b"\r")
+            os.write(outer, f"{line}\r".encode())
             shown = _until(outer, shown, begin, prompt)
-            if line is not None:
-                os.write(outer, f"{line}\r".encode())
-                # The echo is typed by the guest; its end is the next prompt.
-                shown = _until(outer, shown, len(shown), prompt)
         os.write(outer, ESCAPE)
         with suppress(OSError):  # a terminal ends with an error
             while chunk := os.read(outer, 4096):
@@ -114,10 +113,13 @@ def typed(command: str, lines: list[str], prompt: re.Pattern[str], environment: 
     return shown
 
 
-def _until(handle: int, shown: str, begin: int, wanted: re.Pattern[str]) -> str:
-    end = time.monotonic() + 60
+def _until(handle: int, shown: str, begin: int, wanted: re.Pattern[str], wake: bytes = b"") -> str:
+    """All that was shown, once what came after `begin` matches; `wake` is typed whenever nothing comes for a second."""
+    end = time.monotonic() + 120
     while not wanted.search(shown[begin:]):
-        assert time.monotonic() < end, f"the prompt does not come; so far: {shown[-1000:]}"
-        if select.select([handle], [], [], 0.5)[0]:
+        assert time.monotonic() < end, f"{wanted.pattern!r} does not come; so far: {shown[-1000:]}"
+        if select.select([handle], [], [], 1.0)[0]:
             shown += os.read(handle, 4096).decode(errors="replace")
+        elif wake:
+            os.write(handle, wake)
     return shown

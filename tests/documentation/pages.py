@@ -18,7 +18,7 @@ _NOTE = re.compile(r"^<!-- (?P<kind>[a-z]+)(?:: (?P<value>.+))? -->$")
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_VARIABLE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}\b|\d+(?:\.\d+)?")
+_VARIABLE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}\b|\d+(?:\.\d+)?|\b(?:kvm|tcg)\b")
 
 
 @dataclass(frozen=True)
