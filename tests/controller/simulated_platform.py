@@ -129,10 +129,10 @@ class Platform:
         assert error["message"][-1] in ".?", error
         return error
 
-    def stranger(self) -> TestClient:
-        """The owner of another tenant of the same organisation."""
+    def stranger(self, organisation: str = "naos") -> TestClient:
+        """The owner of another tenant, of the same organisation unless another one is named."""
         with self.services.database.write() as session:
-            company = members.ensure_organisation(session, "naos")
+            company = members.ensure_organisation(session, organisation)
             home = members.ensure_tenant(session, company, "Other")
             user = members.ensure_user(session, company, name="Stranger", email="stranger@naos.invalid")
             members.make_tenant_owner(session, home, user)
