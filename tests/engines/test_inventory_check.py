@@ -52,9 +52,11 @@ class FakeHost:
 
     def __init__(self, name, answers, *, ahead=0.0, closed=None):
         self.name, self._answers, self._ahead, self._closed = name, answers, ahead, closed
+        self.sent, self.lines = [], []
 
     def run(self, argv, *, stdin=b"", timeout=30.0, check=True):
         line = " ".join(argv)
+        self.lines.append(line)
         if line.startswith("date") and "date" not in self._answers:
             return Completed(0, f"{time.time() + self._ahead:.9f}\n", "")
         answer = next((said for begin, said in self._answers.items() if line.startswith(begin)), None)
@@ -64,6 +66,9 @@ class FakeHost:
         if callable(answer):
             answer = answer()
         return Completed(0, answer, "") if isinstance(answer, str) else Completed(answer[0], "", answer[1])
+
+    def put(self, source, target):
+        self.sent.append((source.name, target))
 
     def close(self):
         if self._closed is not None:
@@ -95,7 +100,7 @@ class World:
     def __init__(self):
         self.answers = {name: good_answers(name, address) for name, address in ADDRESSES.items()}
         self.ahead = {}
-        self.closed = []
+        self.closed, self.hosts = [], {}
         self.uris = {f"qemu+tls://{name}/system": self.answer(name) for name in ("blade1", "blade2")}
         self.power = {"blade1": BladePower.ON, "blade2": BladePower.ON}
         self.document = {
@@ -146,7 +151,8 @@ class World:
     def host(self, name, _access):
         if isinstance(self.answers[name], Exception):
             raise self.answers[name]
-        return FakeHost(name, self.answers[name], ahead=self.ahead.get(name, 0), closed=self.closed)
+        self.hosts[name] = FakeHost(name, self.answers[name], ahead=self.ahead.get(name, 0), closed=self.closed)
+        return self.hosts[name]
 
     def ask(self, _name, uri):
         answer = self.uris[uri]
@@ -369,6 +375,23 @@ def test_kvm_that_was_not_tried_is_said(world):
     assert report.healthy
     assert report.facts["acceleration"] == ""
     assert "--try-kvm" in report.remarks[0]
+
+
+@pytest.mark.parametrize(("printed", "answer"), [("naos-probe-ok\n", "kvm"), ("", "tcg")])
+def test_kvm_is_tried_where_nobody_has_and_leaves_the_answer_only(world, tmp_path, printed, answer):
+    for name in ("blade1", "blade2"):
+        world.answers[name] |= {"mkdir": "", "tee": "", "mv": "", "rm": "", "timeout": printed}
+
+    world.says("blade1", "cat /var/cache/naos/acceleration.json", (1, "No such file"))
+    reports = world.check(kernel=(tmp_path / "vmlinuz", tmp_path / "initrd"))
+    assert reports["blade1"].facts["acceleration"] == answer
+    assert faults_of(reports) == ({} if answer == "kvm" else {"blade1": ["kvm"]})
+    places = [place for _, place in world.hosts["blade1"].sent]
+    assert [name for name, _ in world.hosts["blade1"].sent] == ["vmlinuz", "initrd"]
+    started = next(line for line in world.hosts["blade1"].lines if "-accel kvm" in line)
+    assert all(place in started for place in places)
+    assert f"rm -f -- {' '.join(places)}" in world.hosts["blade1"].lines
+    assert world.hosts["blade2"].sent == []  # it knows already
 
 
 def test_an_answer_from_before_the_last_start_does_not_count(world):

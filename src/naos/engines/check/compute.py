@@ -17,7 +17,7 @@ from naos.inventory.model import Blade
 
 ANSWER = 20.0  # seconds; a daemon that was just started looks at every QEMU first
 PROBE = 15.0  # seconds for the tiny Linux to reach user space
-_PLACE = f"{acceleration.STORE}/probe"
+_PLACE = f"{acceleration.STORE}/check"
 _UNPROTECTED = ("qemu+tcp://",)
 
 
@@ -114,6 +114,7 @@ def _try(look: Look, kernel: tuple[Path, Path]) -> str:
         return acceleration.probe(look.host, *places, deadline=PROBE)
     finally:
         look.run("rm", "-f", "--", *places)
+        look.run("rmdir", "--", _PLACE)
 
 
 def _emulates(look: Look, why: str) -> None:
@@ -134,7 +135,11 @@ def chassis(look: Look, made: Callable[[], Chassis]) -> None:
         try:
             power = made().power()
         except EngineError as error:
-            look.fault("chassis", f"{error} Without power control a lost blade is fenced at the array alone.")
+            look.fault(
+                "chassis",
+                f"Its chassis cannot be asked ({error.reason}); mend `chassis` in the inventory or the way to it: without power "
+                "control a lost blade is fenced at the array alone.",
+            )
             return
         look.facts["power"] = str(power)
         if look.reached and power is BladePower.OFF:

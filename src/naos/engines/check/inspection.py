@@ -88,7 +88,7 @@ def _visits(inventory: Inventory, doors: Doors, kernel: tuple[Path, Path] | None
         yield _Visit(look, partial(_blade, look, blade, arrays, doors, kernel))
     for array in inventory.arrays:
         look = _look("array", array)
-        yield _Visit(look, partial(_at_host, look, array, doors, partial(storage.array, look, array)))
+        yield _Visit(look, partial(_array, look, array, doors))
     for vault in inventory.vaults:
         look = _look("vault", vault)
         yield _Visit(look, partial(_at_host, look, vault, doors, partial(_vault, look, vault)))
@@ -155,6 +155,11 @@ def _blade(look: Look, blade: Blade, arrays: list[Array], doors: Doors, kernel: 
     _at_host(look, blade, doors, more)
     compute.hypervisor(look, blade, doors.hypervisor)
     compute.chassis(look, lambda: doors.chassis(blade.name))
+
+
+def _array(look: Look, array: Array, doors: Doors) -> None:
+    storage.driver(look, array)
+    _at_host(look, array, doors, partial(storage.array, look, array))
 
 
 def _vault(look: Look, vault: Vault) -> None:

@@ -69,7 +69,11 @@ class Look:
             return self.host.run(argv, stdin=stdin.encode(), timeout=timeout, check=False)
         except Unreachable as error:
             self.reached = False
-            self.fault("contact", str(error))
+            self.fault(
+                "contact",
+                f"It does not answer ({error.what}: {error.reason}); look at its power, its network, and `access` in the "
+                "inventory.",
+            )
             raise Lost from error
 
     def succeeds(self, *argv: str, stdin: str = "") -> bool:

@@ -14,9 +14,13 @@ _QUIT = '{"execute": "qmp_capabilities"}\n{"execute": "quit"}\n'
 _USERS = re.compile(r'\("([^"]*)",pid=(\d+)')
 
 
-def array(look: Look, wanted: Array) -> None:
+def driver(look: Look, wanted: Array) -> None:
+    """Needs no command on the host."""
     if wanted.backing != "file":
         look.fault("backing", f'There is no driver for volumes on {wanted.backing}; write `backing = "file"`.')
+
+
+def array(look: Look, wanted: Array) -> None:
     machine.writable_folder(look, wanted.path)
     machine.disk(look, wanted.path)
     machine.program_version(look, "qemu", "qemu-storage-daemon", "qemu-storage-daemon", machine.QEMU)
