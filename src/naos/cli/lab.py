@@ -12,7 +12,7 @@ import typer
 from naos.cli import options
 from naos.cli.failures import Failure
 from naos.cli.options import AsCsv, AsJson, Yes
-from naos.cli.output import field, note, show_list
+from naos.cli.output import field, keep_logs_apart, note, show_list
 
 if TYPE_CHECKING:
     from naos.lab.record import Record
@@ -178,6 +178,7 @@ def refusals() -> Iterator[None]:
     """Refusals and failures of the lab as the command line shows them."""
     from naos.errors import NaosError
 
+    keep_logs_apart()
     try:
         yield
     except NaosError as error:

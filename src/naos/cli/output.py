@@ -109,6 +109,18 @@ def note(sentence: str) -> None:
         print(plain(line), file=sys.stderr, flush=True)
 
 
+def keep_logs_apart() -> None:
+    """For commands that work on this machine themselves: warnings go to standard error, results stay alone on the other."""
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
 def json_out(value: Any) -> None:
     """The API's own words."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

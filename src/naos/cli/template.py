@@ -13,7 +13,7 @@ from naos.cli.client import Api, Json, connect
 from naos.cli.failures import Failure
 from naos.cli.naming import LIBRARY, find
 from naos.cli.options import AsCsv, AsJson, NoWait, TemplateName, Yes, completes
-from naos.cli.output import field, gib, moment, note, show_list, show_object
+from naos.cli.output import field, gib, keep_logs_apart, moment, note, show_list, show_object
 from naos.cli.progress import shares
 
 app = typer.Typer(no_args_is_help=True, help="Templates: images that machines are made from.")
@@ -173,6 +173,7 @@ def build_image(image: str, target: Path, cache: Path | None = None) -> None:
     from naos.catalogue.images.store import CACHE
     from naos.errors import NaosError
 
+    keep_logs_apart()
     try:
         with shares(f"Building {image}") as report:
             if image == "debian-12":
