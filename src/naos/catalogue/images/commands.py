@@ -49,7 +49,7 @@ def limited(argv: Sequence[str], limits: Limits | None) -> list[str]:
     return ["prlimit", *options, "--", *argv]
 
 
-def attempt(  # noqa: PLR0913 - each is an option of the run, given by name
+def attempt(
     argv: Sequence[str],
     *,
     timeout: float,
@@ -76,7 +76,7 @@ def attempt(  # noqa: PLR0913 - each is an option of the run, given by name
         raise ToolTimeout(Path(argv[0]).name, timeout) from error
 
 
-def run(  # noqa: PLR0913 - the same
+def run(
     argv: Sequence[str],
     *,
     timeout: float,

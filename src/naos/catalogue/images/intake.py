@@ -60,7 +60,7 @@ def _silent(_share: float) -> None:
     """Progress that nobody watches."""
 
 
-def accept(  # noqa: PLR0913 - each is an option of the intake, given by name
+def accept(
     source: str | Path,
     target: Path,
     *,

@@ -53,7 +53,7 @@ def hostname_for(name: str) -> str:
     return f"{(kept or 'vm')[:54].rstrip('-')}-{mark}"
 
 
-def write_seed(  # noqa: PLR0913 - each is a field of the seed, given by name
+def write_seed(
     target: Path,
     *,
     instance_id: str,

@@ -30,7 +30,7 @@ class LinuxFabric:
     50 bytes more (70 for IPv6) works, in fragments.
     """
 
-    def __init__(  # noqa: PLR0913 - what the inventory says of a fabric, by name
+    def __init__(
         self,
         name: str,
         host: Host,
