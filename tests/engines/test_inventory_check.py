@@ -15,9 +15,13 @@ from naos.engines.check.inspection import Doors
 from naos.engines.check.storage import listeners
 from naos.engines.errors import EngineError, Missing, Unreachable
 from naos.engines.ports import BladePower, Completed
+from naos.inventory.catalogues import load_blades
 from naos.inventory.model import Inventory
+from naos.units import GIB
 
 BOOT, QEMU = "11111111-2222-3333-4444-555555555555", "QEMU emulator version 7.2.22"
+MODEL = "ECO v3"
+TOTAL = load_blades().models[MODEL].physical_memory * 97 // 100  # what a kernel shows of it
 KVM_STORED = json.dumps({"answer": "kvm", "boot": BOOT, "qemu": QEMU})
 
 
@@ -31,7 +35,7 @@ def good_answers(name, address):
         "uname": f"Linux {name} 6.1.0-18-amd64\n",
         "id": "0\n",
         "sh": "",
-        "cat /proc/meminfo": "MemTotal: 65536000 kB\nMemAvailable: 32768000 kB\n",
+        "cat /proc/meminfo": f"MemTotal: {TOTAL // 1024} kB\nMemAvailable: 32768000 kB\n",
         "cat /proc/filesystems": "nodev\tproc\n\txfs\n",
         "cat /proc/sys/kernel/random/boot_id": f"{BOOT}\n",
         "cat /var/cache/naos/acceleration.json": KVM_STORED,
@@ -141,7 +145,7 @@ class World:
         return {
             "name": name,
             "zone": "Z1",
-            "model": "M",
+            "model": MODEL,
             "hypervisor": f"qemu+tls://{name}/system",
             "access": self.access(name),
             "chassis": {"driver": "redfish", "address": f"https://bmc-{name}"},
@@ -163,7 +167,10 @@ class World:
     def check(self, **options):
         doors = Doors(self.host, self.ask, lambda name: FakeChassis(self.power[name]))
         inventory = Inventory.model_validate(self.document)
-        return {report.name: report for report in check_inventory(inventory, doors=doors, **options)}
+        return {
+            report.name: report
+            for report in check_inventory(inventory, models=load_blades().models, doors=doors, **options)
+        }
 
 
 @pytest.fixture
@@ -191,6 +198,9 @@ LINK_DOWN = json.dumps([interface("eth0", "10.9.1.11", flags=["UP"])])
 SMALL_MTU = json.dumps([interface("eth0", "10.9.1.11", mtu=1500)])
 FOREIGN = 'LISTEN 0 5 *:10811 *:* users:(("nginx",pid=812,fd=6))\n'
 
+LITTLE = f"MemTotal: {TOTAL // 1024} kB\nMemAvailable: 524288 kB\n"
+SMALL = f"MemTotal: {8 * GIB // 1024} kB\nMemAvailable: {4 * GIB // 1024} kB\n"
+
 CASES = [
     # name, kind of answer, what it says, word of the fault, words that its sentence must have
     ("blade1", "uname", "Linux blade1 4.19.0-26-amd64\n", "kernel", ["4.19.0", "5.10"]),
@@ -198,7 +208,8 @@ CASES = [
     ("blade1", "id", "1000\n", "rights", ["user 1000", "root@"]),
     ("blade1", "sh", "nft\nqemu-system-x86_64\n", "tools", ["nft, qemu", "apt-get install nftables qemu-system-x86"]),
     ("array1", "sh", "mkfs.xfs\n", "tools", ["apt-get install xfsprogs"]),
-    ("blade1", "cat /proc/meminfo", "MemAvailable: 524288 kB\n", "memory", ["512 MiB", "1 GiB"]),
+    ("blade1", "cat /proc/meminfo", LITTLE, "memory", ["512 MiB", "1 GiB"]),
+    ("blade1", "cat /proc/meminfo", SMALL, "model", ["8 GiB", MODEL, "Mend `model`"]),
     ("vault1", "cat /proc/meminfo", "MemTotal: 1 kB\n", "memory", ["MemAvailable"]),
     ("blade1", "stat", "1000 4096\n", "disk", ["3.91 MiB", "1 GiB", "/var/lib/libvirt"]),
     ("vault1", "stat", (1, "stat: cannot read"), "disk", ["/srv/vault", "cannot read"]),
@@ -332,6 +343,14 @@ def test_hypervisors_that_will_not_do(world):
     assert "7.0.0" in old
     assert "9.0" in old
     assert "LXC" in kind
+
+
+def test_a_model_that_the_catalogue_does_not_have(world):
+    world.document["blades"][1]["model"] = "ECO v99"
+    reports = world.check()
+    assert faults_of(reports) == {"blade2": ["model"]}
+    assert "ECO v99" in reports["blade2"].faults[0].sentence
+    assert MODEL in reports["blade2"].faults[0].sentence
 
 
 def test_a_hypervisor_without_protection_is_remarked(world):

@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
     from naos.inventory.model import Inventory
+
+Read = TypeVar("Read")
 
 app = typer.Typer(no_args_is_help=True, help="Inventory files: what a platform is made of.")
 
@@ -82,7 +84,10 @@ def check(
 
     Run it where the controller runs. Nothing on the hosts is changed. Exit code 1 when something is missing.
     """
+    from naos.inventory.catalogues import load_catalogues
+
     found = load(file)
+    models = _checked(file, lambda: load_catalogues(found.catalogues, file.parent)).blades.models
     kernel = _probe_kernel() if try_kvm else None  # packages come over this machine's network, which a lab is not in
     if _enter_lab(file):
         return
@@ -90,7 +95,7 @@ def check(
     from naos.engines.check import check_inventory
 
     _log_to_stderr()
-    reports = [asdict(report) for report in check_inventory(found, kernel=kernel)]
+    reports = [asdict(report) for report in check_inventory(found, models=models, kernel=kernel)]
     show_list(reports, _CSV if as_csv else _TABLE, as_json=as_json, as_csv=as_csv, empty="The inventory has no host.")
     if not as_json and not as_csv:
         _explain(reports)
@@ -100,14 +105,19 @@ def check(
 
 def load(file: Path) -> "Inventory":
     """The inventory. Raises Failure with every fault of the file at once."""
-    from pydantic import ValidationError
-
     from naos.inventory import model
 
+    return _checked(file, lambda: model.load(file))
+
+
+def _checked(file: Path, read: Callable[[], Read]) -> Read:
+    """What `read` makes of a file; in sentences what is wrong with it."""
+    from pydantic import ValidationError
+
     try:
-        return model.load(file)
+        return read()
     except OSError as error:
-        raise Failure(f"{file} cannot be read: {error.strerror}.") from error
+        raise Failure(f"{error.filename or file} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Failure(f"{file} is not TOML: {error}.") from error
     except ValidationError as error:

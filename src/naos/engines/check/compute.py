@@ -1,6 +1,6 @@
 """What a blade needs: a hypervisor that answers where the inventory says and is this very machine, and KVM that works."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from naos.engines.errors import EngineError
 from naos.engines.hypervisor import acceleration
 from naos.engines.hypervisor.connection import Connection
 from naos.engines.ports import BladePower, Chassis
+from naos.inventory.catalogues import BladeModel
 from naos.inventory.model import Blade
+from naos.units import size_text
 
 ANSWER = 20.0  # seconds; a daemon that was just started looks at every QEMU first
 PROBE = 15.0  # seconds for the tiny Linux to reach user space
 _PLACE = f"{acceleration.STORE}/check"
 _UNPROTECTED = ("qemu+tcp://",)
+_SHOWN = 0.9
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,24 @@ def hypervisor(look: Look, blade: Blade, ask: Callable[[str, str], HypervisorAns
     if look.real and blade.hypervisor.startswith(_UNPROTECTED):
         look.remarks.append(
             f"{blade.hypervisor} asks for no key and hides nothing; use qemu+tls:// or qemu+ssh:// outside a lab."
+        )
+
+
+def model(look: Look, blade: Blade, models: Mapping[str, BladeModel]) -> None:
+    """Is it what machines will be placed by? Needs no command on the host, and says more with what one has found."""
+    known = models.get(blade.model)
+    if known is None:
+        look.fault(
+            "model", f"The blade catalogue has no model {blade.model!r}; it has {', '.join(sorted(models)) or 'none'}."
+        )
+        return
+    total = look.facts.get("memory_in_all")
+    # firmware and the kernel itself keep a part to themselves
+    if look.real and total is not None and total < known.physical_memory * _SHOWN:
+        look.fault(
+            "model",
+            f"It has {size_text(total)} of memory, and a {blade.model} has {size_text(known.physical_memory)}: machines would "
+            "be placed that do not fit. Mend `model` in the inventory.",
         )
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from naos.engines.errors import EngineError
 from naos.engines.hosts import host_for
 from naos.engines.ports import Chassis, Host
 from naos.engines.rack import ConnectedRack
+from naos.inventory.catalogues import BladeModel
 from naos.inventory.model import Array, Blade, HostAccess, Inventory, Vault, Witness
 
 DEADLINE = 90.0  # seconds for all of a host
@@ -57,13 +58,14 @@ class _Visit:
 def check_inventory(
     inventory: Inventory,
     *,
+    models: Mapping[str, BladeModel],
     kernel: tuple[Path, Path] | None = None,
     doors: Doors | None = None,
     deadline: float = DEADLINE,
 ) -> list[HostReport]:
     """A report for every blade, array, vault and witness, in the inventory's order; nothing is raised for a host.
 
-    Must run where the controller runs: what it cannot reach from there is a fault. kernel: kernel and initial RAM disk
+    Must run where the controller runs: what it cannot reach from there is a fault. models: the blade catalogue's. kernel: kernel and initial RAM disk
     (as `hypervisor.acceleration.probe` takes them) to try KVM with where nobody has yet; None: it is not tried.
     deadline: seconds that one host may take in all.
     """
@@ -72,7 +74,7 @@ def check_inventory(
             rack = ConnectedRack(inventory)
             stack.callback(rack.close)
             doors = Doors(host_for, compute.ask_libvirt, rack.chassis)
-        visits = list(_visits(inventory, doors, kernel))
+        visits = list(_visits(inventory, doors, models, kernel))
         for start in range(0, len(visits), _AT_ONCE):
             _visit_all(visits[start : start + _AT_ONCE], deadline)
     looks = [_judged(visit, deadline) for visit in visits]
@@ -81,11 +83,13 @@ def check_inventory(
     return [look.report() for look in looks]
 
 
-def _visits(inventory: Inventory, doors: Doors, kernel: tuple[Path, Path] | None) -> Iterator[_Visit]:
+def _visits(
+    inventory: Inventory, doors: Doors, models: Mapping[str, BladeModel], kernel: tuple[Path, Path] | None
+) -> Iterator[_Visit]:
     for blade in inventory.blades:
         arrays = [array for array in inventory.arrays if array.zone == blade.zone]
         look = _look("blade", blade)
-        yield _Visit(look, partial(_blade, look, blade, arrays, doors, kernel))
+        yield _Visit(look, partial(_blade, look, blade, arrays, doors, models, kernel))
     for array in inventory.arrays:
         look = _look("array", array)
         yield _Visit(look, partial(_array, look, array, doors))
@@ -144,7 +148,14 @@ def _at_host(look: Look, item: Item, doors: Doors, more: Callable[[], None] = la
             close()
 
 
-def _blade(look: Look, blade: Blade, arrays: list[Array], doors: Doors, kernel: tuple[Path, Path] | None) -> None:
+def _blade(
+    look: Look,
+    blade: Blade,
+    arrays: list[Array],
+    doors: Doors,
+    models: Mapping[str, BladeModel],
+    kernel: tuple[Path, Path] | None,
+) -> None:
     def more() -> None:
         machine.disk(look, _BLADE_FOLDER)
         machine.program_version(look, "qemu", "qemu-system-x86_64", "QEMU", machine.QEMU)
@@ -153,6 +164,7 @@ def _blade(look: Look, blade: Blade, arrays: list[Array], doors: Doors, kernel: 
         compute.kvm(look, kernel)
 
     _at_host(look, blade, doors, more)
+    compute.model(look, blade, models)
     compute.hypervisor(look, blade, doors.hypervisor)
     compute.chassis(look, lambda: doors.chassis(blade.name))
 

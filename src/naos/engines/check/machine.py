@@ -19,6 +19,7 @@ LIBVIRT = (9, 0)
 MEMORY = {"blade": GIB, "array": 512 * MIB, "vault": 256 * MIB, "witness": 128 * MIB}
 DISK = GIB
 _CLOCK = re.compile(r"(\d+)(?:\.(\d+))?")
+_MEMORY = re.compile(r"^(MemTotal|MemAvailable):\s+(\d+) kB", re.MULTILINE)
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 # Prints those of its arguments that are no commands here.
 _MISSING = 'for word; do command -v "$word" >/dev/null || echo "$word"; done'
@@ -113,12 +114,14 @@ def tools(look: Look) -> None:
 
 def memory(look: Look) -> None:
     with look.topic("memory"):
-        match = re.search(r"^MemAvailable:\s+(\d+) kB", look.run("cat", "/proc/meminfo").stdout, re.MULTILINE)
-        if match is None:
-            look.fault("memory", "Its /proc/meminfo has no MemAvailable; naos needs a real Linux kernel's /proc.")
+        found = {name: int(size) * 1024 for name, size in _MEMORY.findall(look.run("cat", "/proc/meminfo").stdout)}
+        if len(found) != 2:
+            look.fault(
+                "memory", "Its /proc/meminfo has no MemTotal and MemAvailable; naos needs a real Linux kernel's /proc."
+            )
             return
-        free, needed = int(match[1]) * 1024, MEMORY[look.kind]
-        look.facts["memory"] = free
+        free, needed = found["MemAvailable"], MEMORY[look.kind]
+        look.facts |= {"memory": free, "memory_in_all": found["MemTotal"]}
         if free < needed:
             look.fault(
                 "memory", f"{size_text(free)} of memory are available, {size_text(needed)} are needed; free some."
