@@ -8,7 +8,7 @@ from pathlib import Path
 
 import contracts
 import pytest
-from contracts import ARRAY, CHASSIS, FABRIC, HOST, HYPERVISOR, MIB, Bench, named
+from contracts import ARRAY, CHASSIS, FABRIC, HOST, HYPERVISOR, MIB, Bench, hold_array, named
 
 from naos.engines.hosts.namespace import holder
 from naos.engines.rack import ConnectedRack
@@ -82,3 +82,8 @@ def real_bench(lab, tmp_path):
 @pytest.mark.parametrize("rule", named([*ARRAY, *HYPERVISOR, *FABRIC, *HOST, *CHASSIS]))
 def test_on_a_lab(real_bench, rule):
     rule(real_bench)
+
+
+def test_an_array_without_a_rack_is_held_to_all_of_it_at_once(bench):
+    hold_array(bench.array, bench.image, bench.ports)
+    assert bench.array.luns() == []
