@@ -18,6 +18,8 @@ from naos.engines.array.qmp import Monitor, session
 from naos.engines.errors import Busy, CommandFailed, Missing, Unreachable
 from naos.engines.ports import LunSpec
 
+PRIORITY = -10
+"""Niceness: every guest waits for it and it computes next to nothing, so busy neighbours must not keep it from answering."""
 LIMIT = "limit"  # the throttle group that every disk of the volume belongs to
 _TAKEN = 75  # what flock exits with when somebody holds the lock
 _NO_FOLDER = 66  # what flock exits with when the lock cannot even be made
@@ -36,6 +38,7 @@ def command(place: Place, lun: LunSpec, address: str) -> list[str]:
     group = {"qom-type": "throttle-group", "id": LIMIT, "limits": limits(lun)}
     server = {"addr": {"type": "fd", "str": listen.PLACE}}
     return [
+        *("nice", "-n", str(PRIORITY)),
         *("flock", "--nonblock", "--conflict-exit-code", str(_TAKEN), place.lock),
         *("python3", "-c", Path(listen.__file__).read_text(encoding="utf-8"), address, str(lun.port)),
         "qemu-storage-daemon",
