@@ -53,6 +53,7 @@ class Supervisor:
         self._listeners: dict[str, threading.Thread] = {}
         self._fabric_due: dict[str, float] = {}
         self._base_due: dict[tuple[str, str], float] = {}
+        self._surplus: dict[str, set[tuple[str, int]]] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -187,9 +188,17 @@ class Supervisor:
         wanted = luns.exported(self._world, lun_id)
         return all(contents.exports.get(disk.id) == disk.epoch for disk in wanted)
 
+    def _serves_more(self, lun_id: str, contents: LunContents) -> bool:
+        """Whether an export stands, now and a round ago, that the tables do not have: one that is being cut is there once."""
+        wanted = {disk.id: disk.epoch for disk in luns.exported(self._world, lun_id)}
+        surplus = {(disk_id, epoch) for disk_id, epoch in contents.exports.items() if wanted.get(disk_id) != epoch}
+        stands = bool(surplus & self._surplus.get(lun_id, set()))
+        self._surplus[lun_id] = surplus
+        return stands
+
     def _look_at_volume(self, lun_id: str) -> None:
         contents = self._contents(lun_id)
-        if contents is None or not self._serves_all(lun_id, contents):
+        if contents is None or not self._serves_all(lun_id, contents) or self._serves_more(lun_id, contents):
             self._submit(lambda session: luns.plan_recover(session, lun_id), patient=True)
             return
         for template_id in contents.templates:

@@ -193,7 +193,7 @@ def fence(world: World, disk_id: str) -> None:
         return
     _update(world, disk_id, exported=False)
     array, lun = luns.spec(world, disk.lun_id)
-    world.rack.array(array).fence_disk(lun.id, disk_id)
+    insist(world.rack.array(array).fence_disk, lun.id, disk_id)
 
 
 def resize(world: World, disk_id: str, size: int) -> None:
