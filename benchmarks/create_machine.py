@@ -67,9 +67,8 @@ def measure(real: Real, api: Api) -> None:
         )
     total = time.monotonic() - started
     alone = AT_ONCE * prompt
-    print(
-        f"{AT_ONCE} machines at once: {total:.1f} s (slowest {max(each):.1f} s), {AT_ONCE} x one {alone:.1f} s, ratio {total / alone:.2f}; none failed"
-    )
+    words = f"{AT_ONCE} machines at once: {total:.1f} s (slowest {max(each):.1f} s), {AT_ONCE} x one {alone:.1f} s"
+    print(f"{words}, ratio {total / alone:.2f}; none failed")
 
 
 def through_naos_alone(real: Real, name: str, zone: str) -> float:

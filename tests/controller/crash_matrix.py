@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, Platform, platform_in
 
 from naos.activity import Engine
+from naos.activity.controllers import Timing
 from naos.activity.models import Activity
 
 FORK = multiprocessing.get_context("forkserver")
@@ -30,6 +31,8 @@ FORK.set_forkserver_preload(
 )
 POWER = f"{COMPUTE}/virtual_machines/power"
 SETTLE_SECONDS = 60.0
+QUICK = Timing(heartbeat=0.2, fence=1.2, dead=1.8, poll=0.1)
+"""So that the successor need not wait long for its predecessor to count as dead."""
 
 
 @dataclass(frozen=True)
@@ -139,16 +142,20 @@ def strike(place: Place, name: str, kill_at: int | None) -> None:
     points = Points(scenario.kind, place.folder / "points", kill_at)
 
     def make(database: Any, world: Any) -> Engine:
-        return Engine(database, world, boundary=points)
+        return Engine(database, world, boundary=points, timing=QUICK)
 
     with platform_in(place.folder, database_url=place.database_url, make_engine=make) as platform:
         platform.made = json.loads((place.folder / "made.json").read_text(encoding="utf-8"))
         platform.ended(scenario.act(platform), SETTLE_SECONDS)
 
 
+def quick(database: Any, world: Any) -> Engine:
+    return Engine(database, world, timing=QUICK)
+
+
 def recover(place: Place, name: str) -> None:
     """A new controller; what it finds and leaves goes to `outcome.json`."""
-    with platform_in(place.folder, database_url=place.database_url) as platform:
+    with platform_in(place.folder, database_url=place.database_url, make_engine=quick) as platform:
         findings = _settle(platform)
         with platform.services.database.read() as session:
             query = sa.select(Activity).where(Activity.kind == SCENARIOS[name].kind).order_by(Activity.sequence.desc())

@@ -100,7 +100,7 @@ def commands(page: str) -> list[tuple[str, list[str]]]:
 def masked(text: str) -> set[str]:
     """The lines of what was printed, without what differs from run to run: figures, ids, the width of columns."""
     found = set()
-    for line in text.replace("\r", "\n").splitlines():
+    for line in re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).replace("\r", "\n").splitlines():
         plain = " ".join(_VARIABLE.sub("#", line).split())
         if plain:
             found.add(plain)

@@ -198,15 +198,16 @@ class Storage:
 
     def qmp(self, command: str, **arguments):
         with socket.socket(socket.AF_UNIX) as wire:
+            wire.settimeout(20)
             wire.connect(str(self.folder / "qmp"))
-            stream = wire.makefile("rw")
-            stream.readline()
-            for line in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-                stream.write(json.dumps(line) + "\n")
-                stream.flush()
-                answer = json.loads(stream.readline())
-                while "event" in answer:
+            with wire.makefile("rw") as stream:
+                stream.readline()
+                for line in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                    stream.write(json.dumps(line) + "\n")
+                    stream.flush()
                     answer = json.loads(stream.readline())
+                    while "event" in answer:
+                        answer = json.loads(stream.readline())
             if "error" in answer:
                 raise RuntimeError(f"{command}: {answer['error']['desc']}")
             return answer["return"]
@@ -229,21 +230,20 @@ class Storage:
     def grow(self, disk: DomainDisk, size: int) -> None:
         """As an array does it: the export is cut, the disk grown, and the export made anew under its name."""
         self._cut(disk.source.name)
-        self.qmp("block_resize", **{"node-name": disk.id[:30], "size": size})
+        self.qmp("block_resize", **{"node-name": _node(disk.id), "size": size})
         self._export(disk.id, disk.source.name)
 
     def _open(self, disk_id: str, kind: str) -> None:
         below = {"driver": "file", "filename": str(self.file(disk_id)), "discard": "unmap"}
-        # A node's name has 31 characters at most.
-        self.qmp("blockdev-add", **{"driver": kind, "node-name": disk_id[:30], "file": below, "discard": "unmap"})
+        self.qmp("blockdev-add", **{"driver": kind, "node-name": _node(disk_id), "file": below, "discard": "unmap"})
 
     def _export(self, disk_id: str, name: str) -> None:
-        node = {"node-name": disk_id[:30], "name": name}
-        self.qmp("block-export-add", **{"type": "nbd", "id": name, "writable": True, **node})
+        node = {"node-name": _node(disk_id), "name": name}
+        self.qmp("block-export-add", **{"type": "nbd", "id": f"e{name}", "writable": True, **node})
 
     def _cut(self, name: str) -> None:
-        self.qmp("block-export-del", id=name, mode="hard")
-        wait_for(lambda: all(item["id"] != name for item in self.qmp("query-block-exports")), "the export is cut")
+        self.qmp("block-export-del", id=f"e{name}", mode="hard")
+        wait_for(lambda: all(item["id"] != f"e{name}" for item in self.qmp("query-block-exports")), "the export is cut")
 
     def kill(self) -> None:
         self.process.kill()
@@ -299,6 +299,11 @@ class Rig:
             self.storage.kill()
         for name in reversed(self.namespaces):
             _ip("netns", "del", name)
+
+
+def _node(disk_id: str) -> str:
+    """QEMU's names for nodes begin with a letter and have 31 characters at most."""
+    return f"d{disk_id[:30]}"
 
 
 def _ip(*words: str) -> None:

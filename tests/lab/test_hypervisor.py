@@ -10,12 +10,13 @@ from dataclasses import replace
 import libvirt
 import pytest
 from hypervisor_rig import Console, Events, Rig, available, wait_for
+from lxml import etree
 
 from naos.catalogue.images import tiny
 from naos.catalogue.images.network import visiting
 from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unreachable, Unsupported
 from naos.engines.hypervisor.driver import Deadlines, LibvirtHypervisor
-from naos.engines.ports import BladeFacts, DomainNic, DomainSpec, PowerState
+from naos.engines.ports import DomainNic, DomainSpec, PowerState
 from naos.units import MIB
 
 pytestmark = [
@@ -118,7 +119,9 @@ def test_the_life_of_a_machine_every_call_twice(first, bare, events):
     assert first.state(bare.id) == PowerState.ABSENT
     assert bare.id not in first.domains()
     events.wait(bare.id, "undefined")
-    assert list(dict.fromkeys(events.kinds(bare.id))) == ["defined", "started", "stopped", "undefined"]
+    kinds = dict.fromkeys(events.kinds(bare.id))
+    kinds.pop("resumed", None)  # libvirt starts a machine stopped, and lets it run then
+    assert list(kinds) == ["defined", "started", "stopped", "undefined"]
 
 
 def test_a_machine_that_does_not_run_refuses_what_needs_a_running_one(first, bare):
@@ -165,7 +168,7 @@ def test_what_naos_does_not_speak_of_survives_libvirt_and_a_new_definition(first
     again = first.define(replace(bare, title="Zoë's 機械 🦊 <b>", memory=48 * MIB))
     for kept in ("<description>a note</description>", "kept &lt;so&gt;", "<total_iops_sec>500<"):
         assert kept in again
-    assert "<title>Zoë's 機械 🦊 &lt;b&gt;</title>" in again
+    assert etree.fromstring(again).findtext("title") == "Zoë's 機械 🦊 <b>"
     assert re.findall("<address type='pci'.*>", again) == re.findall("<address type='pci'.*>", text)
 
 
@@ -291,6 +294,7 @@ def test_the_serial_line_is_a_shell_that_the_next_opener_takes_over(first, machi
 
 def test_the_serial_log_is_what_was_said(first, machine, guest):
     guest.type("echo one-ä; echo two-é")
+    guest.expect(r"\x1b\[6n")  # the prompt is complete
     log = first.serial_log(machine.id)
     assert "naos-tiny" in log
     assert "one-ä" in log
@@ -372,6 +376,8 @@ def test_an_adapter_comes_changes_and_goes(rig, first, machine, guest):
 
 def test_a_running_machine_grows_within_its_room_and_only_there(first, machine, guest):
     before = first.xml(machine.id)
+    memory = "awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo"
+    small = int(guest.type(memory))
     for refused in (
         {"vcpus": 3, "memory": 192 * MIB},
         {"vcpus": 1, "memory": 1024 * MIB},
@@ -384,8 +390,7 @@ def test_a_running_machine_grows_within_its_room_and_only_there(first, machine, 
     for _ in range(2):
         first.resize(machine.id, vcpus=2, cores_per_socket=1, memory=320 * MIB)
     wait_for(lambda: guest.type("nproc") == "2", "the guest uses its second processor")
-    memory = "awk '/MemTotal/ { print $2 }' /proc/meminfo"
-    wait_for(lambda: int(guest.type(memory)) > 240 * 1024, "the guest uses its memory")
+    wait_for(lambda: int(guest.type(memory)) > small + 100, "the guest uses its memory")
     with pytest.raises(Unsupported):
         first.resize(machine.id, vcpus=1, cores_per_socket=1, memory=320 * MIB)
     assert first.statistics(machine.id).memory_actual == 320 * MIB
@@ -431,9 +436,8 @@ def test_a_dead_array_stops_the_guest_and_resume_goes_on_from_the_same_write(rig
     rig.storage.kill()
     wait_for(lambda: first.state(machine.id) == PowerState.IO_ERROR, "the guest is stopped")
     events.wait(machine.id, "io-error")
-    with suppress(EngineError):
-        first.resume(machine.id)  # too early
-    wait_for(lambda: first.state(machine.id) == PowerState.IO_ERROR, "the guest is stopped again")
+    first.resume(machine.id)  # too early
+    assert first.state(machine.id) == PowerState.IO_ERROR
     rig.storage.start()
     first.resume(machine.id)
     first.resume(machine.id)
@@ -545,14 +549,6 @@ def test_another_controller_joins_a_move_that_goes_on(rig, first, second, machin
     assert (first.state(machine.id), second.state(machine.id)) == (PowerState.ABSENT, PowerState.RUNNING)
 
 
-def test_power_cut_during_a_move_ends_both(rig, first, second, machine, guest):
-    with slow_move(rig, first, second, machine) as (thread, outcome, _):
-        first.power_off(machine.id)
-        thread.join(60)
-        assert [type(error) for error in outcome] == [EngineError]
-    assert (first.state(machine.id), second.state(machine.id)) == (PowerState.STOPPED, PowerState.ABSENT)
-
-
 def test_reset_and_the_button_reach_the_guest(first, machine, guest):
     first.reset(machine.id)
     wait_for(lambda: first.serial_log(machine.id).count("ready:") == 2, "the guest is up again", 90)
@@ -560,3 +556,13 @@ def test_reset_and_the_button_reach_the_guest(first, machine, guest):
     first.shutdown(machine.id)
     wait_for(lambda: first.state(machine.id) == PowerState.STOPPED, "the guest is off")
     assert "going down" in first.serial_log(machine.id)
+
+
+def test_power_cut_during_a_move_ends_both(rig, first, second, machine):
+    first.define(machine.spec)
+    first.start(machine.id)
+    with slow_move(rig, first, second, machine) as (thread, outcome, _):
+        first.power_off(machine.id)
+        thread.join(60)
+        assert [type(error) for error in outcome] == [EngineError]
+    assert (first.state(machine.id), second.state(machine.id)) == (PowerState.STOPPED, PowerState.ABSENT)

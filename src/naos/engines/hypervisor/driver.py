@@ -11,7 +11,7 @@ import structlog
 
 from naos.engines.errors import Busy, EngineError, Missing, Unsupported
 from naos.engines.hypervisor import acceleration as accelerations
-from naos.engines.hypervisor import agent, console_log, hotplug, migration, reading, xml
+from naos.engines.hypervisor import agent, console_log, hotplug, migration, reading, resuming, xml
 from naos.engines.hypervisor.connection import Change, Connection
 from naos.engines.hypervisor.domains import Domains, checked
 from naos.engines.hypervisor.serial import Serial
@@ -142,16 +142,8 @@ class LibvirtHypervisor:
         self._domains.on(domain_id, f"starting machine {domain_id}", create, self._deadlines.start)
 
     def resume(self, domain_id: str) -> None:
-        def go_on(domain: libvirt.virDomain) -> None:
-            state = domain.state(0)[0]
-            if state == libvirt.VIR_DOMAIN_PMSUSPENDED:
-                domain.pMWakeup(0)
-            elif state == libvirt.VIR_DOMAIN_PAUSED:
-                domain.resume()
-            elif not domain.isActive():
-                raise EngineError(self.name, f"resuming machine {domain_id}", "it does not run; start it")
-
-        self._domains.on(domain_id, f"resuming machine {domain_id}", go_on)
+        """One whose disks are still away has stopped again when this returns."""
+        resuming.resume(self._domains, domain_id)
 
     def shutdown(self, domain_id: str) -> None:
         def press(domain: libvirt.virDomain) -> None:

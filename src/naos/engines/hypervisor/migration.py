@@ -63,7 +63,7 @@ def migrate(domain_id: str, source: Side, target: Side, progress: Callable[[floa
     if here in ACTIVE:
         _check(source, target)
         _transfer(domain_id, source, target, progress, deadline)
-    elif there not in ACTIVE:
+    elif not _has_moved(here, there):
         if here == there == PowerState.ABSENT:
             raise Missing(source.name, f"machine {domain_id}", f"{target.name} does not have it either")
         raise EngineError(
@@ -129,19 +129,19 @@ def _follow(domain_id: str, source: Side, progress: Callable[[float], None], dea
 
 def _untangle(domain_id: str, source: Side, target: Side) -> PowerState:
     """Both have it, and no migration is going on: a daemon was lost in the last moment of one. Returns the source's state."""
-    paused = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
-    if target.domains.state_and_reason(domain_id) == paused:
-        # It never ran there: what waits is an empty shell.
-        target.domains.on(
-            domain_id, "removing what an interrupted move left", lambda domain: domain.destroyFlags(0), 40.0
-        )
+    if _waits(domain_id, target):
+        _cut(domain_id, target)
         return source.domains.state(domain_id)
-    if source.domains.state_and_reason(domain_id) == paused:
-        source.domains.on(domain_id, "removing what a move left", lambda domain: domain.destroyFlags(0), 40.0)
+    if _waits(domain_id, source):
+        _cut(domain_id, source)
         return PowerState.STOPPED
     raise EngineError(
         source.name, f"moving machine {domain_id}", f"it runs here and on {target.name} at once; stop one of them"
     )
+
+
+def _cut(domain_id: str, side: Side) -> None:
+    side.domains.on(domain_id, "removing what a move left", lambda domain: domain.destroyFlags(0), 40.0)
 
 
 # -------------------------------------------------------------------------------------------------------------- transfer
@@ -236,19 +236,42 @@ def _judge(domain_id: str, source: Side, target: Side, failure: list[libvirt.lib
     until = time.monotonic() + SETTLE
     while True:
         here, there = source.domains.state(domain_id), target.domains.state(domain_id)
-        if there in ACTIVE and here not in ACTIVE:
+        if _has_moved(here, there) and not _waits(domain_id, target):
             return
-        if there not in ACTIVE and here in ACTIVE and job(source.domains, domain_id) is None:
+        if there not in ACTIVE and not _is_moving(domain_id, source, here):
             break
         if time.monotonic() > until:
             raise Unreachable(source.name, what, f"it is {here} here and {there} at the target; look again")
         time.sleep(POLL)
-    if source.domains.state_and_reason(domain_id) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION):
+    if here not in ACTIVE:
+        raise EngineError(source.name, what, f"it is {here}: it stopped meanwhile")
+    if _waits(domain_id, source):
         source.domains.on(domain_id, "resuming after a move that failed", lambda domain: domain.resume())
     target.domains.undefine(domain_id)
     if failure:
         raise failures.translated(source.name, what, failure[0])
     raise EngineError(source.name, what, "it was not over in time and was aborted")
+
+
+def _has_moved(here: PowerState, there: PowerState) -> bool:
+    """Running there only; or known there only, stopped by its guest since."""
+    return here not in ACTIVE and (there in ACTIVE or (here == PowerState.ABSENT and there != PowerState.ABSENT))
+
+
+def _waits(domain_id: str, side: Side) -> bool:
+    """Whether it is paused for a migration: at the target that is a shell, which has never run."""
+    waiting = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
+    try:
+        return side.domains.state_and_reason(domain_id) == waiting
+    except Missing:
+        return False
+
+
+def _is_moving(domain_id: str, source: Side, here: PowerState) -> bool:
+    try:
+        return here in ACTIVE and job(source.domains, domain_id) is not None
+    except Missing:
+        return False
 
 
 def _finish(domain_id: str, source: Side, target: Side) -> None:
