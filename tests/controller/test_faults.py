@@ -32,7 +32,8 @@ LOOKS = {"state", "template_staged", "disk"}
 class Case:
     """`act` makes the request; once it was completed, `back` brings everything to where `act` can be done again.
 
-    ready: what every request needs before it. everywhere: each engine's call fails on its own, not the first one's only. insists: a single failure is always survived.
+    ready: what every request needs before it. everywhere: each engine's call fails on its own, not the first one's only.
+    insists: a single failure is always survived.
     """
 
     act: Callable[[Platform], str]
