@@ -72,15 +72,22 @@ def events(rig):
 # ------------------------------------------------------------------------------------------- machines without a system
 
 
+# Prints "up" on the serial line and waits for ever: ds = 0, si = the text, dx = the port; lodsb, out, until a 0; hlt.
+BOOT_SECTOR = bytes.fromhex("31c08ed8be157cbaf803ac84c07403eeebf8f4ebfd") + b"up\r\n\0"
+
+
 @pytest.fixture(scope="module")
-def empty_disk(rig):
-    return rig.storage.create(0, MIB)
+def small_disk(rig):
+    disk = rig.storage.create(0, MIB)
+    with rig.storage.file(disk.id).open("r+b") as file:
+        file.write(BOOT_SECTOR.ljust(510, b"\0") + b"\x55\xaa")
+    return disk
 
 
 @pytest.fixture
-def bare(first, second, empty_disk):
-    """A machine to be defined, whose firmware finds no system."""
-    spec = DomainSpec(str(uuid.uuid4()), "empty", vcpus=1, cores_per_socket=1, memory=32 * MIB, disks=[empty_disk])
+def bare(first, second, small_disk):
+    """A machine to be defined, whose whole system is a boot sector."""
+    spec = DomainSpec(str(uuid.uuid4()), "small", vcpus=1, cores_per_socket=1, memory=32 * MIB, disks=[small_disk])
     yield spec
     for blade in (first, second):
         blade.power_off(spec.id)
@@ -107,7 +114,9 @@ def test_the_life_of_a_machine_every_call_twice(first, bare, events):
     first.abort_migration(bare.id)
     with pytest.raises(Busy):
         first.undefine(bare.id)
-    first.reset(bare.id)
+    for count in (1, 2):
+        wait_for(lambda: first.serial_log(bare.id).split() == ["up"] * count, "it is up")  # noqa: B023 - called at once
+        first.reset(bare.id)
     first.shutdown(bare.id)  # nobody listens to the button
     assert first.state(bare.id) == PowerState.RUNNING
     first.power_off(bare.id)
@@ -133,6 +142,7 @@ def test_a_machine_that_does_not_run_refuses_what_needs_a_running_one(first, bar
             refused(bare.id)
         assert not isinstance(failure.value, (Unreachable, Missing)), refused
     first.disk_resized(bare.id, bare.disks[0].id, 2 * MIB)
+    first.abort_migration(bare.id)
 
 
 def test_a_machine_that_is_not_there_is_missing_or_left_alone(first, second):
@@ -414,7 +424,7 @@ class Writer:
 
     def said(self, hypervisor):
         log = hypervisor.serial_log(self._machine.id, last_bytes=1 << 20)
-        return re.findall(rf"^{self._mark} (\w+)\r?$", log, re.MULTILINE)
+        return re.findall(rf"{self._mark} (\w+)\r?$", log, re.MULTILINE)
 
     def goes_on(self, hypervisor):
         before = len(self.said(hypervisor))
@@ -549,9 +559,7 @@ def test_another_controller_joins_a_move_that_goes_on(rig, first, second, machin
     assert (first.state(machine.id), second.state(machine.id)) == (PowerState.ABSENT, PowerState.RUNNING)
 
 
-def test_reset_and_the_button_reach_the_guest(first, machine, guest):
-    first.reset(machine.id)
-    wait_for(lambda: first.serial_log(machine.id).count("ready:") == 2, "the guest is up again", 90)
+def test_the_button_reaches_the_guest(first, machine, guest):
     first.shutdown(machine.id)
     first.shutdown(machine.id)
     wait_for(lambda: first.state(machine.id) == PowerState.STOPPED, "the guest is off")
@@ -561,6 +569,8 @@ def test_reset_and_the_button_reach_the_guest(first, machine, guest):
 def test_power_cut_during_a_move_ends_both(rig, first, second, machine):
     first.define(machine.spec)
     first.start(machine.id)
+    counters = first.statistics
+    wait_for(lambda: counters(machine.id).block[machine.boot.id]["read_bytes"] > 8 * MIB, "there is memory to move")
     with slow_move(rig, first, second, machine) as (thread, outcome, _):
         first.power_off(machine.id)
         thread.join(60)

@@ -75,8 +75,20 @@ def migrate(domain_id: str, source: Side, target: Side, progress: Callable[[floa
 
 def job(domains: Domains, domain_id: str) -> dict[str, Any] | None:
     """Statistics of the migration that is going on, None when there is none. Raises Missing."""
-    found = domains.on(domain_id, "reading a migration's progress", lambda domain: dict(domain.jobStats()))
-    if found.get("type") == libvirt.VIR_DOMAIN_JOB_NONE or found.get("operation") not in _MIGRATING:
+
+    def read(domain: libvirt.virDomain) -> dict[str, Any]:
+        try:
+            return dict(domain.jobStats())
+        except libvirt.libvirtError:
+            if domain.isActive():
+                raise
+            return {}
+
+    found = domains.on(domain_id, "reading a migration's progress", read)
+    if (
+        found.get("type", libvirt.VIR_DOMAIN_JOB_NONE) == libvirt.VIR_DOMAIN_JOB_NONE
+        or found.get("operation") not in _MIGRATING
+    ):
         return None
     return found
 
