@@ -23,6 +23,8 @@ import typer
 from pages import ROOT, Block
 from pydantic import BaseModel
 
+from naos import lifecycle
+from naos.activity import models as activity_models
 from naos.cli.main import app
 from naos.inventory import model
 from naos.lab import record
@@ -148,6 +150,15 @@ def test_inventories_in_the_pages_are_valid(page: str) -> None:
     assert found
     for block in found:
         model.Inventory.model_validate(tomllib.loads(block.text))
+
+
+@pytest.mark.parametrize(
+    ("name", "table"), [("activity", activity_models.TRANSITIONS), ("lifecycle", lifecycle.TRANSITIONS)]
+)
+def test_the_states_in_the_page_are_those_of_the_code(name: str, table: dict[str, tuple[str, ...]]) -> None:
+    drawn = [f"| {state} | {', '.join(following)} |" for state, following in table.items() if following]
+    part = pages.text_of("docs/explanation/activities.md").partition(f"<!-- states: {name} -->\n")[2]
+    assert part.partition("\n\n")[0].splitlines()[2:] == drawn
 
 
 def test_the_error_in_the_page_has_the_shape_of_an_error() -> None:
