@@ -69,6 +69,29 @@ def events(rig):
     heard.close()
 
 
+class Machine:
+    """naos-tiny with an empty second disk, and room to grow."""
+
+    def __init__(self, rig, folder):
+        self.image = tiny.build_tiny(folder / "tiny.qcow2")
+        self.boot = rig.storage.create(0, self.image.virtual_size, base=self.image.path)
+        self.data = rig.storage.create(1, 16 * MIB)
+        self.id = str(uuid.uuid4())
+        self.spec = DomainSpec(
+            self.id, "guest", vcpus=1, cores_per_socket=1, memory=192 * MIB, disks=[self.boot, self.data],
+            max_vcpus=2, max_memory=512 * MIB,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine(rig, first, tmp_path_factory):
+    """On the first blade; it comes up beside the tests that do not need it."""
+    made = Machine(rig, tmp_path_factory.mktemp("image"))
+    first.define(made.spec)
+    first.start(made.id)
+    return made
+
+
 # ------------------------------------------------------------------------------------------- machines without a system
 
 
@@ -251,25 +274,6 @@ def test_a_machine_whose_process_dies_has_crashed(rig, first, bare, events):
 
 
 # ------------------------------------------------------------------------------------------------------- a real guest
-
-
-class Machine:
-    """naos-tiny with an empty second disk, and room to grow."""
-
-    def __init__(self, rig, folder):
-        self.image = tiny.build_tiny(folder / "tiny.qcow2")
-        self.boot = rig.storage.create(0, self.image.virtual_size, base=self.image.path)
-        self.data = rig.storage.create(1, 16 * MIB)
-        self.id = str(uuid.uuid4())
-        self.spec = DomainSpec(
-            self.id, "guest", vcpus=1, cores_per_socket=1, memory=192 * MIB, disks=[self.boot, self.data],
-            max_vcpus=2, max_memory=512 * MIB,
-        )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def machine(rig, tmp_path_factory):
-    return Machine(rig, tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture

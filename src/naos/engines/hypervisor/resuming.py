@@ -10,7 +10,7 @@ from naos.engines.ports import PowerState
 
 _POLL = 0.1  # seconds
 _STEADY = 3  # looks in a row that find it running
-_ENOUGH = 3.0  # seconds: what has not answered by then is still away
+_ENOUGH = 1.5  # seconds: what has not answered by then is still away
 
 
 def resume(domains: Domains, domain_id: str) -> None:
