@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -322,6 +322,7 @@ def test_firmware_is_bios_or_uefi_and_can_change():
     assert "coreboot" in refusal.value.what
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_title_is_carried_on_one_line(title):
     root = xml.new(PLAIN, KVM)
