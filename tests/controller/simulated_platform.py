@@ -99,13 +99,11 @@ class Platform:
 
     def ended(self, activity_id: str, timeout: float = 60.0) -> dict[str, Any]:
         """The activity's wire form once it has ended."""
-        end = time.monotonic() + timeout
-        while True:
-            activity: dict[str, Any] = self.get(f"/activity/v1/activities/{activity_id}")
-            if activity["state"].keys() & {"completed", "failed"}:
-                return activity
-            assert time.monotonic() < end, activity
-            time.sleep(0.02)
+        engine = self.services.engine
+        assert isinstance(engine, Engine)
+        engine.wait(activity_id, timeout)
+        activity: dict[str, Any] = self.get(f"/activity/v1/activities/{activity_id}")
+        return activity
 
     def done(self, method: str, path: str, body: dict[str, Any] | None = None) -> str:
         """Do a write and see it completed; the id of the object that it made or changed."""
@@ -152,11 +150,14 @@ class Platform:
         return str(self.get(f"{COMPUTE}/virtual_datacenters", name=name)[0]["id"])
 
     def settled(self, timeout: float = 20.0) -> list[dict[str, Any]]:
-        """What the doctor finds once no activity is left and the supervisor has come to rest."""
+        """What the doctor finds once no activity is left, but background ones, and the supervisor has come to rest."""
         end = time.monotonic() + timeout
         while True:
             with self.services.database.read() as session:
-                busy = session.scalar(sa.select(sa.func.count()).where(Activity.state.in_(UNFINISHED)))
+                unfinished = sa.select(Activity.id).where(
+                    Activity.state.in_(UNFINISHED), Activity.preemptible.is_(False)
+                )
+                busy = session.scalar(unfinished.limit(1))
             findings = self.findings()
             if (not busy and not findings) or time.monotonic() > end:
                 return findings
