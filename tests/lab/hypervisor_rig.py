@@ -5,6 +5,7 @@ of its holder, which ends them when its standard input is closed: so does a test
 qemu-storage-daemon in a third namespace, where the tests' own connections start, too.
 """
 
+import codecs
 import json
 import os
 import re
@@ -321,9 +322,10 @@ class Console:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         while data := self.stream.receive():
             with self._news:
-                self._said += data.decode(errors="replace").replace("\r", "")
+                self._said += decoder.decode(data).replace("\r", "")
                 self._news.notify_all()
         self.ended.set()
 
