@@ -148,7 +148,7 @@ def test_what_is_no_file_is_said_before_anything_is_sent(cli: Cli, source: str) 
 
 
 def test_build_makes_the_image_here_and_sends_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def building(target: Path, *, progress: object) -> None:
+    def building(target: Path, cache: Path, *, progress: object) -> None:
         target.write_bytes(b"QFI\xfb")
 
     monkeypatch.setattr(tiny, "build_tiny", building)
@@ -156,7 +156,7 @@ def test_build_makes_the_image_here_and_sends_it(cli: Cli, monkeypatch: pytest.M
     assert cli.bodies()[0][2] == b"QFI\xfb"
     assert cli.bodies()[1][2]["name"] == "small"
 
-    def refusing(target: Path, *, progress: object) -> None:
+    def refusing(target: Path, cache: Path, *, progress: object) -> None:
         raise BuildUnprivileged("Debian", 1000)
 
     monkeypatch.setattr(debian, "build_debian", refusing)
