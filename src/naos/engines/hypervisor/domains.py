@@ -10,7 +10,7 @@ import libvirt
 from naos.engines.errors import Missing, Unsupported
 from naos.engines.hypervisor import xml
 from naos.engines.hypervisor.connection import CALL, Connection
-from naos.engines.hypervisor.states import ACTIVE, power_state
+from naos.engines.hypervisor.states import power_state
 from naos.engines.ports import PowerState
 
 T = TypeVar("T")
@@ -49,10 +49,6 @@ class Domains:
             return power_state(*self.state_and_reason(domain_id))
         except Missing:
             return PowerState.ABSENT
-
-    def is_active(self, domain_id: str) -> bool:
-        """Whether it has a process here. Raises Missing."""
-        return self.on(domain_id, "reading a machine's state", lambda domain: bool(domain.isActive()))
 
     def states(self) -> dict[str, PowerState]:
         def read(connection: libvirt.virConnect) -> dict[str, PowerState]:
@@ -98,9 +94,6 @@ class Domains:
             self.on(domain_id, "undefining a machine", lambda domain: domain.undefineFlags(_EVERYTHING))
         except Missing:
             return
-
-    def has_process(self, domain_id: str) -> bool:
-        return self.state(domain_id) in ACTIVE
 
 
 def checked(where: str, domain_id: str) -> str:
