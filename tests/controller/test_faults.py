@@ -24,8 +24,8 @@ MACHINES, DISKS, ADAPTERS = f"{COMPUTE}/virtual_machines", f"{COMPUTE}/virtual_d
 NETWORKS, DATASTORES = f"{COMPUTE}/networks", f"{COMPUTE}/datastores"
 MIB = 2**20
 WATCHES = ("lun.recover", "virtual_machine.settle")
-LOOKS = {"state", "template_staged", "disk"}
-"""Calls that change nothing: that they fail after their work is the same as before it."""
+LOOKS = {"state", "template_staged", "disk", "run"}
+"""Calls that change nothing, or nothing that a repeat would notice: failing late is failing early."""
 
 
 @dataclass(frozen=True)
