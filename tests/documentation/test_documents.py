@@ -226,7 +226,7 @@ class Reader:
         while missing := self._missing(block, self._printed):
             if not again or time.monotonic() > end:
                 pytest.fail(f"{block.place}: {missing} is not in {self._printed}")
-            time.sleep(0.5)
+            time.sleep(1.5)  # a look costs processor time, which an emulated guest needs for itself
             self._type(self._before, None)
 
     def _missing(self, block: Block, printed: str) -> set[str]:
