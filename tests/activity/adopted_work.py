@@ -13,7 +13,9 @@ from naos.database import Base, Database
 @workflow("test.adopted")
 def adopted(run: Run, arguments: dict[str, Any]) -> str:
     for number in range(arguments["steps"]):
-        run.step(f"step {number}", _note, arguments["file"], number, undo=Undo("test.adopted.undo", arguments, "undone"))
+        run.step(
+            f"step {number}", _note, arguments["file"], number, undo=Undo("test.adopted.undo", arguments, "undone")
+        )
     return "done"
 
 
