@@ -192,6 +192,18 @@ def test_an_undo_that_fails_is_kept_and_tried_again(start: Callable[..., Engine]
         engine.retry_undo(failed.id)
 
 
+def test_a_fault_of_the_engine_itself_loses_no_activity(start: Callable[..., Engine]) -> None:
+    faults = [RuntimeError("the log is full")]
+
+    def faulty(_kind: str, step: str, moment: str) -> None:
+        if (step, moment) == ("end", "before") and faults:
+            raise faults.pop()
+
+    engine = start(boundary=faulty)
+    ended = engine.wait(submit(engine, plan("a", "b")).id)
+    assert (ended.state, ended.deaths) == (State.COMPLETED, 1)
+
+
 def test_what_a_stopped_engine_left_goes_on_at_the_next_start(start: Callable[..., Engine]) -> None:
     engine = start()
     gates["b"] = threading.Event()

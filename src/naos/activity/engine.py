@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -37,6 +38,11 @@ UNDO_PAUSES = (0.5, 2.0, 5.0)
 DRAIN_SECONDS = 30.0
 FORGET_AFTER_SECONDS = 5.0
 BATCH = 50
+
+
+def _let_go(session: Session, activity_id: str) -> None:
+    """To be adopted again, as after a death: so a fault that stays ends in `Abandoned`, not in an activity without end."""
+    session.execute(sa.update(Activity).where(Activity.id == activity_id).values(controller_id=None))
 
 
 def _no_boundary(_kind: str, _step: str, _moment: str) -> None:
@@ -262,6 +268,10 @@ class Engine:
                 self._work(execution, activity)
             except Halted:
                 log.info("activity halted", kind=activity.kind)
+                raise
+            except Exception as error:
+                execution.write(partial(_let_go, activity_id=activity_id))
+                log.exception("the engine failed; the activity starts again", kind=activity.kind, reason=str(error))
                 raise
             self._remembered.append((time.monotonic(), activity.workflow_id))
         self._wake.set()
