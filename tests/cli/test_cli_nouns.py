@@ -110,7 +110,7 @@ def test_a_pipe_is_nobody(cli: Cli) -> None:
 
 def test_a_file_is_sent_whole_and_made_a_template(cli: Cli, tmp_path: Path) -> None:
     image = tmp_path / "-rf"
-    image.write_bytes(os.urandom(3 * 2**20 + 7))
+    image.write_bytes(b"\0" + os.urandom(3 * 2**20 + 7))  # nothing that could be taken for JSON
     cli.ok("template", "add", "rescue", str(image), "--description", "to mend", "--checksum", "md5:00")
     sent, made = cli.bodies()
     assert sent == ("POST", "/content_libraries/uploads", image.read_bytes())
