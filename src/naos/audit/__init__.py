@@ -1,0 +1,1 @@
+"""Who wrote what, from where and with which token: an append-only log whose rows are chained by their hashes."""

@@ -1,0 +1,10 @@
+"""What a machine can be set to"""
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass

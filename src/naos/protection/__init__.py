@@ -1,0 +1,1 @@
+"""Protection: backup policies, what they are assigned to, and their jobs."""
