@@ -27,7 +27,7 @@ _PACKAGES = (
     *("cloud-init", "cloud-guest-utils", "openssh-server", "qemu-guest-agent"),
     *("apt", "ca-certificates", "curl", "sudo", "iproute2", "iputils-ping", "procps", "less", "nano", "tzdata"),
 )
-_WORDS = "console=tty0 console=ttyS0,115200"
+_WORDS = "console=tty0 console=ttyS0,115200 no_timer_check"  # see tiny.COMMAND_LINE
 
 
 @dataclass(frozen=True)
