@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
-from naos.compute import machines, rules, seeds, steps
+from naos.compute import hooks, machines, rules, seeds, steps
 from naos.compute.errors import GuestIgnored
 from naos.compute.models import Power, VirtualMachine
 from naos.errors import Unknown
@@ -57,6 +57,7 @@ def power_on(run: Run, arguments: dict[str, Any]) -> str:
 
 def _start(run: Run, world: World, machine_id: str) -> None:
     """Place, connect, export, define, start: each undone when a later one fails."""
+    run.step("check that it may start", hooks.check_start_of, world, machine_id)
     blade = run.step(
         "choose a blade",
         steps.place,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Item, Lock, Plan, Undo
 from naos.catalogue import library
 from naos.catalogue.models import Template
-from naos.compute import rules
+from naos.compute import hooks, rules
 from naos.compute.errors import BladeForeign, PlacementUnsupported, WrongDatacenter
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.ports import Provisioning
@@ -157,6 +157,8 @@ def plan_create(
     )
     session.add(machine)
     session.flush()
+    if request.power_on:
+        hooks.check_start(session, machine)
     made = _reserve_disks(session, world, machine, request, template)
     machine.seed = {**request.seed, "addresses": _reserve_adapters(session, machine, cpool, request)}
     return Plan(
@@ -222,6 +224,8 @@ def _reserve_adapters(
 
 def plan_power_on(session: Session, tenant_id: str, machine_id: str) -> Plan:
     machine = find(session, tenant_id, machine_id)
+    if machine.power != Power.RUNNING:
+        hooks.check_start(session, machine)
     return _plan(session, machine, "virtual_machine.power_on", f"Power on {machine.name}")
 
 

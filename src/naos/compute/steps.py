@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from naos.compute import rules, seeds
+from naos.compute import hooks, rules, seeds
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.placement import Candidate, choose
 from naos.engines.errors import Unreachable
@@ -276,6 +276,7 @@ def set_active(world: World, machine_id: str) -> None:
 def forget(world: World, machine_id: str) -> None:
     """Remove the rows: the last thing that a deletion does."""
     with world.database.write() as session:
+        hooks.forgotten(session, machine_id)
         for table in (Disk, Adapter):
             session.execute(sa.delete(table).where(table.machine_id == machine_id))
         session.execute(sa.delete(VirtualMachine).where(VirtualMachine.id == machine_id))
