@@ -42,3 +42,15 @@ class UploadTooLarge(NaosError):
     status: ClassVar[int] = 413
     sentence: ClassVar[str] = "An upload may have {limit} bytes at most and this one has more; nothing of it was kept."
     limit: int
+
+
+@dataclass(eq=False)
+class TemplateInUse(NaosError):
+    code: ClassVar[str] = "catalogue.template_in_use"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Template {name!r} is in use {count} times: {users}. Eject or withdraw it there first, then delete it."
+    )
+    name: str
+    count: int
+    users: str

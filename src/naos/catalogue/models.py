@@ -1,6 +1,7 @@
-"""Tables of the catalogue: content libraries, their templates, and uploads on their way in."""
+"""Tables of the catalogue: content libraries, their items with their disks, uploads, exports, and the marketplace."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -19,10 +20,11 @@ class Library(Identified, Base):
 
 
 class Template(Identified, Base):
-    """An image that machines are cloned from; its file in the library is named by its id.
+    """An item of a library: an appliance that machines are cloned from, or an ISO image.
 
-    type: ``ovf`` (a bootable disk image, whatever format it came in) or ``iso``. Sizes in bytes. checksum: ``sha256:...`` of the
-    kept file. source: the format that it came in.
+    type: ``ovf`` (bootable disks, whatever format they came in) or ``iso``. size: bytes of the kept files. virtual_size: bytes of
+    the first disk. checksum: ``sha256:...`` of the first kept file. source: the format that it came in. descriptor: the virtual
+    hardware, networks and properties that the item declares (`ovf.descriptor.Descriptor` as JSON); empty for a bare image.
     """
 
     __tablename__ = "templates"
@@ -36,7 +38,66 @@ class Template(Identified, Base):
     size: Mapped[int] = mapped_column(default=0)
     virtual_size: Mapped[int] = mapped_column(default=0)
     checksum: Mapped[str] = mapped_column(sa.String(160), default="")
+    descriptor: Mapped[dict[str, Any]] = mapped_column(default=dict)
     lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
+    created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+    updated_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+
+
+class TemplateDisk(Identified, Base):
+    """A disk of an item; its file in the library is named by its id, and so is its base on a volume. The first disk of an item has
+    the item's own id.
+
+    capacity: bytes of the disk. size: bytes of the kept file. populated: bytes that the file really takes. controller: id in the
+    item's descriptor, or empty.
+    """
+
+    __tablename__ = "template_disks"
+    __table_args__ = (sa.UniqueConstraint("template_id", "position"),)
+    template_id: Mapped[str] = mapped_column(sa.ForeignKey("templates.id"), index=True)
+    position: Mapped[int]
+    name: Mapped[str] = mapped_column(sa.String(255))
+    controller: Mapped[str] = mapped_column(sa.String(64), default="")
+    capacity: Mapped[int]
+    size: Mapped[int]
+    populated: Mapped[int]
+    checksum: Mapped[str] = mapped_column(sa.String(160))
+
+
+class Export(Identified, Base):
+    """An OVA made from a machine or an item, for its tenant to fetch; its file is named by its id. size: bytes."""
+
+    __tablename__ = "exports"
+    tenant_id: Mapped[str] = mapped_column(sa.String(36), index=True)
+    name: Mapped[str] = mapped_column(sa.String(255))
+    source_id: Mapped[str] = mapped_column(sa.String(36))
+    source_type: Mapped[str] = mapped_column(sa.String(32))
+    size: Mapped[int] = mapped_column(default=0)
+    checksum: Mapped[str] = mapped_column(sa.String(160), default="")
+    lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
+    created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+
+
+class MarketplaceItem(Identified, Base):
+    """What every tenant may deploy: an item of the platform's own tenant, with its texts in French and English.
+
+    details: ``overview``, ``howToUse``, ``support`` and ``termsAndConditions`` each.
+    """
+
+    __tablename__ = "marketplace_items"
+    __table_args__ = (sa.UniqueConstraint("name", "version", "build"),)
+    tenant_id: Mapped[str] = mapped_column(sa.String(36), index=True)
+    template_id: Mapped[str] = mapped_column(sa.ForeignKey("templates.id"), index=True)
+    name: Mapped[str] = mapped_column(sa.String(255))
+    editor: Mapped[str] = mapped_column(sa.String(255))
+    icon: Mapped[str] = mapped_column(sa.Text, default="")
+    description: Mapped[str] = mapped_column(sa.Text, default="")
+    description_en: Mapped[str] = mapped_column(sa.Text, default="")
+    categories: Mapped[list[str]] = mapped_column(default=list)
+    version: Mapped[str] = mapped_column(sa.String(64))
+    build: Mapped[str] = mapped_column(sa.String(64), default="")
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    details_en: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
     updated_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
 
