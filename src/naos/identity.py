@@ -8,13 +8,17 @@ from naos.errors import NaosError
 
 @dataclass(frozen=True)
 class Identity:
-    """A user acting in one tenant through one token. `permissions`: what token and user both hold at this moment."""
+    """A user acting in one tenant through one token. `permissions`: what token and user both hold at this moment.
+
+    address: the client's, as the API heard it; None for a connection without one.
+    """
 
     user_id: str
     tenant_id: str
     organisation_id: str
     permissions: frozenset[str]
     token_id: str
+    address: str | None = None
 
 
 @dataclass(eq=False)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from naos.addresses import Network, parse_network
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -16,6 +18,7 @@ class Settings:
     inventory: path of the platform's TOML file.
     credentials: where the first owner's token is written, as ``id:secret``.
     download_namespace: file of the network namespace through which images are fetched; None is the controller's own.
+    trusted_proxies: networks of the proxies whose `X-Forwarded-For` is believed.
     requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
     """
 
@@ -25,6 +28,7 @@ class Settings:
     token_lifetime_seconds: int
     credentials: Path
     requests_per_second: float | None = 25.0
+    trusted_proxies: tuple[Network, ...] = ()
     download_namespace: Path | None = None
 
     @property
@@ -42,8 +46,19 @@ def settings() -> Settings:
         token_lifetime_seconds=int(os.environ.get("NAOS_TOKEN_LIFETIME", "1800")),
         credentials=Path(os.environ.get("NAOS_CREDENTIALS", str(home.parent / "credentials"))),
         requests_per_second=_rate(os.environ.get("NAOS_RATE_LIMIT", "25")),
+        trusted_proxies=_networks(os.environ.get("NAOS_TRUSTED_PROXIES", "")),
         download_namespace=Path(namespace) if (namespace := os.environ.get("NAOS_DOWNLOAD_NAMESPACE")) else None,
     )
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    """Networks or addresses, with commas between. Raises ValueError."""
+    try:
+        return tuple(parse_network(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(
+            f"NAOS_TRUSTED_PROXIES is {text!r}, and {error}; write networks such as 10.0.0.0/24, 2001:db8::7"
+        ) from error
 
 
 def _rate(text: str) -> float | None:

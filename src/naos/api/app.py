@@ -20,6 +20,7 @@ from pydantic import BaseModel
 import naos
 from naos.api import errors
 from naos.api.authentication import Requirement, alternatives
+from naos.api.client_address import forwarded
 from naos.api.paths import PREFIX
 from naos.api.rate_limit import limited
 from naos.api.services import Services, ServicesOf
@@ -94,6 +95,8 @@ def create_app(
     errors.install(app)
     if settings.requests_per_second is not None:
         app.add_middleware(limited, rate=settings.requests_per_second, clock=monotonic)
+    if settings.trusted_proxies:
+        app.add_middleware(forwarded, trusted=settings.trusted_proxies)
     refusals: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refusal}, "5XX": {"model": Refusal}}
     for router in (own, *area_routers()):
         app.include_router(router, responses=refusals)

@@ -7,6 +7,7 @@ without a token and with each permission missing.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends
@@ -15,6 +16,7 @@ from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 
+from naos.api.client_address import client_address
 from naos.identity import Identity, PermissionMissing, Unauthenticated
 
 Identify = Callable[[str], Identity]
@@ -49,7 +51,7 @@ class Requirement:
 
     def __call__(self, connection: HTTPConnection, token: Annotated[str, Depends(_bearer)]) -> Identity:
         identify: Identify = connection.app.state.identify
-        identity = identify(token)
+        identity = replace(identify(token), address=client_address(connection))
         missing = [group for group in self.groups if identity.permissions.isdisjoint(group)]
         if missing:
             raise PermissionMissing(" and ".join(map(alternatives, missing)))
