@@ -57,6 +57,15 @@ def recover_lun(run: Run, arguments: dict[str, Any]) -> str:
     return str(arguments["lun_id"])
 
 
+@workflow("datastore_cluster.create", steps=0)
+@workflow("datastore_cluster.update", steps=0)
+@workflow("datastore_cluster.delete", steps=0)
+def note_cluster(run: Run, arguments: dict[str, Any]) -> str:
+    """The rows changed when the request was checked."""
+    del run
+    return str(arguments["cluster_id"])
+
+
 def _check_empty(world: World, lun_id: str) -> None:
     with world.database.read() as session:
         lun = session.get(Lun, lun_id)

@@ -4,11 +4,14 @@ Every step takes the world and ids, looks before it acts, and can be repeated.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Undo
+from naos.engines.errors import EngineError
 from naos.engines.ports import ExportedDisk, LunSpec, LunUsage
 from naos.errors import NameTaken, Unknown
 from naos.insistence import insist
@@ -16,8 +19,9 @@ from naos.inventory.catalogues import StorageClass, iops_limit
 from naos.inventory.model import Array
 from naos.lifecycle import Lifecycle, check_ready
 from naos.names import itself, listing
+from naos.storage.cluster_errors import LastOfCluster
 from naos.storage.errors import ClassUnknown, LunInUse, NoArray
-from naos.storage.models import Disk, Lun
+from naos.storage.models import ClusterMember, DatastoreCluster, Disk, Lun, LunSample
 from naos.storage.rules import check_array_room, check_lun_size, check_volume_growth, next_port
 from naos.units import size_text
 from naos.world import World
@@ -132,6 +136,7 @@ def plan_delete(
     """Delete an empty volume; from here on nothing new may use it. `name_of`: a machine's name by its id."""
     lun = find_ready(session, tenant_id, lun_id)
     check_empty(session, lun, name_of)
+    check_not_last(session, lun)
     lun.lifecycle = Lifecycle.DELETING
     return Plan(
         kind="lun.delete",
@@ -171,6 +176,15 @@ def plan_drop_base(session: Session, lun_id: str, template_id: str) -> Plan:
     )
 
 
+def check_not_last(session: Session, lun: Lun) -> None:
+    """Raises LastOfCluster for a volume without which its datastore cluster would be empty."""
+    mine = sa.select(ClusterMember.cluster_id).where(ClusterMember.lun_id == lun.id).scalar_subquery()
+    others = sa.select(ClusterMember.lun_id).where(ClusterMember.cluster_id == mine, ClusterMember.lun_id != lun.id)
+    name = session.scalar(sa.select(DatastoreCluster.name).where(DatastoreCluster.id == mine))
+    if name is not None and session.scalar(others.limit(1)) is None:
+        raise LastOfCluster(lun.name, name)
+
+
 def check_empty(session: Session, lun: Lun, name_of: Callable[[Session, str], str] = itself) -> None:
     """Raises LunInUse, naming the disks' machines."""
     disks = list(session.scalars(sa.select(Disk).where(Disk.lun_id == lun.id)))
@@ -191,6 +205,7 @@ def make(world: World, lun_id: str) -> None:
 
 
 def set_active(world: World, lun_id: str) -> None:
+    measure(world, lun_id)
     with world.database.write() as session:
         session.execute(sa.update(Lun).where(Lun.id == lun_id).values(lifecycle=Lifecycle.ACTIVE))
 
@@ -211,6 +226,8 @@ def drop_base(world: World, lun_id: str, template_id: str) -> None:
 
 def forget(world: World, lun_id: str) -> None:
     with world.database.write() as session:
+        session.execute(sa.delete(ClusterMember).where(ClusterMember.lun_id == lun_id))
+        session.execute(sa.delete(LunSample).where(LunSample.lun_id == lun_id))
         session.execute(sa.delete(Lun).where(Lun.id == lun_id))
 
 
@@ -228,6 +245,7 @@ def grow(world: World, lun_id: str, size: int) -> None:
 def apply_limit(world: World, lun_id: str) -> None:
     array, wanted = spec(world, lun_id)
     world.rack.array(array).limit_lun(wanted)
+    measure(world, lun_id)
 
 
 def exported(world: World, lun_id: str) -> Sequence[ExportedDisk]:
@@ -244,5 +262,23 @@ def ensure_daemon(world: World, lun_id: str) -> bool:
 
 
 def usage(world: World, lun_id: str) -> LunUsage:
+    """What the array says at this moment. Raises EngineError when it does not answer."""
     array, _ = spec(world, lun_id)
     return world.rack.array(array).usage(lun_id)
+
+
+def measure(world: World, lun_id: str) -> None:
+    """Keep what the array says of the volume's space, for lists and placement; that it does not answer is kept too."""
+    try:
+        found = usage(world, lun_id)
+    except EngineError:
+        values: dict[str, Any] = {"reachable": False}
+    else:
+        values = {"used": found.used, "free": found.free, "reachable": True, "measured_at": datetime.now(UTC)}
+    with world.database.write() as session:
+        if session.get(Lun, lun_id) is None:
+            return
+        sample = session.get(LunSample, lun_id) or LunSample(lun_id=lun_id)
+        for name, value in values.items():
+            setattr(sample, name, value)
+        session.add(sample)

@@ -48,3 +48,34 @@ class Disk(Identified, Base):
     exported: Mapped[bool] = mapped_column(default=False)
     lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
     created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+
+
+class DatastoreCluster(Identified, Base):
+    """Volumes of one tenant, zone and class among which new disks are placed by free space."""
+
+    __tablename__ = "datastore_clusters"
+    __table_args__ = (sa.UniqueConstraint("tenant_id", "name"),)
+    tenant_id: Mapped[str] = mapped_column(sa.String(36), index=True)
+    name: Mapped[str] = mapped_column(sa.String(255))
+    zone: Mapped[str] = mapped_column(sa.String(63))
+    created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+
+
+class ClusterMember(Base):
+    """A volume is in one datastore cluster at most."""
+
+    __tablename__ = "datastore_cluster_members"
+    lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), primary_key=True)
+    cluster_id: Mapped[str] = mapped_column(sa.ForeignKey("datastore_clusters.id"), index=True)
+
+
+class LunSample(Base):
+    """What the array last said of a volume's space, in bytes. `reachable`: whether it answered when it was asked last;
+    used and free are then of `measured_at`, the last time that it did (null: never yet)."""
+
+    __tablename__ = "lun_samples"
+    lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), primary_key=True)
+    used: Mapped[int] = mapped_column(default=0)
+    free: Mapped[int] = mapped_column(default=0)
+    reachable: Mapped[bool] = mapped_column(default=False)
+    measured_at: Mapped[datetime | None]
