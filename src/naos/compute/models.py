@@ -10,6 +10,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from naos.database import Base, Identified
 from naos.lifecycle import Lifecycle
 
+OTHER_GUEST = "otherGuest64"
+BOOT_RETRY_DELAY = 10_000
+
 
 class Power(StrEnum):
     """The power states that the wire API knows."""
@@ -22,6 +25,9 @@ class VirtualMachine(Identified, Base):
     """A machine. `power` is what the last activity or observation left; `blade` is where it is defined;
     `reserved` is the memory (bytes) that is set aside for it there, 0 when it is stopped.
 
+    memory_reservation: bytes that are never taken away; naos gives a running machine all of its memory, so it is kept only.
+    guest_os: what the guest is said to be (`compute.guest_systems`). Boot times are milliseconds. extra_config: by key, in the
+    types that clients gave. nvram: what the firmware of an EFI machine has stored, as of its last stop; compressed, base64.
     seed: what the NoCloud image holds (host name, keys, addresses, user data). definition: the hypervisor's own XML, kept so
     that the machine can be brought up elsewhere when its blade is gone. generation: raised by every change of the row.
     """
@@ -37,6 +43,18 @@ class VirtualMachine(Identified, Base):
     memory: Mapped[int]
     hot_add_cpu: Mapped[bool] = mapped_column(default=False)
     hot_add_memory: Mapped[bool] = mapped_column(default=False)
+    hot_remove_cpu: Mapped[bool] = mapped_column(default=False)
+    memory_reservation: Mapped[int] = mapped_column(default=0)
+    nested: Mapped[bool] = mapped_column(default=False)
+    guest_os: Mapped[str] = mapped_column(sa.String(63), default=OTHER_GUEST)
+    firmware: Mapped[str] = mapped_column(sa.String(8), default="bios")
+    secure_boot: Mapped[bool] = mapped_column(default=False)
+    boot_delay: Mapped[int] = mapped_column(default=0)
+    boot_retry: Mapped[bool] = mapped_column(default=False)
+    boot_retry_delay: Mapped[int] = mapped_column(default=BOOT_RETRY_DELAY)
+    enter_setup: Mapped[bool] = mapped_column(default=False)
+    extra_config: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    nvram: Mapped[str] = mapped_column(sa.Text, default="", deferred=True)
     power: Mapped[str] = mapped_column(sa.String(16), default=Power.STOPPED)
     blade: Mapped[str | None] = mapped_column(sa.String(63), index=True)
     reserved: Mapped[int] = mapped_column(default=0)
@@ -48,3 +66,16 @@ class VirtualMachine(Identified, Base):
     created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
 
     __mapper_args__ = {"version_id_col": generation}  # noqa: RUF012 - SQLAlchemy's own protocol
+
+
+class MachineSample(Base):
+    """What a running machine was last seen to use. cpu: MHz. memory: bytes of the blade's. tools: whether the guest's agent
+    answers; version: of the agent that answered last, "" when none ever did."""
+
+    __tablename__ = "machine_samples"
+    machine_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    cpu: Mapped[int] = mapped_column(default=0)
+    memory: Mapped[int] = mapped_column(default=0)
+    tools: Mapped[bool] = mapped_column(default=False)
+    version: Mapped[str] = mapped_column(sa.String(63), default="")
+    seen_at: Mapped[datetime]
