@@ -163,6 +163,23 @@ def test_the_same_key_is_the_same_activity(start: Callable[..., Engine]) -> None
     assert "never" not in log
 
 
+def test_a_failure_that_may_pass_is_no_answer_to_keep(start: Callable[..., Engine]) -> None:
+    engine = start()
+    caller = Caller("tenant-1", "user-1", "key-1", "digest-1")
+    broken.add("a")
+    failed = engine.wait(submit(engine, plan("a"), caller).id)
+    broken.clear()
+    second = engine.wait(submit(engine, plan("a"), caller).id)
+    assert (failed.state, second.state) == (State.FAILED, State.COMPLETED)
+    assert submit(engine, plan("never"), caller).id == second.id
+    bug = Plan(kind="test.bug", description="Bug", arguments={})
+    final = Caller("tenant-1", "user-1", "key-2", "digest-1")
+    fault = engine.wait(submit(engine, bug, final).id)
+    assert (fault.state, fault.retryable) == (State.FAILED, False)
+    assert submit(engine, plan("never"), final).id == fault.id
+    assert "never" not in log
+
+
 def test_background_work_gives_way(start: Callable[..., Engine]) -> None:
     engine = start()
     gates["finish"] = threading.Event()

@@ -19,7 +19,10 @@ def check_key(caller: Caller) -> None:
 
 
 def replayed(session: Session, caller: Caller) -> Activity | None:
-    """The activity of an earlier request under this key. Raises IdempotencyConflict when that was another request."""
+    """The activity of an earlier request under this key. Raises IdempotencyConflict when that was another request.
+
+    One that failed of something that may pass, and has undone what it left, is not an answer: the request may run again.
+    """
     if caller.idempotency_key is None:
         return None
     known = session.get(IdempotencyKey, (caller.tenant_id, caller.idempotency_key))
@@ -27,7 +30,10 @@ def replayed(session: Session, caller: Caller) -> Activity | None:
         return None
     if known.fingerprint != (caller.fingerprint or ""):
         raise IdempotencyConflict(caller.idempotency_key, known.activity_id)
-    return session.get_one(Activity, known.activity_id)
+    activity = session.get_one(Activity, known.activity_id)
+    if activity.state == State.FAILED and activity.retryable:
+        return None
+    return activity
 
 
 def insert(session: Session, plan: Plan, caller: Caller, *, build: str, controller_id: str) -> Activity:
@@ -71,7 +77,7 @@ def insert(session: Session, plan: Plan, caller: Caller, *, build: str, controll
             )
         )
     if caller.idempotency_key is not None:
-        session.add(
+        session.merge(
             IdempotencyKey(
                 tenant_id=caller.tenant_id,
                 key=caller.idempotency_key,
