@@ -1,7 +1,7 @@
 """Two requests at once, or one that comes while another works: one order of events, and tables that agree with the world."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from simulated_platform import COMPUTE, GIB, POWER, Platform
 
+from naos.engines.errors import CommandFailed
 from naos.engines.simulated.calls import SimulatedEngine
+from naos.network import vlans
+from naos.world import World
 
 MACHINES, DISKS, ADAPTERS = f"{COMPUTE}/virtual_machines", f"{COMPUTE}/virtual_disks", f"{COMPUTE}/network_adapters"
 
@@ -332,6 +335,33 @@ def test_nothing_leans_on_what_is_still_being_made(simulated: Platform, monkeypa
         assert (error["code"], error["details"]["state"]) == ("naos.not_ready", "created")
     assert "completed" in simulated.ended(create)["state"]
     simulated.done("DELETE", f"{COMPUTE}/datastores/{made}")
+
+
+def test_a_failed_propagation_takes_back_no_more_than_it_brought(
+    simulated: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = simulated.made["pool-AZ05"], simulated.made["pool-AZ06"]
+    vlan = simulated.done("POST", f"{COMPUTE}/networks", {"name": "twice", "hostClusterIds": [here]})
+    path, body = f"{COMPUTE}/networks/{vlan}/propagations", {"hostClusterIds": [there]}
+    add, added = vlans.add_pools, []
+
+    def add_and_break(world: World, vlan_id: str, pools: Iterable[str]) -> None:
+        added.append(list(pools))
+        add(world, vlan_id, added[-1])
+        if len(added) == 2:
+            simulated.rack.faults.fail_next("fabric.ensure_vlan", CommandFailed("blade", "ip link", "it was refused"))
+
+    monkeypatch.setattr(vlans, "add_pools", add_and_break)
+    with held(monkeypatch, "fabric.ensure_vlan") as busy:
+        first = simulated.write("POST", path, body)
+        assert busy.wait(30)
+        second = simulated.write("POST", path, body)
+    assert "completed" in simulated.ended(first)["state"]
+    assert "failed" in simulated.ended(second)["state"]
+    assert added == [[there], []]
+    carried = [pool["id"] for pool in simulated.get(f"{COMPUTE}/networks/{vlan}")["hostClusters"]]
+    assert sorted(carried) == sorted([here, there])
+    simulated.done("DELETE", f"{COMPUTE}/networks/{vlan}")
 
 
 def test_a_vlan_is_not_deleted_under_an_adapter_that_moves_to_it(

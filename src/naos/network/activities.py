@@ -20,13 +20,14 @@ def create_vlan(run: Run, arguments: dict[str, Any]) -> str:
 @workflow("vlan.propagate")
 def propagate_vlan(run: Run, arguments: dict[str, Any]) -> str:
     world, vlan_id = cast(World, run.world), arguments["vlan_id"]
+    new = run.step("look which cpools are new", vlans.missing_pools, world, vlan_id, arguments["cpool_ids"])
     run.step(
         "note the cpools",
         vlans.add_pools,
         world,
         vlan_id,
-        arguments["cpool_ids"],
-        undo=Undo("vlan.drop_pools", arguments, "took the VLAN off the new cpools"),
+        new,
+        undo=Undo("vlan.drop_pools", {**arguments, "cpool_ids": new}, "took the VLAN off the new cpools"),
     )
     _bring_everywhere(run, world, vlan_id)
     return str(vlan_id)

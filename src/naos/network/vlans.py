@@ -168,6 +168,13 @@ def set_active(world: World, vlan_id: str) -> None:
         session.execute(sa.update(Vlan).where(Vlan.id == vlan_id).values(lifecycle=Lifecycle.ACTIVE))
 
 
+def missing_pools(world: World, vlan_id: str, cpool_ids: Iterable[str]) -> list[str]:
+    """Those of the cpools that do not carry the VLAN: a failure takes it off these and no others."""
+    with world.database.read() as session:
+        present = pools_of(session, vlan_id)
+    return [pool for pool in cpool_ids if pool not in present]
+
+
 def add_pools(world: World, vlan_id: str, cpool_ids: Iterable[str]) -> None:
     with world.database.write() as session:
         present = pools_of(session, vlan_id)
