@@ -27,6 +27,7 @@ class Tenant(Identified, Base):
     __table_args__ = (sa.UniqueConstraint("organisation_id", "name"),)
     organisation_id: Mapped[str] = mapped_column(sa.ForeignKey("organisations.id"), index=True)
     name: Mapped[str] = mapped_column(sa.String(255))
+    description: Mapped[str] = mapped_column(sa.String(1024), default="")
     snc: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=_now)
 
@@ -53,6 +54,16 @@ class User(Identified, Base):
     internal_id: Mapped[str] = mapped_column(sa.String(36), unique=True)
     source: Mapped[list[str]] = mapped_column(default=list)
     source_id: Mapped[str] = mapped_column(sa.String(255), default="")
+    created_at: Mapped[datetime] = mapped_column(default=_now)
+
+
+class Invitation(Base):
+    """The one valid invitation of an account that has not confirmed its address. `token_hash`: SHA-256, in hex."""
+
+    __tablename__ = "invitations"
+    user_id: Mapped[str] = mapped_column(sa.ForeignKey("users.id"), primary_key=True)
+    token_hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    expires_at: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(default=_now)
 
 
@@ -97,10 +108,28 @@ class PersonalAccessToken(Identified, Base):
 
 
 class SigningKey(Identified, Base):
-    """A key that signs sessions. `file`: its name in the key folder. `accepted_until`: null for the present key."""
+    """A key that signs sessions. `file`: its name in the key folder. `accepted_until`: null for the present key.
+
+    sessions_end_at: when the longest of the sessions that it signed ends; null before it signs one.
+    """
 
     __tablename__ = "signing_keys"
     algorithm: Mapped[str] = mapped_column(sa.String(16))
     file: Mapped[str] = mapped_column(sa.String(64))
     created_at: Mapped[datetime] = mapped_column(default=_now)
     accepted_until: Mapped[datetime | None]
+    sessions_end_at: Mapped[datetime | None]
+
+
+class AllowedAddress(Identified, Base):
+    """A network that a tenant takes calls from; a tenant without any takes them from everywhere.
+
+    network: in its one spelling, such as ``203.0.113.0/24`` or ``2001:db8::/48``.
+    """
+
+    __tablename__ = "allowed_addresses"
+    __table_args__ = (sa.UniqueConstraint("tenant_id", "network"),)
+    tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id"))
+    network: Mapped[str] = mapped_column(sa.String(64))
+    description: Mapped[str] = mapped_column(sa.String(255), default="")
+    created_at: Mapped[datetime] = mapped_column(default=_now)
