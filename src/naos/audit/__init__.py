@@ -1,1 +1,1 @@
-"""Who wrote what, from where and with which token: an append-only log whose rows are chained by their hashes."""
+"""The audit log: who asked for which write, from where, with which token, and what became of it."""

@@ -79,6 +79,11 @@ class Api:
             raise Failure(f"{self.url} took the request but named no activity; is this the API of naos?")
         return activity
 
+    def change(self, method: str, path: str, body: Json | None = None) -> Any:
+        """Ask for a write that is done when it answers; what it answers, None for an empty answer."""
+        answer = self._call(method, path, body=body)
+        return _decoded(answer, self.url) if answer.content else None
+
     def upload(self, path: str, content: Iterable[bytes], size: int) -> Json:
         """Send `size` bytes as the body; what the API answers. It is sent once: content cannot be rewound."""
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}

@@ -12,7 +12,7 @@ from naos.activity import Plan
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, list_filter, matches, submit
 from naos.api.services import ServicesOf
-from naos.compute import console, device_routes, machines
+from naos.compute import console, device_routes, machines, tagging  # noqa: F401 - `tagging` says that machines carry tags
 from naos.compute.deployment import request_of
 from naos.compute.machines import MachineRequest
 from naos.compute.models import VirtualMachine

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from naos import tags
 from naos.compute import hooks, rules, seeds
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.placement import Candidate, choose
@@ -280,3 +281,4 @@ def forget(world: World, machine_id: str) -> None:
         for table in (Disk, Adapter):
             session.execute(sa.delete(table).where(table.machine_id == machine_id))
         session.execute(sa.delete(VirtualMachine).where(VirtualMachine.id == machine_id))
+        tags.forget(session, machine_id)

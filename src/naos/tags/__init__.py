@@ -1,1 +1,6 @@
-"""Keys and values that users put on resources."""
+"""Tags: words that people put on their objects, one value for each key of an object."""
+
+from naos.tags.kinds import Kind, register
+from naos.tags.storage import forget
+
+__all__ = ["Kind", "forget", "register"]
