@@ -420,7 +420,7 @@ class Writer:
     )
 
     def __init__(self, rig, machine, console):
-        self._file = rig.storage.file(machine.data.id)
+        self._rig = rig
         self._machine = machine
         self._mark = f"w{uuid.uuid4().hex[:6]}"
         console.type("dd if=/dev/zero of=/dev/vdb bs=4096 count=1 conv=fsync 2> /dev/null")
@@ -442,7 +442,9 @@ class Writer:
         console.close()
         said = self.said(hypervisor)
         assert said == [str(number) for number in range(1, len(said) + 1)]
-        written = int(self._file.read_bytes()[:4096].split(b"\n")[0])
+        # wherever its disk is by now
+        file = self._rig.storage.file(hypervisor.disk_source(self._machine.id, self._machine.data.id).name.partition(".")[0])
+        written = int(file.read_bytes()[:4096].split(b"\n")[0])
         assert written in (len(said), len(said) + 1)
 
 
@@ -482,6 +484,40 @@ def test_a_guest_moves_and_moves_back_while_it_writes(rig, first, second, machin
     writer.goes_on(first)
     writer.end(first)
     assert "naos-tiny" in first.serial_log(machine.id, last_bytes=1 << 20)
+
+
+def test_a_disk_moves_to_another_export_and_back_while_the_guest_writes(rig, first, machine, guest):
+    writer = Writer(rig, machine, guest)
+    other = rig.storage.create(1, 16 * MIB)
+    moved, shares = replace(machine.data, source=other.source), []
+    with pytest.raises(EngineError):
+        first.switch_disk(machine.id, moved)
+    with pytest.raises(EngineError):
+        first.mirror_disk(machine.id, replace(moved, source=replace(other.source, name="nobody.1")))
+    first.mirror_disk(machine.id, moved, speed=64 * MIB, progress=shares.append)
+    assert shares[-1] == 1.0
+    assert first.disk_source(machine.id, machine.data.id) == machine.data.source
+    for _ in range(2):
+        first.drop_mirror(machine.id, machine.data.id)
+    writer.goes_on(first)
+    for _ in range(2):
+        first.mirror_disk(machine.id, moved)
+    for _ in range(2):
+        first.switch_disk(machine.id, moved)
+    assert first.disk_source(machine.id, machine.data.id) == other.source
+    assert other.source.name in first.xml(machine.id)
+    rig.storage.qmp("block-export-del", id=f"e{machine.data.source.name}", mode="hard")  # nobody uses it any more
+    writer.goes_on(first)
+    first.pause(machine.id)
+    assert first.state(machine.id) == PowerState.PAUSED
+    first.pause(machine.id)
+    first.resume(machine.id)
+    writer.goes_on(first)
+    rig.storage._export(machine.data.id, machine.data.source.name)
+    first.mirror_disk(machine.id, machine.data)
+    first.switch_disk(machine.id, machine.data)
+    writer.goes_on(first)
+    writer.end(first)
 
 
 def test_a_move_is_refused_where_it_cannot_be(rig, first, second, bare):

@@ -71,6 +71,24 @@ def dismiss(monitor: Monitor, job: Job) -> None:
     monitor.execute("job-dismiss", {"id": job.id})
 
 
+def settle(monitor: Monitor, wanted: Sequence[Job]) -> None:
+    """Cancel those that go on, wait, and take the results of all. Raises Unreachable."""
+    names = {job.id for job in wanted}
+    asked: set[str] = set()
+    until = time.monotonic() + _CANCELLING
+    while found := [job for job in present(monitor) if job.id in names]:
+        for job in found:
+            if job.ended:
+                dismiss(monitor, job)
+            elif job.id not in asked:
+                with contextlib.suppress(DaemonRefused):  # it has ended meanwhile: the next look takes its result
+                    monitor.execute("job-cancel", {"id": job.id})
+                asked.add(job.id)
+        if time.monotonic() > until:
+            raise Unreachable(monitor.where, f"ending {len(found)} jobs", f"they go on after {_CANCELLING:g} s")
+        time.sleep(0.01)
+
+
 def check_none(monitor: Monitor, where: str, disk_id: str) -> None:
     """Raises Busy while a job works on the disk."""
     running = [job for job in of_disk(monitor, disk_id) if not job.ended]
@@ -81,21 +99,6 @@ def check_none(monitor: Monitor, where: str, disk_id: str) -> None:
 
 def end_all(monitor: Monitor, disk_id: str) -> list[str]:
     """Cancel the disk's jobs, wait, and take their results. Returns every disk that they worked on. Raises Unreachable."""
-    touched: set[str] = set()
-    asked: set[str] = set()
-    until = time.monotonic() + _CANCELLING
-    while found := of_disk(monitor, disk_id):
-        for job in found:
-            touched.update(job.disks)
-            if job.ended:
-                dismiss(monitor, job)
-            elif job.id not in asked:
-                with contextlib.suppress(DaemonRefused):  # it has ended meanwhile: the next look takes its result
-                    monitor.execute("job-cancel", {"id": job.id})
-                asked.add(job.id)
-        if time.monotonic() > until:
-            raise Unreachable(
-                monitor.where, f"ending the jobs of disk {disk_id}", f"they go on after {_CANCELLING:g} s"
-            )
-        time.sleep(0.01)
-    return sorted(touched)
+    found = of_disk(monitor, disk_id)
+    settle(monitor, found)
+    return sorted({touched for job in found for touched in job.disks})

@@ -1,4 +1,4 @@
-"""Letting a machine go on that is paused, or that stopped because a disk did not answer."""
+"""Pausing a machine; letting one go on that is paused, or that stopped because a disk did not answer."""
 
 import time
 
@@ -22,6 +22,22 @@ def resume(domains: Domains, domain_id: str) -> None:
     _go_on(domains, domain_id)
     if stopped:
         _insist(domains, domain_id)
+
+
+def pause(domains: Domains, domain_id: str) -> None:
+    """QEMU completes the requests that the guest has made before it answers. One that is paused is left alone.
+
+    Raises Missing, EngineError for one that does not run or waits for a disk.
+    """
+
+    def stop(domain: libvirt.virDomain) -> None:
+        if domain.state(0)[0] == libvirt.VIR_DOMAIN_RUNNING:
+            domain.suspend()
+
+    domains.on(domain_id, f"pausing machine {domain_id}", stop)
+    state = domains.state(domain_id)
+    if state != PowerState.PAUSED:
+        raise EngineError(domains.where, f"pausing machine {domain_id}", f"it is {state}")
 
 
 def _insist(domains: Domains, domain_id: str) -> None:

@@ -81,7 +81,7 @@ class Faults:
             attached = db.execute(query, key).fetchone()
             if attached is None:
                 raise Missing(blade, f"disk {disk_id} of domain {domain_id}", "the guest does not have it")
-            if guests.refused(db, attached["host"], attached["port"], attached["name"]) or not _grow(db, disk_id, size):
+            if guests.refused(db, attached["host"], attached["port"], attached["name"]) or not _grow(db, attached, size):
                 guests.stall(db, "blade = ? AND domain = ?", (blade, domain_id))
                 return False
             counters = "write_operations = write_operations + 1, write_bytes = write_bytes + ?"
@@ -109,13 +109,14 @@ class Faults:
         return PowerState(row["state"])
 
 
-def _grow(db: Db, disk_id: str, size: int) -> bool:
-    """Count written bytes. False when the LUN has no room for them."""
-    row = db.execute("SELECT * FROM disks WHERE id = ?", (disk_id,)).fetchone()
-    lun = db.execute("SELECT * FROM luns WHERE id = ?", (row["lun"],)).fetchone()
+def _grow(db: Db, attached: volumes.Row, size: int) -> bool:
+    """Count written bytes on the LUN that the guest uses. False when it has no room for them."""
+    address = (attached["host"], attached["port"])
+    lun = db.execute("SELECT * FROM luns WHERE address = ? AND port = ?", address).fetchone()
+    row = db.execute("SELECT * FROM disks WHERE id = ? AND lun = ?", (attached["disk"], lun["id"])).fetchone()
     allocated = min(row["size"], row["allocated"] + size)
     more = max(allocated, row["reserved"]) - max(row["allocated"], row["reserved"])
     if more > lun["capacity"] - volumes.used(db, lun):
         return False
-    db.execute("UPDATE disks SET allocated = ? WHERE id = ?", (allocated, disk_id))
+    db.execute("UPDATE disks SET allocated = ? WHERE id = ? AND lun = ?", (allocated, row["id"], lun["id"]))
     return True

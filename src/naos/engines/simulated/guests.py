@@ -1,8 +1,10 @@
 """What happens to guests when the world around them changes. Every function works in its caller's transaction."""
 
 from naos.engines.ports import PowerState
+from naos.engines.simulated import copies
 from naos.engines.simulated.store import Db
 
+_AT = "(host, port) IN (SELECT address, port FROM luns WHERE id = ?)"  # attachments at a LUN's address
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.IO_ERROR, PowerState.STOPPING)
 
 
@@ -32,18 +34,19 @@ def refused(db: Db, host: str, port: int, name: str) -> str | None:
     return None
 
 
-def cut_export(db: Db, disk_id: str) -> None:
-    """Remove the disk's export; whoever uses it waits with an I/O error."""
-    if db.execute("DELETE FROM exports WHERE disk = ?", (disk_id,)).rowcount:
-        stall(db, "disk = ?", (disk_id,))
+def cut_export(db: Db, lun_id: str, disk_id: str) -> None:
+    """Remove the disk's export from a LUN; whoever uses it there waits with an I/O error."""
+    if db.execute("DELETE FROM exports WHERE disk = ? AND lun = ?", (disk_id, lun_id)).rowcount:
+        stall(db, f"disk = ? AND {_AT}", (disk_id, lun_id))
 
 
 def lose_daemon(db: Db, lun_id: str) -> None:
     """The LUN's daemon is gone: its exports and jobs with it, and its guests wait."""
     db.execute("UPDATE luns SET daemon = 0 WHERE id = ?", (lun_id,))
     db.execute("UPDATE disks SET flattened = NULL WHERE lun = ?", (lun_id,))
+    copies.lose(db, lun_id)
     if db.execute("DELETE FROM exports WHERE lun = ?", (lun_id,)).rowcount:
-        stall(db, "disk IN (SELECT id FROM disks WHERE lun = ?)", (lun_id,))
+        stall(db, _AT, (lun_id,))
 
 
 def stall(db: Db, attached: str, values: tuple[str, ...]) -> None:
@@ -62,7 +65,7 @@ def set_state(db: Db, blade: str, domain_id: str, state: PowerState) -> None:
 
 def end(db: Db, blade: str, domain_id: str, state: PowerState = PowerState.STOPPED) -> None:
     """The guest runs no more; what was plugged in only for this run is gone."""
-    for table in ("attachments", "ports"):
+    for table in ("attachments", "ports", "mirrors"):
         db.execute(f"DELETE FROM {table} WHERE blade = ? AND domain = ?", (blade, domain_id))  # noqa: S608 - as above
     db.execute(
         "UPDATE domains SET state = ?, live = NULL, memory = 0, moving = 0 WHERE blade = ? AND id = ?",

@@ -42,14 +42,14 @@ def flatten_further(db: Db, lun: Row, row: Row) -> JobState:
     """Start the copy of a clone's shared blocks, or bring it on by one step."""
     total = max(backing_size(db, row), 1)
     if total > lun["capacity"] - used(db, lun):
-        db.execute("UPDATE disks SET flattened = NULL WHERE id = ?", (row["id"],))
+        db.execute("UPDATE disks SET flattened = NULL WHERE id = ? AND lun = ?", (row["id"], row["lun"]))
         return JobState(running=False, total=total, error="No space left on device")
     done = 0 if row["flattened"] is None else row["flattened"] + 1
     if done < FLATTEN_CALLS:
-        db.execute("UPDATE disks SET flattened = ? WHERE id = ?", (done, row["id"]))
+        db.execute("UPDATE disks SET flattened = ? WHERE id = ? AND lun = ?", (done, row["id"], row["lun"]))
         return JobState(running=True, done=total * done // FLATTEN_CALLS, total=total)
     db.execute(
-        "UPDATE disks SET flattened = NULL, backing = NULL, allocated = MIN(size, allocated + ?) WHERE id = ?",
-        (total, row["id"]),
+        "UPDATE disks SET flattened = NULL, backing = NULL, allocated = MIN(size, allocated + ?) WHERE id = ? AND lun = ?",
+        (total, row["id"], row["lun"]),
     )
     return JobState(running=False, done=total, total=total)
