@@ -81,16 +81,46 @@ class NbdAddress:
 
 @dataclass(frozen=True)
 class DomainDisk:
-    """A disk as the guest sees it: `unit` 0 is the boot disk (vda); `id` becomes the serial number."""
+    """A disk as the guest sees it: `unit` 0 is the boot disk (vda); `id` becomes the serial number.
+
+    bus: ``virtio``, a PCI device of its own, or ``scsi``: then target `slot` of the SCSI controller with index `controller`.
+    """
 
     id: str
     unit: int
     source: NbdAddress
+    bus: str = "virtio"
+    controller: int = 0
+    slot: int = 0
+
+
+@dataclass(frozen=True)
+class DomainController:
+    """kind ``scsi`` (models virtio-scsi, lsilogic, lsisas1068) or ``usb`` (ehci, qemu-xhci). index: unique among its kind."""
+
+    id: str
+    kind: str
+    model: str
+    index: int
+
+
+@dataclass(frozen=True)
+class DomainCdrom:
+    """A drive. bus ``ide``: `place` is 0 to 3 on the board's own IDE bus; ``scsi``: the index of the SCSI controller that it is
+    alone on, which comes and goes with it. path: the image on the blade that is in it, None for an empty one."""
+
+    id: str
+    bus: str
+    place: int
+    path: str | None = None
 
 
 @dataclass(frozen=True)
 class DomainNic:
-    """An adapter: `bridge` is what the fabric returned for its VLAN; `connected` is the link state."""
+    """An adapter: `bridge` is what the fabric returned for its VLAN; `connected` is the link state.
+
+    model: virtio, vmxnet3, e1000 or e1000e.
+    """
 
     id: str
     unit: int
@@ -98,13 +128,18 @@ class DomainNic:
     bridge: str
     connected: bool = True
     mtu: int = 1500
+    model: str = "virtio"
 
 
 @dataclass(frozen=True)
 class DomainSpec:
     """A machine to define. `id` is both libvirt's name and UUID; `title` is the user's name (any Unicode), display only.
 
-    memory: bytes. cdrom: path on the blade of a seed or installation image, or None. extra_config: guest information keys.
+    memory: bytes. cdrom: path on the blade of a seed, or None. cdroms: the drives beside the seed's.
+    firmware: bios or efi. secure_boot: an EFI that starts only what is signed. boot_delay: milliseconds of the boot menu.
+    boot_retry: milliseconds after which a start from nothing is tried again, None for never. told: names and files of the blade
+    that the guest reads through its firmware's configuration device. nested: show the processor's virtualisation.
+    removable_vcpus: a running guest may be asked to give vCPUs back.
     """
 
     id: str
@@ -115,9 +150,18 @@ class DomainSpec:
     disks: Sequence[DomainDisk] = ()
     nics: Sequence[DomainNic] = ()
     cdrom: str | None = None
+    controllers: Sequence[DomainController] = ()
+    cdroms: Sequence[DomainCdrom] = ()
     firmware: str = "bios"
+    secure_boot: bool = False
+    boot_delay: int = 0
+    boot_retry: int | None = None
+    told: Sequence[tuple[str, str]] = ()
+    nested: bool = False
+    windows: bool = False
     max_vcpus: int | None = None
     max_memory: int | None = None
+    removable_vcpus: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +182,16 @@ class DomainStatistics:
     memory_rss: int
     block: Mapping[str, Mapping[str, int]]  # disk id -> read_ops, read_bytes, write_ops, write_bytes
     net: Mapping[str, Mapping[str, int]]  # MAC -> rx_bytes, rx_packets, tx_bytes, tx_packets
+
+
+@dataclass(frozen=True)
+class DomainSample:
+    """A running domain at a glance: processor time since its start, bytes of the blade's memory, and whether something in the
+    guest listens on the agent's line."""
+
+    cpu_time_ns: int
+    memory: int
+    agent: bool
 
 
 @dataclass(frozen=True)
@@ -193,6 +247,9 @@ class Hypervisor(Protocol):
     def start(self, domain_id: str) -> None:
         """Start; a running domain is left alone."""
 
+    def pause(self, domain_id: str) -> None:
+        """Stop the guest's processors; every write that it has begun is done when this returns. Raises for one that is stopped."""
+
     def resume(self, domain_id: str) -> None: ...
     def shutdown(self, domain_id: str) -> None:
         """Press the ACPI button; returns at once."""
@@ -207,6 +264,27 @@ class Hypervisor(Protocol):
         """Move a running domain live; its definition moves too. A repeated call finds the domain at the target and finishes."""
 
     def abort_migration(self, domain_id: str) -> None: ...
+    def mirror_disk(
+        self,
+        domain_id: str,
+        disk: DomainDisk,
+        *,
+        speed: int | None = None,
+        progress: Callable[[float], None] = lambda _share: None,
+    ) -> None:
+        """Copy a running guest's disk to `disk.source`, an empty disk of the same size, and return when both are the same and
+        every further write goes to both. A repeated call joins. speed: bytes a second of the first pass, None: no limit.
+        """
+
+    def switch_disk(self, domain_id: str, disk: DomainDisk) -> None:
+        """The guest uses `disk.source` alone from here on, in its definition too. Raises EngineError unless it is mirrored."""
+
+    def drop_mirror(self, domain_id: str, disk_id: str) -> None:
+        """End a mirror that was not switched to; none is fine. The guest keeps the disk that it has."""
+
+    def disk_source(self, domain_id: str, disk_id: str) -> NbdAddress | None:
+        """Where the running guest's disk is; None when it does not run, or does not have it."""
+
     def attach_disk(self, domain_id: str, disk: DomainDisk) -> None:
         """To the definition, and to the guest when it runs."""
 
@@ -216,13 +294,34 @@ class Hypervisor(Protocol):
     def disk_resized(self, domain_id: str, disk_id: str, size: int) -> None:
         """Tell a running guest that its disk is now `size` bytes."""
 
+    def attach_controller(self, domain_id: str, controller: DomainController) -> None:
+        """To the definition, and to the guest when it runs; raises Unsupported for one that a running guest cannot be given."""
+
+    def detach_controller(self, domain_id: str, controller_id: str) -> None:
+        """Returns when the guest has let go; raises GuestRefused after the deadline."""
+
+    def put_cdrom(self, domain_id: str, drive: DomainCdrom) -> None:
+        """A drive with what is in it: a new one, or another image, or none, in one that is there. A running guest sees it at
+        once. Raises Unsupported for a new IDE drive while it runs, GuestRefused when the guest has locked the door."""
+
+    def detach_cdrom(self, domain_id: str, drive_id: str) -> None: ...
     def attach_nic(self, domain_id: str, nic: DomainNic) -> None: ...
     def update_nic(self, domain_id: str, nic: DomainNic) -> None:
         """Another bridge, or the link up or down, without the guest losing the card."""
 
     def detach_nic(self, domain_id: str, nic_id: str) -> None: ...
     def resize(self, domain_id: str, *, vcpus: int, cores_per_socket: int, memory: int) -> None:
-        """In the definition; live when the domain runs and was started with room for it, else raises Unsupported."""
+        """In the definition; live when the domain runs and was started with room for it, else raises Unsupported.
+
+        Raises GuestRefused for vCPUs that the guest does not give back.
+        """
+
+    def variables(self, domain_id: str) -> bytes:
+        """What the firmware of an EFI domain has stored here. Raises EngineError when there is nothing."""
+
+    def put_variables(self, domain_id: str, kept: bytes, *, secure: bool, setup: bool) -> None:
+        """Before a start: what the firmware had stored, or nothing for fresh ones (`secure`: with the keys of secure boot).
+        setup: this start ends in the firmware's own screens. A running domain is left alone."""
 
     def endpoints(self, domain_id: str) -> list[Endpoint]: ...
     def serial(self, domain_id: str) -> SerialStream:
@@ -232,11 +331,22 @@ class Hypervisor(Protocol):
         """What the guest has written to its serial console since its last start."""
 
     def statistics(self, domain_id: str) -> DomainStatistics: ...
-    def freeze(self, domain_id: str) -> int:
-        """Freeze the guest's file systems through its agent; returns how many. Raises GuestRefused without an agent."""
+    def freeze(self, domain_id: str, *, limit: int = 10) -> int:
+        """Freeze the guest's file systems through its agent; returns how many. Raises GuestRefused without an agent.
 
-    def thaw(self, domain_id: str) -> int: ...
+        They are thawed after `limit` seconds by the blade itself, whatever becomes of the caller.
+        """
+
+    def thaw(self, domain_id: str) -> int:
+        """How many file systems were thawed: 0 when they had been thawed before."""
+
     def agent_ping(self, domain_id: str) -> bool: ...
+    def agent_version(self, domain_id: str) -> str:
+        """Of the guest's agent. Raises GuestRefused without one."""
+
+    def samples(self) -> dict[str, DomainSample]:
+        """Every running domain at a glance; one that is busy is left out."""
+
     def events(self) -> Iterator[DomainEvent]:
         """Block for, and yield, changes of state until the hypervisor is closed; survives reconnections."""
 
@@ -269,10 +379,14 @@ class Provisioning(StrEnum):
 
 @dataclass(frozen=True)
 class ExportedDisk:
-    """A disk that a running machine uses: re-made by `ensure_daemon` exactly so."""
+    """A disk that a running machine uses: re-made by `ensure_daemon` exactly so.
+
+    volatile: its writes go to a file of this epoch, which goes when the export is fenced.
+    """
 
     id: str
     epoch: int
+    volatile: bool = False
 
 
 @dataclass(frozen=True)
@@ -301,6 +415,7 @@ class LunContents:
     templates: Sequence[str]
     exports: Mapping[str, int]  # disk id -> epoch
     foreign: Sequence[str] = ()  # file names that naos did not make
+    volatile: Sequence[tuple[str, int]] = ()  # disk id and epoch of writes that are to be dropped
 
 
 @dataclass(frozen=True)
@@ -311,6 +426,16 @@ class JobState:
     done: int = 0
     total: int = 0
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class DiskCopy:
+    """A copy to make of a volume's disk. target: where the empty disk that receives it is exported, on another volume of this
+    or of another array; None makes the disk `disk_id` on the same volume."""
+
+    source_id: str
+    disk_id: str
+    target: NbdAddress | None = None
 
 
 class Array(Protocol):
@@ -356,6 +481,18 @@ class Array(Protocol):
     def copy_disk(self, lun: LunSpec, source_id: str, disk_id: str) -> None:
         """A full, independent, point-in-time copy within the LUN; the source may be in use."""
 
+    def begin_copies(self, lun: LunSpec, wanted: Sequence[DiskCopy], *, speed: int | None = None) -> None:
+        """Begin to copy disks of one volume as they all are at one instant; they may be in use. Those that have begun go on.
+
+        speed: bytes a second for each of them, None for as fast as it goes.
+        """
+
+    def copies(self, lun: LunSpec, wanted: Sequence[DiskCopy]) -> JobState:
+        """How far the copies are, together. Raises EngineError when one failed, or ended with the volume's daemon."""
+
+    def finish_copies(self, lun: LunSpec, wanted: Sequence[DiskCopy]) -> None:
+        """Take the results of complete copies, and let their targets go; those taken earlier are left alone."""
+
     def flatten(self, lun: LunSpec, disk_id: str) -> JobState:
         """Start, or report, the job that makes a clone independent. Not running and without error: it is independent."""
 
@@ -365,11 +502,14 @@ class Array(Protocol):
     def delete_disk(self, lun_id: str, disk_id: str) -> None:
         """Cuts its exports, ends its jobs, closes its nodes, removes its files. An absent disk is left alone."""
 
-    def export_disk(self, lun: LunSpec, disk_id: str, epoch: int) -> NbdAddress:
-        """Export under `epoch`, and cut every older epoch off first: its clients can never write again."""
+    def export_disk(self, lun: LunSpec, disk_id: str, epoch: int, *, volatile: bool = False) -> NbdAddress:
+        """Export under `epoch`, and cut every older epoch off first: its clients can never write again.
+
+        volatile: what is written in this epoch is kept apart, and dropped when the disk is fenced.
+        """
 
     def fence_disk(self, lun_id: str, disk_id: str) -> None:
-        """Cut every export of the disk and wait until none is left."""
+        """Cut every export of the disk, wait until none is left, and drop what was written to volatile ones."""
 
     def snapshot_disks(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:
         """One point in time for all of them."""

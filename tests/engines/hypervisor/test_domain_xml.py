@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from naos.engines.errors import Unsupported
-from naos.engines.hypervisor import devices, xml
+from naos.engines.hypervisor import boot, devices, nvram, xml
 from naos.engines.hypervisor.xml import Traits
 from naos.engines.ports import DomainDisk, DomainNic, DomainSpec, NbdAddress
 from naos.units import GIB, MIB
@@ -44,9 +44,16 @@ FULL = DomainSpec(
     disks=[disk(2, epoch=7, port=10810), disk(1, epoch=3)],
     nics=[nic(1), nic(2, bridge="vlan20", connected=False, mtu=1450)],
     cdrom="/var/lib/libvirt/naos/seeds/seed.iso",
-    firmware="uefi",
+    firmware="efi",
+    secure_boot=True,
+    boot_delay=3000,
+    boot_retry=10_000,
+    told=[("opt/naos/guestinfo.userdata", "/var/lib/libvirt/naos/told/one")],
+    nested=True,
+    windows=True,
     max_vcpus=5,
     max_memory=8 * GIB,
+    removable_vcpus=True,
 )
 
 
@@ -91,7 +98,7 @@ def test_a_new_machine_is_written_so(traits):
 
 
 def test_an_old_machine_is_rewritten_so(kept):
-    xml.converge(kept, replace(FULL, firmware="bios"), KVM)
+    xml.converge(kept, replace(FULL, firmware="bios", told=(), nested=False), KVM)
     assert shown(kept) == (GOLDEN / "redefined.xml").read_text()
 
 
@@ -114,13 +121,19 @@ def test_a_new_definition_that_says_the_same_changes_nothing():
 
 def test_what_is_not_naos_own_stays_as_it_is(kept):
     before = outline(kept)
-    spec = replace(PLAIN, title="an earlier name", disks=[disk(1, epoch=3), disk(2, port=10810)], nics=[nic(1)])
+    disks = [disk(1, epoch=3), disk(2, port=10810)]
+    spec = replace(PLAIN, title="an earlier name", disks=disks, nics=[nic(1)], boot_delay=3000)
     xml.converge(kept, spec, Traits("kvm", "10.0.0.99"))
     gone = [entry for entry in before if entry not in outline(kept)]
     added = [entry for entry in outline(kept) if entry not in before]
     # Disk 2 had no serial number and no policy; the module that was plugged in while it ran is part of the base by now.
     stopping = (("error_policy", "stop"), ("name", "qemu"), ("rerror_policy", "stop"), ("type", "raw"))
-    assert added == [("domain/devices/disk/driver", stopping, ""), ("domain/devices/disk/serial", (), identity(2))]
+    hidden = [("domain/cpu/feature", (("name", name), ("policy", "disable")), "") for name in ("svm", "vmx")]
+    assert added == [
+        *hidden,
+        ("domain/devices/disk/driver", stopping, ""),
+        ("domain/devices/disk/serial", (), identity(2)),
+    ]
     assert [path for path, _, _ in gone if not path.startswith("domain/devices/memory")] == []
     assert ("domain/devices/memory/alias", (("name", "ua-memory-module-1"),), "") in gone
 
@@ -311,15 +324,52 @@ def test_consoles_are_those_that_have_a_port(kept):
 
 
 def test_firmware_is_bios_or_uefi_and_can_change():
-    root = xml.new(replace(PLAIN, firmware="uefi"), KVM)
-    assert find(root, "os").get("firmware") == "efi"
-    etree.SubElement(find(root, "os"), "nvram").text = "/var/lib/libvirt/qemu/nvram/one.fd"
+    root = xml.new(replace(PLAIN, firmware="efi"), KVM)
+    assert find(root, "os/nvram").text == f"/var/lib/libvirt/qemu/nvram/{MACHINE}.fd"
+    assert find(root, "os/nvram").get("template") == boot.VARIABLES
+    xml.converge(root, replace(PLAIN, firmware="efi", secure_boot=True), KVM)
+    assert find(root, "os/nvram").get("template") == boot.ENROLLED
+    find(root, "os").set("firmware", "efi")  # as an earlier naos wrote it
     xml.converge(root, PLAIN, KVM)
     assert find(root, "os").get("firmware") is None
-    assert root.find("os/nvram") is None
+    assert root.find("os/nvram") is root.find("os/loader") is None
     with pytest.raises(Unsupported) as refusal:
         xml.converge(root, replace(PLAIN, firmware="coreboot"), KVM)
     assert "coreboot" in refusal.value.what
+
+
+@pytest.mark.parametrize("traits", [KVM, TCG], ids=["kvm", "tcg"])
+def test_what_a_machine_starts_with_goes_when_it_is_not_wished_any_more(traits):
+    root = xml.new(PLAIN, traits)
+    before = outline(root)
+    full = {"boot_delay": 5000, "boot_retry": 100, "told": [("opt/naos/a", "/a")], "nested": True, "windows": True}
+    xml.converge(root, replace(PLAIN, **full), traits)
+    assert outline(root) != before
+    assert find(root, "clock").get("offset") == "localtime"
+    assert (root.find("features/hyperv") is not None) == (traits is KVM)
+    xml.converge(root, PLAIN, traits)
+    assert outline(root) == before
+
+
+def test_only_an_amd_processor_is_emulated_with_virtualisation():
+    shown = xml.new(replace(PLAIN, nested=True), TCG)
+    assert find(shown, "cpu/feature").attrib == {"policy": "require", "name": "svm"}
+    assert find(shown, "cpu/model").text == "Opteron_G3"
+
+
+def test_the_request_for_the_setup_is_one_more_variable_that_replaces_the_last():
+    fresh = Path(boot.VARIABLES)
+    if not fresh.exists():
+        pytest.skip("the firmware's package is not installed")
+    once = nvram.with_setup(fresh.read_bytes())
+    twice = nvram.with_setup(once)
+    name = "OsIndications\0".encode("utf-16-le")
+    assert (once.count(name), twice.count(name)) == (1, 2)
+    states = [twice[place - 58] for place in range(len(twice)) if twice.startswith(name, place)]
+    assert states == [0x3D, 0x3F]
+    for wrong in (b"", bytes(100), fresh.read_bytes()[:72] + bytes(1000)):
+        with pytest.raises(ValueError, match=r"they are no|unknown kind"):
+            nvram.with_setup(wrong)
 
 
 @settings(deadline=None)

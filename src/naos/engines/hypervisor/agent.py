@@ -47,6 +47,11 @@ def ping(domains: Domains, domain_id: str) -> bool:
     return True
 
 
+def version(domains: Domains, domain_id: str) -> str:
+    """Raises GuestRefused without an agent."""
+    return str(ask(domains, domain_id, "guest-info").get("version", ""))
+
+
 def freeze(domains: Domains, domain_id: str) -> int:
     """Returns how many file systems are frozen. A guest that is frozen already is thawed and frozen anew."""
     if ask(domains, domain_id, "guest-fsfreeze-status") == "frozen":

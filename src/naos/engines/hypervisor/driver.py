@@ -11,7 +11,18 @@ import structlog
 
 from naos.engines.errors import Busy, EngineError, Missing, Unsupported
 from naos.engines.hypervisor import acceleration as accelerations
-from naos.engines.hypervisor import agent, console_log, hotplug, migration, reading, resuming, xml
+from naos.engines.hypervisor import (
+    agent,
+    console_log,
+    drives,
+    hotplug,
+    migration,
+    mirroring,
+    nvram,
+    reading,
+    resuming,
+    xml,
+)
 from naos.engines.hypervisor.connection import Change, Connection
 from naos.engines.hypervisor.domains import Domains, checked
 from naos.engines.hypervisor.serial import Serial
@@ -19,14 +30,18 @@ from naos.engines.hypervisor.states import ACTIVE, missed_kinds
 from naos.engines.hypervisor.xml import Traits
 from naos.engines.ports import (
     BladeFacts,
+    DomainCdrom,
+    DomainController,
     DomainDisk,
     DomainEvent,
     DomainNic,
+    DomainSample,
     DomainSpec,
     DomainStatistics,
     Endpoint,
     Host,
     Hypervisor,
+    NbdAddress,
     PowerState,
     SerialStream,
 )
@@ -98,8 +113,11 @@ class LibvirtHypervisor:
     # ------------------------------------------------------------------------------------------------------- definition
 
     def define(self, spec: DomainSpec) -> str:
-        """Define, or redefine losslessly; returns the inactive XML."""
+        """Define, or redefine losslessly; returns the inactive XML. Raises Unsupported for nested virtualisation that the blade
+        does not lend."""
         checked(self.name, spec.id)
+        if spec.nested and self.acceleration() == accelerations.KVM and not self._lends_virtualisation():
+            raise Unsupported(self.name, "nested virtualisation", "its KVM module was loaded without `nested=1`")
         try:
             root = self._domains.inactive(spec.id)
         except Missing:
@@ -113,6 +131,19 @@ class LibvirtHypervisor:
 
     def xml(self, domain_id: str) -> str:
         return self._domains.definition(domain_id)
+
+    def _lends_virtualisation(self) -> bool:
+        places = [f"/sys/module/kvm_{maker}/parameters/nested" for maker in ("intel", "amd")]
+        return any(word in ("Y", "1") for word in self._host.run(["cat", *places], check=False).stdout.split())
+
+    def variables(self, domain_id: str) -> bytes:
+        """Raises EngineError when it has none here."""
+        return nvram.read(self._host, checked(self.name, domain_id))
+
+    def put_variables(self, domain_id: str, kept: bytes, *, secure: bool, setup: bool) -> None:
+        """A running domain is left alone."""
+        if self.state(checked(self.name, domain_id)) not in ACTIVE:
+            nvram.write(self._host, domain_id, kept, secure=secure, setup=setup)
 
     def undefine(self, domain_id: str) -> None:
         """Also removes its console log. Raises Busy while it runs: without its definition it would be lost at its stop."""
@@ -140,6 +171,10 @@ class LibvirtHypervisor:
                 domain.create()
 
         self._domains.on(domain_id, f"starting machine {domain_id}", create, self._deadlines.start)
+
+    def pause(self, domain_id: str) -> None:
+        """Raises EngineError for one that does not run, or waits for a disk: what it has written is not settled then."""
+        resuming.pause(self._domains, domain_id)
 
     def resume(self, domain_id: str) -> None:
         """One whose disks are still away has stopped again when this returns."""
@@ -190,6 +225,30 @@ class LibvirtHypervisor:
         except Missing:
             return
 
+    # ---------------------------------------------------------------------------------------------------------- storage
+
+    def mirror_disk(
+        self,
+        domain_id: str,
+        disk: DomainDisk,
+        *,
+        speed: int | None = None,
+        progress: Callable[[float], None] = lambda _share: None,
+    ) -> None:
+        mirroring.mirror(self._domains, domain_id, disk, speed, progress)
+
+    def switch_disk(self, domain_id: str, disk: DomainDisk) -> None:
+        mirroring.switch(self._domains, domain_id, disk)
+
+    def drop_mirror(self, domain_id: str, disk_id: str) -> None:
+        try:
+            mirroring.drop(self._domains, domain_id, disk_id)
+        except Missing:
+            return
+
+    def disk_source(self, domain_id: str, disk_id: str) -> NbdAddress | None:
+        return mirroring.source(self._domains, domain_id, disk_id)
+
     # ---------------------------------------------------------------------------------------------------------- devices
 
     def attach_disk(self, domain_id: str, disk: DomainDisk) -> None:
@@ -204,6 +263,20 @@ class LibvirtHypervisor:
     def disk_resized(self, domain_id: str, disk_id: str, size: int) -> None:
         hotplug.disk_resized(self._domains, domain_id, disk_id, size, self._deadlines.resized)
 
+    def attach_controller(self, domain_id: str, controller: DomainController) -> None:
+        hotplug.attach_controller(self._domains, domain_id, controller)
+
+    def detach_controller(self, domain_id: str, controller_id: str) -> None:
+        hotplug.detach(self._domains, domain_id, controller_id, self._deadlines.detach)
+
+    def put_cdrom(self, domain_id: str, drive: DomainCdrom) -> None:
+        hotplug.put_cdrom(self._domains, domain_id, drive)
+
+    def detach_cdrom(self, domain_id: str, drive_id: str) -> None:
+        """The controller that it was alone on goes with it."""
+        for device_id in (drive_id, drives.bus_id(drive_id)):
+            hotplug.detach(self._domains, domain_id, device_id, self._deadlines.detach)
+
     def attach_nic(self, domain_id: str, nic: DomainNic) -> None:
         checked(self.name, nic.id)
         hotplug.attach_nic(self._domains, domain_id, nic)
@@ -216,8 +289,16 @@ class LibvirtHypervisor:
         hotplug.detach(self._domains, domain_id, checked(self.name, nic_id), self._deadlines.detach)
 
     def resize(self, domain_id: str, *, vcpus: int, cores_per_socket: int, memory: int) -> None:
-        """memory: bytes. Raises Unsupported, with nothing changed, for what the running guest cannot be given."""
-        hotplug.resize(self._domains, domain_id, vcpus=vcpus, cores_per_socket=cores_per_socket, memory=memory)
+        """memory: bytes. Raises Unsupported, with nothing changed, for what the running guest cannot be given; GuestRefused for
+        vCPUs that it keeps."""
+        hotplug.resize(
+            self._domains,
+            domain_id,
+            vcpus=vcpus,
+            cores_per_socket=cores_per_socket,
+            memory=memory,
+            deadline=self._deadlines.detach,
+        )
 
     # --------------------------------------------------------------------------------------------------------- consoles
 
@@ -263,6 +344,12 @@ class LibvirtHypervisor:
 
     def agent_ping(self, domain_id: str) -> bool:
         return agent.ping(self._domains, domain_id)
+
+    def agent_version(self, domain_id: str) -> str:
+        return agent.version(self._domains, domain_id)
+
+    def samples(self) -> dict[str, DomainSample]:
+        return self._connection.call("looking at every machine", reading.samples)
 
     def events(self) -> Iterator[DomainEvent]:
         """Changes from this call on, until `close`; after a lost connection also what must have happened meanwhile."""

@@ -6,14 +6,15 @@ from collections.abc import Callable
 import libvirt
 import libvirt_qemu
 
-from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unsupported
-from naos.engines.hypervisor import agent, devices, xml
+from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unreachable, Unsupported
+from naos.engines.hypervisor import agent, devices, drives, xml
 from naos.engines.hypervisor.domains import Domains
-from naos.engines.ports import DomainDisk, DomainNic
+from naos.engines.ports import DomainCdrom, DomainController, DomainDisk, DomainNic
 from naos.units import MIB, size_text
 
 MEMORY_BLOCK = 128 * MIB  # the smallest piece of memory that a Linux guest takes in
 _POLL = 0.1  # seconds
+_DOOR = 30.0  # seconds; QEMU waits for the guest to open it
 _REMIND = 5.0  # seconds: a guest that is still starting has missed the first request
 _LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 _STOP = "stop the machine first"
@@ -30,6 +31,57 @@ def attach_disk(domains: Domains, domain_id: str, disk: DomainDisk) -> None:
             held = devices.address_of(present)
             raise Busy(domains.where, f"disk {disk.id}", f"the guest uses it through {held}; detach it, or {_STOP}")
     _edit(domains, domain_id, disk.id, lambda: devices.disk(disk), lambda element: devices.edit_disk(element, disk))
+
+
+def attach_controller(domains: Domains, domain_id: str, controller: DomainController) -> None:
+    """Raises Unsupported while it runs, for one that libvirt cannot plug in."""
+    live = domains.live(domain_id)
+    if live is not None and devices.find(live, controller.id) is None:
+        if controller.model not in drives.PLUGGABLE:
+            raise Unsupported(domains.where, f"plugging a {controller.model} controller into a running machine", _STOP)
+        _plug(domains, domain_id, drives.controller(controller))
+    if controller.kind == "usb":
+        root = domains.inactive(domain_id)
+        drives.allow_usb(root)
+        domains.redefine(root)
+    _edit(domains, domain_id, controller.id, lambda: drives.controller(controller), lambda _element: None)
+
+
+def put_cdrom(domains: Domains, domain_id: str, drive: DomainCdrom) -> None:
+    """Raises Unsupported for a new IDE drive while it runs, GuestRefused when the guest keeps the door shut."""
+    own = drives.own_controller(drive)
+    if own is not None:
+        attach_controller(domains, domain_id, own)
+    live = domains.live(domain_id)
+    if live is not None:
+        present = devices.find(live, drive.id)
+        if present is None:
+            if own is None:
+                raise Unsupported(domains.where, "plugging an IDE drive into a running machine", _STOP)
+            _plug(domains, domain_id, drives.drive(drive))
+        elif drives.holds(present) != drive.path:
+            drives.fill_drive(present, drive)
+            _change_medium(domains, domain_id, present)
+    _edit(domains, domain_id, drive.id, lambda: drives.drive(drive), lambda element: drives.fill_drive(element, drive))
+
+
+def _change_medium(domains: Domains, domain_id: str, element: devices.Element) -> None:
+    """A guest that has locked the door is asked first; the forced change takes the image away from it all the same."""
+    text = xml.render(element)
+
+    def change(domain: libvirt.virDomain) -> None:
+        try:
+            domain.updateDeviceFlags(text, _LIVE)
+        except libvirt.libvirtError as error:
+            if "locked" not in str(error):
+                raise
+            raise GuestRefused(
+                domains.where,
+                "opening the drive's door",
+                f"the guest has locked it; unmount the image there, or {_STOP}",
+            ) from error
+
+    domains.on(domain_id, "changing the image in a drive", change, _DOOR)
 
 
 def attach_nic(domains: Domains, domain_id: str, nic: DomainNic) -> None:
@@ -75,16 +127,21 @@ def detach(domains: Domains, domain_id: str, device_id: str, deadline: float) ->
         domains.redefine(root)
 
 
-def resize(domains: Domains, domain_id: str, *, vcpus: int, cores_per_socket: int, memory: int) -> None:
-    """Raises Unsupported, before anything is changed, for what a running guest cannot be given."""
+def resize(
+    domains: Domains, domain_id: str, *, vcpus: int, cores_per_socket: int, memory: int, deadline: float
+) -> None:
+    """Raises Unsupported, before anything is changed, for what a running guest cannot be given; GuestRefused when it has not
+    given vCPUs back after `deadline` seconds."""
     live = domains.live(domain_id)
     if live is not None:
         _check_room(domains.where, live, vcpus, memory)
-        _grow(domains, domain_id, live, vcpus, memory)
+        _grow(domains, domain_id, live, max(vcpus, xml.processors(live)[0]), memory)
+        _shrink(domains, domain_id, vcpus, deadline)
     root = domains.inactive(domain_id)
     before = xml.render(root)
     now, most = xml.processors(root)
-    xml.set_processors(root, vcpus, cores_per_socket, most if most > now else vcpus)
+    removable = root.find("vcpus") is not None
+    xml.set_processors(root, vcpus, cores_per_socket, most if most > now or removable else vcpus, removable=removable)
     xml.set_memory(root, memory, xml.memory(root)[1] if root.find("maxMemory") is not None else memory)
     if xml.render(root) != before:
         domains.redefine(root)
@@ -159,7 +216,7 @@ def _is_patience(error: libvirt.libvirtError) -> bool:
 
 def _check_room(where: str, live: xml.Element, vcpus: int, memory: int) -> None:
     now, most = xml.processors(live)
-    if vcpus < now:
+    if now - vcpus > xml.removable_processors(live):
         raise Unsupported(where, f"taking vCPUs from a running machine ({now} to {vcpus})", _STOP)
     if vcpus > most:
         raise Unsupported(where, f"{vcpus} vCPUs", f"the machine was started with room for {most}; {_STOP}")
@@ -190,6 +247,22 @@ def _grow(domains: Domains, domain_id: str, live: xml.Element, vcpus: int, memor
         agent.take_in(domains, domain_id, vcpus)
 
 
+def _shrink(domains: Domains, domain_id: str, vcpus: int, deadline: float) -> None:
+    """Ask the guest for processors back until it has given them; being refused is no failure before the deadline."""
+    until, reason = time.monotonic() + deadline, ""
+    while (live := domains.live(domain_id)) is not None and (now := xml.processors(live)[0]) > vcpus:
+        if time.monotonic() > until:
+            why = f"it still has {now} after {deadline:g} s ({reason or 'no answer'}); {_STOP}"
+            raise GuestRefused(domains.where, f"giving vCPUs back ({now} to {vcpus})", why)
+        try:
+            domains.on(domain_id, "taking vCPUs out", lambda domain: domain.setVcpusFlags(vcpus, _LIVE), 30.0)
+        except Unreachable:
+            raise
+        except EngineError as error:
+            reason = str(error)
+            time.sleep(_POLL)
+
+
 def disk_resized(domains: Domains, domain_id: str, disk_id: str, size: int, deadline: float) -> None:
     """Raises Missing when the machine does not have the disk, EngineError when its export is still smaller."""
     live = domains.live(domain_id)
@@ -209,7 +282,9 @@ def disk_resized(domains: Domains, domain_id: str, disk_id: str, size: int, dead
     def nudge(domain: libvirt.virDomain) -> None:
         # The disk's new size is learned when the client connects anew, and it connects with its next request only.
         # libvirt has no call that reads, so QEMU's own monitor does; what it prints, an error included, says nothing.
-        backend = f"/machine/peripheral/{devices.alias_of(present)}/virtio-backend"
+        backend = f"/machine/peripheral/{devices.alias_of(present)}"
+        if devices.bus_of(present) == "virtio":
+            backend += "/virtio-backend"
         command = f'qemu-io -d {backend} "read 0 512"'
         libvirt_qemu.qemuMonitorCommand(domain, command, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
 

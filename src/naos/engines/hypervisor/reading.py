@@ -8,7 +8,7 @@ from lxml import etree
 from naos.engines.errors import EngineError
 from naos.engines.hypervisor import devices, xml
 from naos.engines.hypervisor.domains import checked
-from naos.engines.ports import BladeFacts, DomainStatistics, PowerState
+from naos.engines.ports import BladeFacts, DomainSample, DomainStatistics, PowerState
 
 _MIB = 2**20
 _GROUPS = (
@@ -74,6 +74,23 @@ def statistics(where: str, domain: libvirt.virDomain) -> DomainStatistics:
         block=_counters(found, "block", _BLOCK, devices.names_by_target(root)),
         net=_counters(found, "net", _NET, devices.macs_by_target(root)),
     )
+
+
+def samples(connection: libvirt.virConnect) -> dict[str, DomainSample]:
+    """Every running machine; one whose state is being changed is not waited for."""
+    flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+    groups = libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_BALLOON
+    found = {}
+    for domain, told in connection.getAllDomainStats(groups, flags):
+        try:
+            spent = told.get("cpu.time") or domain.info()[4]
+            line = xml.parse(domain.XMLDesc(0)).find("devices/channel/target[@name='org.qemu.guest_agent.0']")
+        except libvirt.libvirtError:
+            continue  # it has stopped meanwhile
+        heard = line is not None and line.get("state") == "connected"
+        memory = int(told.get("balloon.rss", 0)) * 1024
+        found[domain.UUIDString()] = DomainSample(int(spent), memory, heard)
+    return found
 
 
 def _counters(

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from naos.engines.errors import Unsupported
-from naos.engines.hypervisor import devices
+from naos.engines.hypervisor import boot, devices, drives
 from naos.engines.ports import DomainSpec
 from naos.units import GIB
 
@@ -92,10 +91,18 @@ def converge(root: Element, spec: DomainSpec, traits: Traits) -> None:
     """Bring the definition to the spec. Raises Unsupported for a firmware that does not exist."""
     settle(root, traits)
     set_title(root, spec.title)
-    set_processors(root, spec.vcpus, spec.cores_per_socket, spec.max_vcpus or spec.vcpus)
+    most = spec.max_vcpus or spec.vcpus
+    set_processors(root, spec.vcpus, spec.cores_per_socket, most, removable=spec.removable_vcpus)
     set_memory(root, spec.memory, spec.max_memory or spec.memory)
-    _set_firmware(root, spec)
+    boot.set_nested(root, nested=spec.nested)
+    boot.set_firmware(root, spec)
+    boot.set_waits(root, spec)
+    boot.set_told(root, spec)
+    boot.set_guest(root, windows=spec.windows)
+    brought = [own for entry in spec.cdroms if (own := drives.own_controller(entry)) is not None]
+    drives.converge_controllers(root, [*spec.controllers, *brought])
     devices.converge_disks(root, spec.disks)
+    drives.converge_drives(root, spec.cdroms)
     devices.converge_nics(root, spec.nics)
     devices.set_cdrom(root, spec.cdrom)
 
@@ -126,14 +133,23 @@ def set_title(root: Element, title: str) -> None:
         devices.drop(root, "title")
 
 
-def set_processors(root: Element, vcpus: int, cores_per_socket: int, maximum: int) -> None:
-    """`maximum` is raised to whole sockets."""
+def set_processors(root: Element, vcpus: int, cores_per_socket: int, maximum: int, *, removable: bool = False) -> None:
+    """`maximum` is raised to whole sockets. removable: all but the first vCPU may be taken out again."""
     sockets = -(-max(vcpus, maximum) // cores_per_socket)
     total = sockets * cores_per_socket
     element = devices.child(root, "vcpu")
     element.text = str(total)
     devices.set_or_drop(element, "current", str(vcpus) if vcpus != total else None)
-    devices.drop(root, "vcpus")
+    if not removable or total == 1:
+        devices.drop(root, "vcpus")
+    else:
+        every = devices.child(root, "vcpus")
+        every[:] = []
+        for number in range(total):
+            entry = etree.SubElement(every, "vcpu", id=str(number), enabled="yes" if number < vcpus else "no")
+            entry.set("hotpluggable", "yes" if number else "no")
+            if number < vcpus:
+                entry.set("order", str(number + 1))
     topology = devices.child(devices.child(root, "cpu"), "topology")
     for name, value in (("sockets", sockets), ("dies", 1), ("cores", cores_per_socket), ("threads", 1)):
         topology.set(name, str(value))
@@ -168,6 +184,11 @@ def processors(root: Element) -> tuple[int, int]:
     element = devices.child(root, "vcpu")
     total = int(element.text or 1)
     return int(element.get("current") or total), total
+
+
+def removable_processors(root: Element) -> int:
+    """How many of its vCPUs a running machine could give back."""
+    return len(root.findall("vcpus/vcpu[@enabled='yes'][@hotpluggable='yes']"))
 
 
 def cores_per_socket(root: Element) -> int:
@@ -208,18 +229,5 @@ def _set_processor_model(root: Element, kind: str) -> None:
         return
     processor.attrib.update({"mode": "custom", "match": "exact", "check": "none"})
     model = etree.SubElement(processor, "model", fallback="forbid")
-    model.text = "Nehalem"
+    model.text = boot.EMULATED
     processor.insert(0, model)
-
-
-def _set_firmware(root: Element, spec: DomainSpec) -> None:
-    system = devices.child(root, "os")
-    if spec.firmware == "bios":
-        if system.get("firmware"):
-            del system.attrib["firmware"]
-            for name in ("firmware", "loader", "nvram"):
-                devices.drop(system, name)
-    elif spec.firmware in ("uefi", "efi"):
-        system.set("firmware", "efi")
-    else:
-        raise Unsupported(spec.id, f"firmware {spec.firmware!r}", "there are bios and uefi")

@@ -12,12 +12,13 @@ Element = etree._Element  # noqa: SLF001 - lxml names its element class so
 
 @dataclass(frozen=True)
 class Size:
-    """vCPUs and bytes of memory, and how far both may grow while the domain runs."""
+    """vCPUs and bytes of memory, and how far both may grow while the domain runs; `removable`: vCPUs may be taken out, too."""
 
     vcpus: int
     maximum_vcpus: int
     memory: int
     maximum_memory: int
+    removable: bool = False
 
 
 def parse(xml: str) -> Element:
@@ -41,7 +42,8 @@ def define(spec: DomainSpec, present: str | None) -> str:
     for tag, text in (("name", spec.id), ("uuid", spec.id), ("title", spec.title)):
         _child(root, tag).text = text
     _set_size(root, spec.vcpus, spec.cores_per_socket, spec.memory, spec.max_vcpus, spec.max_memory)
-    _child(root, "os").set("firmware", spec.firmware)
+    _child(root, "vcpu").set("removable", "yes" if spec.removable_vcpus else "no")
+    _set_start(root, spec)
     devices = _child(root, "devices")
     for old in [*devices.findall("disk"), *devices.findall("interface")]:
         devices.remove(old)
@@ -73,7 +75,8 @@ def size(xml: str) -> Size:
     vcpu = _child(root, "vcpu")
     maximum = int(vcpu.text or 0)
     memory = int(root.findtext("currentMemory") or 0)
-    return Size(int(vcpu.get("current", maximum)), maximum, memory, int(root.findtext("maxMemory") or memory))
+    most = int(root.findtext("maxMemory") or memory)
+    return Size(int(vcpu.get("current", maximum)), maximum, memory, most, vcpu.get("removable") == "yes")
 
 
 def resized(xml: str, vcpus: int, cores_per_socket: int, memory: int, *, room: bool) -> str:
@@ -109,6 +112,21 @@ def _text(root: Element) -> str:
 def _child(parent: Element, tag: str) -> Element:
     found = parent.find(tag)
     return etree.SubElement(parent, tag) if found is None else found
+
+
+def _set_start(root: Element, spec: DomainSpec) -> None:
+    """What it starts with: told as attributes, for whoever compares."""
+    values = {
+        "firmware": spec.firmware,
+        "secure": str(spec.secure_boot),
+        "delay": str(spec.boot_delay),
+        "retry": str(spec.boot_retry),
+        "nested": str(spec.nested),
+        "windows": str(spec.windows),
+        "told": " ".join(name for name, _path in sorted(spec.told)),
+    }
+    for name, value in values.items():
+        _child(root, "os").set(name, value)
 
 
 def _set_size(

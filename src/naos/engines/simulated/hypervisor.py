@@ -9,14 +9,16 @@ from naos.engines.ports import (
     DomainDisk,
     DomainEvent,
     DomainNic,
+    DomainSample,
     DomainSpec,
     DomainStatistics,
     Endpoint,
     Hypervisor,
+    NbdAddress,
     PowerState,
     SerialStream,
 )
-from naos.engines.simulated import definitions, guests, running
+from naos.engines.simulated import definitions, firmware, guests, mirrors, running
 from naos.engines.simulated.calls import SimulatedEngine, checked_id
 from naos.engines.simulated.consoles import Consoles
 from naos.engines.simulated.events import Events
@@ -108,6 +110,17 @@ class SimulatedHypervisor(SimulatedEngine):
                 raise Busy(self.name, f"domain {domain_id}", f"it is {domain.state}; power it off first")
             db.execute("DELETE FROM domains WHERE blade = ? AND id = ?", (self.name, domain_id))
             guests.report(db, self.name, domain_id, "undefined")
+            firmware.remove(self._store.folder, self.name, domain_id)
+
+    def variables(self, domain_id: str) -> bytes:
+        with self._call("variables"):
+            return firmware.read(self._store.folder, self.name, domain_id)
+
+    def put_variables(self, domain_id: str, kept: bytes, *, secure: bool, setup: bool) -> None:
+        with self._call("put_variables") as db:
+            domain = running.find(db, self.name, domain_id)
+            if domain is None or not domain.alive:
+                firmware.write(self._store.folder, self.name, domain_id, kept, secure=secure, setup=setup)
 
     def resize(self, domain_id: str, *, vcpus: int, cores_per_socket: int, memory: int) -> None:
         with self._call("resize") as db:
@@ -126,6 +139,14 @@ class SimulatedHypervisor(SimulatedEngine):
             if not domain.alive:
                 running.launch(db, domain, self._store.folder)
                 guests.report(db, self.name, domain_id, "started")
+
+    def pause(self, domain_id: str) -> None:
+        """Raises EngineError for one that waits for a disk."""
+        with self._live("pause", domain_id) as (db, domain):
+            if domain.state not in (PowerState.RUNNING, PowerState.PAUSED):
+                raise EngineError(self.name, f"pausing domain {domain_id}", f"it is {domain.state}")
+            guests.set_state(db, self.name, domain_id, PowerState.PAUSED)
+            guests.report(db, self.name, domain_id, "suspended")
 
     def resume(self, domain_id: str) -> None:
         """A guest whose disk still does not answer waits on, as a real one would after its next request."""
@@ -183,6 +204,7 @@ class SimulatedHypervisor(SimulatedEngine):
                 raise EngineError(self.name, f"moving domain {domain_id}", "it was called off")
             target._require_contact(db, "migrate")  # noqa: SLF001 - as above
             running.hand_over(db, domain, target.name, self._store.folder)
+            firmware.hand_over(self._store.folder, self.name, target.name, domain_id)
         progress(1.0)
 
     def _has_arrived(self, domain_id: str, target: "SimulatedHypervisor") -> bool:
@@ -194,6 +216,42 @@ class SimulatedHypervisor(SimulatedEngine):
     def abort_migration(self, domain_id: str) -> None:
         with self._call("abort_migration") as db:
             db.execute("UPDATE domains SET moving = 0 WHERE blade = ? AND id = ?", (self.name, domain_id))
+
+    # ---------------------------------------------------------------------------------------------------------- storage
+
+    def mirror_disk(
+        self,
+        domain_id: str,
+        disk: DomainDisk,
+        *,
+        speed: int | None = None,
+        progress: Callable[[float], None] = lambda _share: None,
+    ) -> None:
+        """Two moments, with `progress` between them: the copy begins, both sides are the same."""
+        del speed  # nothing takes time here
+        with self._live("mirror_disk", domain_id) as (db, domain):
+            if mirrors.begin(db, domain, disk):
+                return
+        progress(0.5)
+        with self._call("mirrored") as db:
+            mirrors.check(db, self._get(db, domain_id), disk)
+        progress(1.0)
+
+    def switch_disk(self, domain_id: str, disk: DomainDisk) -> None:
+        with self._live("switch_disk", domain_id) as (db, domain):
+            mirrors.switch(db, domain, disk)
+            self._keep(db, domain, definitions.with_disk(domain.xml, disk))
+
+    def drop_mirror(self, domain_id: str, disk_id: str) -> None:
+        with self._call("drop_mirror") as db:
+            domain = running.find(db, self.name, domain_id)
+            if domain is not None:
+                mirrors.drop(db, domain, disk_id)
+
+    def disk_source(self, domain_id: str, disk_id: str) -> NbdAddress | None:
+        with self._call("disk_source") as db:
+            domain = running.find(db, self.name, domain_id)
+        return None if domain is None or domain.live is None else mirrors.source(domain, disk_id)
 
     # ---------------------------------------------------------------------------------------------------------- devices
 
@@ -266,6 +324,20 @@ class SimulatedHypervisor(SimulatedEngine):
         with self._call("agent_ping") as db:
             domain = running.find(db, self.name, domain_id)
         return domain is not None and domain.state == PowerState.RUNNING
+
+    def agent_version(self, domain_id: str) -> str:
+        self._ask_agent("agent_version", domain_id)
+        return "7.2.22"
+
+    def samples(self) -> dict[str, DomainSample]:
+        """No processor time passes; every running guest has an agent."""
+        with self._call("samples") as db:
+            rows = db.execute("SELECT id, state, memory FROM domains WHERE blade = ?", (self.name,)).fetchall()
+        return {
+            row["id"]: DomainSample(0, row["memory"], agent=row["state"] == PowerState.RUNNING)
+            for row in rows
+            if guests.is_alive(row["state"])
+        }
 
     def _ask_agent(self, method: str, domain_id: str) -> int:
         with self._live(method, domain_id) as (_db, domain):

@@ -178,8 +178,9 @@ def resize(db: Db, domain: Domain, *, vcpus: int, cores_per_socket: int, memory:
     """Raises Unsupported when the domain was not started with room for it, NoSpace when the blade has none."""
     live = domain.live or domain.xml
     size = definitions.size(live)
-    if not size.vcpus <= vcpus <= size.maximum_vcpus:
-        raise Unsupported(domain.blade, f"{vcpus} vCPUs while it runs", f"{size.vcpus} to {size.maximum_vcpus} are")
+    fewest = 1 if size.removable else size.vcpus
+    if not fewest <= vcpus <= size.maximum_vcpus:
+        raise Unsupported(domain.blade, f"{vcpus} vCPUs while it runs", f"{fewest} to {size.maximum_vcpus} are")
     if not size.memory <= memory <= size.maximum_memory:
         bounds = f"{size.memory} to {size.maximum_memory} are"
         raise Unsupported(domain.blade, f"{memory} bytes of memory while it runs", bounds)
