@@ -20,6 +20,7 @@ def add_template(run: Run, arguments: dict[str, Any]) -> str:
         upload_id,
         arguments["url"],
         arguments["checksum"],
+        run.progress,
         undo=Undo("template.remove_image", {"template_id": template_id}, "removed the image"),
     )
     run.step("publish", library.publish, world, template_id)
@@ -28,9 +29,11 @@ def add_template(run: Run, arguments: dict[str, Any]) -> str:
     return str(template_id)
 
 
-@workflow("template.delete", steps=1)
+@workflow("template.delete", steps=2)
 def delete_template(run: Run, arguments: dict[str, Any]) -> str:
-    run.step("forget", library.forget, cast(World, run.world), arguments["template_id"])
+    world = cast(World, run.world)
+    run.step("check that nobody needs it", library.check_unused_still, world, arguments["template_id"])
+    run.step("forget", library.forget, world, arguments["template_id"])
     return str(arguments["template_id"])
 
 

@@ -1,5 +1,6 @@
 """Content libraries and templates: checks, files and steps. A file is named by its template's id, never by its name."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from sqlalchemy.orm import Session
 from naos.activity import Item, Lock, Plan, Undo
 from naos.catalogue.errors import SourceAmbiguous, TemplateInUse, TemplateNotBootable, TemplateNotReady
 from naos.catalogue.images import intake
-from naos.catalogue.models import Library, Template, Upload
+from naos.catalogue.models import Library, Template, TemplateDisk, Upload
+from naos.catalogue.ovf.descriptor import MOST_DISKS, Descriptor
 from naos.errors import NameTaken, Unknown
 from naos.lifecycle import Lifecycle, check_ready
 from naos.names import listing
@@ -131,33 +133,83 @@ def uploads(world: World) -> Path:
     return world.settings.library / "uploads"
 
 
-def image(world: World, template_id: str) -> Path:
-    """Where the library keeps a template's file."""
-    return world.settings.library / f"{template_id}.img"
+def image(world: World, image_id: str) -> Path:
+    """Where the library keeps the file of an item's disk, or of an ISO: its first disk has the item's id."""
+    return world.settings.library / f"{image_id}.img"
+
+
+def image_id(template_id: str, position: int) -> str:
+    """The id of an item's disk: always the same, so that a repeated step finds its own files."""
+    return template_id if position == 0 else str(uuid.uuid5(uuid.UUID(template_id), str(position)))
+
+
+def disks_of(session: Session, template_id: str) -> list[TemplateDisk]:
+    """The item's disks in order; an ISO has none."""
+    wanted = sa.select(TemplateDisk).where(TemplateDisk.template_id == template_id)
+    return list(session.scalars(wanted.order_by(TemplateDisk.position)))
+
+
+def image_ids(session: Session) -> dict[str, str]:
+    """The id of every file that the library has to keep, with that of its item."""
+    found = {template_id: template_id for template_id in session.scalars(sa.select(Template.id))}
+    return found | {disk.id: disk.template_id for disk in session.scalars(sa.select(TemplateDisk))}
+
+
+def descriptor_of(template: Template) -> Descriptor:
+    """What the item declares; nothing for a bare image."""
+    return Descriptor.model_validate(template.descriptor)
 
 
 # ---------------------------------------------------------------------------------------------------------------- steps
 
 
-def bring_in(world: World, template_id: str, upload_id: str | None, url: str | None, checksum: str | None) -> None:
-    """Check the image and keep it; what it turned out to be goes into the row. Raises what the intake raises."""
-    target = image(world, template_id)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source = uploads(world) / upload_id if upload_id is not None else str(url)
-    facts = intake.accept(
-        source,
-        target,
+def bring_in(
+    world: World,
+    template_id: str,
+    upload_id: str | None,
+    url: str | None,
+    checksum: str | None,
+    progress: Callable[[float], None],
+) -> None:
+    """Check the image and keep it; what it turned out to be goes into the rows. Raises what the intake raises."""
+    world.settings.library.mkdir(parents=True, exist_ok=True)
+    taken = intake.accept_item(
+        uploads(world) / upload_id if upload_id is not None else str(url),
+        lambda position: image(world, image_id(template_id, position)),
         checksum=checksum,
         max_virtual_size=LARGEST_IMAGE,
+        progress=progress,
         namespace=world.settings.download_namespace,
     )
+    first = taken.disks[0]
     with world.database.write() as session:
         template = session.get_one(Template, template_id)
-        template.type = "iso" if facts.format == "iso" else "ovf"
-        template.source = facts.format
-        template.size = target.stat().st_size
-        template.virtual_size = facts.virtual_size
-        template.checksum = facts.checksum
+        template.type = "iso" if taken.format == "iso" else "ovf"
+        template.source = taken.format
+        template.size = sum(disk.size for disk in taken.disks)
+        template.virtual_size = first.capacity
+        template.checksum = first.checksum
+        template.descriptor = taken.descriptor.model_dump() if taken.descriptor is not None else {}
+        session.execute(sa.delete(TemplateDisk).where(TemplateDisk.template_id == template_id))
+        if template.type == "ovf":
+            session.add_all(_rows(template_id, taken.disks))
+
+
+def _rows(template_id: str, disks: list[intake.DiskFacts]) -> list[TemplateDisk]:
+    return [
+        TemplateDisk(
+            id=image_id(template_id, position),
+            template_id=template_id,
+            position=position,
+            name=disk.name,
+            controller=disk.controller,
+            capacity=disk.capacity,
+            size=disk.size,
+            populated=disk.populated,
+            checksum=disk.checksum,
+        )
+        for position, disk in enumerate(disks)
+    ]
 
 
 def publish(world: World, template_id: str) -> None:
@@ -172,10 +224,20 @@ def drop_upload(world: World, upload_id: str) -> None:
 
 
 def remove_image(world: World, template_id: str) -> None:
-    image(world, template_id).unlink(missing_ok=True)
+    for position in range(MOST_DISKS):
+        intake.discard(image(world, image_id(template_id, position)))
+
+
+def check_unused_still(world: World, template_id: str) -> None:
+    """Somebody may have taken to the item since its deletion was asked for. Raises TemplateInUse."""
+    with world.database.read() as session:
+        template = session.get(Template, template_id)
+        if template is not None:
+            check_unused(session, template)
 
 
 def forget(world: World, template_id: str) -> None:
     remove_image(world, template_id)
     with world.database.write() as session:
+        session.execute(sa.delete(TemplateDisk).where(TemplateDisk.template_id == template_id))
         session.execute(sa.delete(Template).where(Template.id == template_id))

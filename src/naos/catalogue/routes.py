@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, BinaryIO
 
 import sqlalchemy as sa
@@ -16,8 +17,8 @@ from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
 from naos.catalogue import library
 from naos.catalogue.errors import UploadTooLarge
-from naos.catalogue.models import Library, Template, Upload
-from naos.catalogue.wire import ContentLibrary, ContentLibraryItem, Received, TemplateRequest
+from naos.catalogue.models import Library, Template, TemplateDisk, Upload
+from naos.catalogue.wire import ContentLibrary, ContentLibraryItem, Received, TemplateRequest, item_wire
 from naos.errors import Unknown
 from naos.fleet.models import Region
 from naos.identity import Identity
@@ -38,30 +39,29 @@ def _library(session: Session, found: Library) -> ContentLibrary:
     return ContentLibrary(id=found.id, name=found.name, machine_manager=Reference(id=region.id, name=region.name))
 
 
-def _item(template: Template) -> ContentLibraryItem:
-    return ContentLibraryItem(
-        id=template.id,
-        name=template.name,
-        description=template.description,
-        type=template.type,
-        creation_time=template.created_at,
-        size=template.size,
-        last_modified_time=template.updated_at.isoformat(),
-        virtual_size=template.virtual_size,
-        checksum=template.checksum,
-        source=template.source,
-        status=template.lifecycle,
-    )
+def _items(session: Session, templates: Sequence[Template]) -> list[ContentLibraryItem]:
+    """Items with their disks, in two queries however many there are."""
+    wanted = sa.select(TemplateDisk).where(TemplateDisk.template_id.in_([template.id for template in templates]))
+    disks: dict[str, list[TemplateDisk]] = {template.id: [] for template in templates}
+    for disk in session.scalars(wanted.order_by(TemplateDisk.position)):
+        disks[disk.template_id].append(disk)
+    return [item_wire(template, disks[template.id]) for template in templates]
 
 
 @router.get("")
-def list_libraries(identity: Reader, services: ServicesOf, name: str | None = None) -> list[ContentLibrary]:
-    """The tenant's content libraries."""
+def list_libraries(
+    identity: Reader,
+    services: ServicesOf,
+    name: str | None = None,
+    machineManagerId: str | None = None,  # noqa: N803 - the wire API's name
+) -> list[ContentLibrary]:
+    """The tenant's content libraries. Their files lie on the controller, not on a volume: none has a datastore."""
     query = sa.select(Library).where(Library.tenant_id == identity.tenant_id).order_by(Library.name)
     if name is not None:
         query = query.where(Library.name == name)
     with services.database.read() as session:
-        return [_library(session, found) for found in session.scalars(query)]
+        found = [_library(session, library) for library in session.scalars(query)]
+    return [library for library in found if machineManagerId in (None, library.machine_manager.id)]
 
 
 @router.post("/uploads", status_code=201, max_body_size=LARGEST_UPLOAD)
@@ -116,7 +116,7 @@ def list_items(
         query = query.where(Template.name == name)
     with services.database.read() as session:
         library.find(session, identity.tenant_id, library_id)
-        return [_item(template) for template in session.scalars(query)]
+        return _items(session, session.scalars(query).all())
 
 
 @router.get("/{library_id}/items/{item_id}")
@@ -128,7 +128,7 @@ def read_item(
         template = library.find_item(session, identity.tenant_id, item_id)
         if template.library_id != library_id:
             raise Unknown("template", item_id)
-        return _item(template)
+        return _items(session, [template])[0]
 
 
 @router.post("/{library_id}/templates", **ASYNCHRONOUS)

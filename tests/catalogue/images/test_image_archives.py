@@ -1,5 +1,6 @@
 """OVA appliances: what is taken out of them, and which archives are refused."""
 
+import gzip
 import hashlib
 import tarfile
 
@@ -12,6 +13,7 @@ from naos.catalogue.images.errors import (
     ChecksumMismatch,
     ForeignFile,
     ImageDamaged,
+    ImageTooLarge,
     UnsafeArchive,
     UnsupportedFormat,
 )
@@ -84,7 +86,7 @@ def test_a_disk_that_is_not_in_the_archive_is_refused(tmp_path, disk, take):
         b"no xml",
         b"<Other/>",
         ovf(disks=0),
-        ovf(disks=2),
+        ovf(disks=17),
         ovf(head='<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'),
         b" " * (5 * MIB),
     ],
@@ -99,9 +101,76 @@ def test_an_archive_without_a_descriptor_is_refused(tmp_path, disk, take):
         take(ova(tmp_path / "a.ova", [("disk.vmdk", disk)]))
 
 
-def test_a_packed_disk_is_refused(tmp_path, disk, take):
-    with pytest.raises(UnsupportedFormat):
-        take(ova(tmp_path / "a.ova", [("m.ovf", ovf(attributes='ovf:compression="gzip"')), ("disk.vmdk", disk)]))
+def test_a_packed_disk_is_unpacked(tmp_path, disk, take):
+    packed = ovf(attributes='ovf:compression="gzip"')
+    whole = take(ova(tmp_path / "a.ova", [("m.ovf", ovf()), ("disk.vmdk", disk)]))
+    for content in (gzip.compress(disk), gzip.compress(disk[:3000]) + gzip.compress(disk[3000:])):
+        assert take(ova(tmp_path / "a.ova", [("m.ovf", packed), ("disk.vmdk", content)])).checksum == whole.checksum
+
+
+@pytest.mark.parametrize(
+    ("attributes", "content", "error"),
+    [
+        ('ovf:compression="gzip"', b"no gzip at all", ImageDamaged),
+        ('ovf:compression="gzip"', gzip.compress(disk_bytes())[:-20], ImageDamaged),
+        ('ovf:compression="gzip"', gzip.compress(b"\0" * 80 * MIB), ImageTooLarge),
+        ('ovf:compression="rar"', b"Rar!", UnsupportedFormat),
+        ('ovf:chunkSize="0"', b"", BadDescriptor),
+        ('ovf:chunkSize="4096"', b"", ForeignFile),
+    ],
+)
+def test_packing_that_cannot_be_undone_is_refused(tmp_path, take, attributes, content, error):
+    with pytest.raises(error):
+        take(ova(tmp_path / "a.ova", [("m.ovf", ovf(attributes=attributes)), ("disk.vmdk", content)]))
+
+
+def test_a_disk_in_parts_is_joined(tmp_path, disk, take):
+    whole = take(ova(tmp_path / "a.ova", [("m.ovf", ovf()), ("disk.vmdk", disk)]))
+    parts = [
+        (f"disk.vmdk.{number:09}", disk[number * 4096 : (number + 1) * 4096]) for number in range(len(disk) // 4096 + 1)
+    ]
+    assert len(parts) > 1
+    descriptor = ovf(attributes='ovf:chunkSize="4096"')
+    assert take(ova(tmp_path / "a.ova", [("m.ovf", descriptor), *parts])).checksum == whole.checksum
+
+
+FLAT = b"""# Disk DescriptorFile
+version=1
+CID=fffffffe
+parentCID=%b
+createType="monolithicFlat"
+RW %b FLAT "%b" 0
+RW 2048 ZERO
+"""
+
+
+def flat(parent: bytes = b"ffffffff", sectors: bytes = b"4096", extent: bytes = b"disk-flat.vmdk") -> bytes:
+    return FLAT % (parent, sectors, extent)
+
+
+def test_a_flat_disk_has_its_extents_in_the_same_archive(tmp_path, take):
+    entries = [("disk.vmdk", flat()), ("disk-flat.vmdk", disk_bytes())]
+    with_descriptor = take(ova(tmp_path / "a.ova", [("m.ovf", ovf()), *entries]))
+    without = take(ova(tmp_path / "b.ova", entries))
+    assert with_descriptor == without
+    assert without.virtual_size == 3 * MIB
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "error"),
+    [
+        (flat(extent=b"/etc/passwd"), ForeignFile),
+        (flat(extent=b"../disk-flat.vmdk"), ForeignFile),
+        (flat(parent=b"0badcafe"), ForeignFile),
+        (flat(sectors=b"8192"), ImageDamaged),
+        (flat(sectors=b"99999999999"), ImageTooLarge),
+        (flat().replace(b"FLAT", b"SPARSE"), UnsupportedFormat),
+        (flat()[:40], BadDescriptor),
+    ],
+)
+def test_flat_disks_that_reach_beyond_their_archive_are_refused(tmp_path, take, descriptor, error):
+    with pytest.raises(error):
+        take(ova(tmp_path / "a.ova", [("disk.vmdk", descriptor), ("disk-flat.vmdk", disk_bytes())]))
 
 
 def test_a_disk_inside_is_judged_like_one_outside(tmp_path, take):

@@ -67,13 +67,15 @@ def content_of(image):
         ("vmdk", []),
         ("vmdk", ["-o", "subformat=streamOptimized"]),
         ("vhdx", []),
+        ("vpc", ["-o", "force_size=on"]),
+        ("vpc", ["-o", "force_size=on,subformat=fixed"]),
     ],
 )
 def test_a_disk_is_kept_as_qcow2_with_the_same_content(raw, tmp_path, target, kind, options):
     source = convert(raw, tmp_path / "upload", kind, *options)
     shares = []
     facts = intake.accept(source, target, max_virtual_size=LIMIT, progress=shares.append)
-    assert facts.format == kind
+    assert facts.format == {"vpc": "vhd"}.get(kind, kind)
     assert facts.virtual_size == 2 * MIB
     assert facts.checksum == "sha256:" + hashlib.sha256(target.read_bytes()).hexdigest()
     assert shares == sorted(shares)
@@ -82,6 +84,16 @@ def test_a_disk_is_kept_as_qcow2_with_the_same_content(raw, tmp_path, target, ki
     info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", target]))
     assert info["format"] == "qcow2"
     assert content_of(target) == disk_bytes()
+
+
+def test_a_vhd_that_needs_another_or_was_cut_short_is_refused(raw, tmp_path, refuse):
+    whole = convert(raw, tmp_path / "fixed.vhd", "vpc", "-o", "force_size=on,subformat=fixed").read_bytes()
+    kind = len(whole) - 512 + 60
+    refuse(ForeignFile, make(tmp_path, "child.vhd", whole[:kind] + struct.pack(">I", 4) + whole[kind + 4 :]))
+    refuse(ImageDamaged, make(tmp_path, "odd.vhd", whole[:kind] + struct.pack(">I", 9) + whole[kind + 4 :]))
+    refuse(ImageDamaged, make(tmp_path, "short.vhd", whole[-512 * 3 :]))
+    grown = convert(raw, tmp_path / "grown.vhd", "vpc", "-o", "force_size=on").read_bytes()
+    refuse(ImageDamaged, make(tmp_path, "half.vhd", grown[: len(grown) // 2]))
 
 
 def test_an_iso_is_kept_byte_for_byte(tmp_path, target):
@@ -206,7 +218,7 @@ def test_an_image_in_an_image_is_refused(raw, tmp_path, refuse):
         (b"PK\x03\x04" + b"\0" * 600, UnsupportedFormat),
         (b"QFI\xfb\0\0\0\x01" + b"\0" * 600, UnsupportedFormat),
         (b"QED\0" + b"\0" * 600, UnsupportedFormat),
-        (b"conectix" + b"\0" * 600, UnsupportedFormat),
+        (b"conectix" + b"\0" * 600, ImageDamaged),
     ],
 )
 def test_what_is_no_image_of_ours_is_refused_with_what_it_looks_like(tmp_path, refuse, content, error):

@@ -1,7 +1,7 @@
-"""A BIOS boot disk put together in a plain file: no loop device, no mount.
+"""A boot disk put together in a plain file, for BIOS and for EFI: no loop device, no mount.
 
-Sector 0 holds syslinux's MBR code and the table; partition 1 is a FAT file system with syslinux, kernel and initramfs;
-partition 2 is the ext4 root, which ends the disk, so that it can grow with it.
+Sector 0 holds syslinux's MBR code and the table; partition 1 is a FAT file system with syslinux of both kinds, kernel and
+initramfs; partition 2 is the ext4 root, which ends the disk, so that it can grow with it.
 """
 
 import math
@@ -17,6 +17,8 @@ from naos.catalogue.images.errors import BuildFailed, ToolMissing
 SECTOR = 512
 MIB = 1024 * 1024
 MBR_CODE = Path("/usr/lib/SYSLINUX/mbr.bin")
+EFI_LOADER = Path("/usr/lib/SYSLINUX.EFI/efi64/syslinux.efi")
+EFI_LIBRARY = Path("/usr/lib/syslinux/modules/efi64/ldlinux.e64")
 FAT, LINUX = 0x0C, 0x83
 _CHS_BEYOND = b"\xfe\xff\xff"  # "use the sector numbers instead"
 # Large clusters: the firmware's disk reads are slow under emulation, and syslinux makes one for each run of clusters.
@@ -90,8 +92,9 @@ def table(partitions: list[Partition], code: bytes, signature: int) -> bytes:
 
 def assemble(disk: Path, size: int, boot: BootFiles, root: Path, identity: Identity) -> None:
     """Write a raw disk of `size` bytes. Raises BuildFailed, ToolFailed, ToolMissing."""
-    if not MBR_CODE.is_file():
-        raise ToolMissing(MBR_CODE.name, "syslinux")
+    for part, package in ((MBR_CODE, "syslinux"), (EFI_LOADER, "syslinux-efi"), (EFI_LIBRARY, "syslinux-common")):
+        if not part.is_file():
+            raise ToolMissing(part.name, package)
     needed = boot.kernel.stat().st_size + boot.initramfs.stat().st_size + 2 * MIB
     fat = Partition(FAT, MIB, math.ceil(needed / MIB) * MIB, active=True)
     ext4 = Partition(LINUX, fat.start + fat.size, size - fat.start - fat.size)
@@ -114,10 +117,17 @@ def _fill_fat(disk: Path, part: Partition, boot: BootFiles, identity: Identity) 
     geometry = ["-T", str(part.size // SECTOR), "-h", "255", "-s", "63", "-H", str(part.start // SECTOR)]
     cluster = ["-c", str(_SECTORS_PER_CLUSTER), "-N", identity.seed[4:8].hex(), "-v", "NAOSBOOT"]
     commands.run(["mformat", "-i", place, *geometry, *cluster, "::"], timeout=60, extra=extra)
-    menu = f"DEFAULT naos\nPROMPT 0\nTIMEOUT 0\nLABEL naos\nKERNEL vmlinuz\nINITRD initrd\nAPPEND {boot.command_line}\n"
+    menu = f"DEFAULT naos\nPROMPT 0\nTIMEOUT 0\nLABEL naos\nKERNEL /vmlinuz\nINITRD /initrd\nAPPEND {boot.command_line}\n"
     config = disk.with_name("syslinux.cfg")
     config.write_text(menu)
-    for source, name in ((boot.kernel, "vmlinuz"), (boot.initramfs, "initrd"), (config, "syslinux.cfg")):
+    loader, library = disk.with_name("bootx64.efi"), disk.with_name("ldlinux.e64")
+    loader.write_bytes(EFI_LOADER.read_bytes())
+    library.write_bytes(EFI_LIBRARY.read_bytes())
+    commands.run(["mmd", "-i", place, "::EFI", "::EFI/BOOT"], timeout=60, extra=extra)
+    for source, name in (
+        *((boot.kernel, "vmlinuz"), (boot.initramfs, "initrd"), (config, "syslinux.cfg")),
+        *((loader, "EFI/BOOT/BOOTX64.EFI"), (library, "EFI/BOOT/ldlinux.e64"), (config, "EFI/BOOT/syslinux.cfg")),
+    ):
         os.utime(source, (identity.moment, identity.moment))
         commands.run(["mcopy", "-m", "-i", place, str(source), f"::{name}"], timeout=60, extra=extra)
     commands.run(["syslinux", "--install", "--offset", str(part.start), str(disk)], timeout=60, extra=extra)

@@ -1,10 +1,15 @@
 """Running the host's tools: argument vectors, deadlines, and limits on memory and CPU where the input is not ours."""
 
 import os
+import re
+import selectors
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from naos.catalogue.images.errors import ToolFailed, ToolMissing, ToolTimeout
 
@@ -90,6 +95,61 @@ def run(
     if done.returncode != 0:
         raise ToolFailed(Path(argv[0]).name, done.returncode, last_words(done))
     return done.stdout.decode(errors="replace")
+
+
+_SHARE = re.compile(rb"\((\d+(?:\.\d+)?)/100%\)")
+
+
+def follow(
+    argv: Sequence[str], *, timeout: float, progress: Callable[[float], None], limits: Limits | None = None
+) -> None:
+    """Run a tool that prints how far it is, as `qemu-img -p` does. Raises ToolMissing, ToolTimeout, ToolFailed."""
+    tool, deadline = Path(argv[0]).name, time.monotonic() + timeout
+    with tempfile.TemporaryFile() as complaints:
+        try:
+            child = subprocess.Popen(
+                limited(argv, limits),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                env=environment(),
+            )
+        except FileNotFoundError as error:
+            raise ToolMissing(tool, PACKAGES.get(tool, tool)) from error
+        output = child.stdout
+        try:
+            if output is not None:
+                _listen(output, deadline, progress)
+            code = child.wait(max(0.0, deadline - time.monotonic()))
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise ToolTimeout(tool, timeout) from None
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+            if output is not None:
+                output.close()
+        if code != 0:
+            complaints.seek(0)
+            words = " ".join(complaints.read().decode(errors="replace").split())[-400:]
+            raise ToolFailed(tool, code, words or "it said nothing")
+
+
+def _listen(output: IO[bytes], deadline: float, progress: Callable[[float], None]) -> None:
+    """Report every share until the tool closes its output. Raises TimeoutError."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
+        kept = b""
+        while True:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            said = os.read(output.fileno(), 4096)
+            if not said:
+                return
+            kept = (kept + said)[-4096:]
+            shares = _SHARE.findall(kept)
+            if shares:
+                progress(min(float(shares[-1]) / 100, 1.0))
 
 
 def last_words(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     RAW = "raw"
     VMDK = "vmdk"
     VHDX = "vhdx"
+    VHD = "vhd"
     OVA = "ova"
     ISO = "iso"
 
@@ -38,12 +39,12 @@ _MAGIC = {
     b"KDMV": Kind.VMDK,
     b"# Disk DescriptorFile": Kind.VMDK,
     b"vhdxfile": Kind.VHDX,
+    b"conectix": Kind.VHD,
 }
 _REFUSED = {
     b"QFI\xfb": ("qcow image of an unknown version", _CONVERT),
     b"QED\0": ("QED image", _CONVERT),
     b"COWD": ("VMDK image of the ESX server's COWD kind", _CONVERT),
-    b"conectix": ("VHD image", _CONVERT),
     b"WithoutFreeSpace": ("Parallels image", _CONVERT),
     b"WithouFreSpacExt": ("Parallels image", _CONVERT),
     b"\x1f\x8b": ("gzip file", _UNPACK),
@@ -57,6 +58,7 @@ _FILE_SYSTEMS = ((0, b"XFSB"), (1080, b"\x53\xef"), (65600, b"_BHRfS_M"), (536, 
 _EXTENT = re.compile(rb"^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+(\w+)(?:\s+\"([^\"\r\n]*)\")?", re.MULTILINE)
 _PARENT = re.compile(rb"^\s*parentFileNameHint\s*=\s*\"?([^\"\r\n]*)", re.MULTILINE)
 _DATA_FILE, _CORRUPT = 1 << 2, 1 << 1
+_FIXED, _DYNAMIC, _DIFFERENCING = 2, 3, 4  # kinds of VHD
 
 
 def identify(name: str, image: Region) -> Kind:
@@ -67,7 +69,9 @@ def identify(name: str, image: Region) -> Kind:
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return kind
-    _refuse_known(name, image, head)
+    if image.read(image.size - SECTOR, 8) == b"conectix":
+        return Kind.VHD
+    _refuse_known(name, head)
     if image.read(32769, 5) in {b"CD001", b"BEA01"}:
         return Kind.ISO
     if head[257:262] == b"ustar":
@@ -78,7 +82,7 @@ def identify(name: str, image: Region) -> Kind:
     return Kind.RAW
 
 
-def _refuse_known(name: str, image: Region, head: bytes) -> None:
+def _refuse_known(name: str, head: bytes) -> None:
     for magic, (found, remedy) in _REFUSED.items():
         if head.startswith(magic):
             raise UnsupportedFormat(name, found, remedy)
@@ -86,8 +90,6 @@ def _refuse_known(name: str, image: Region, head: bytes) -> None:
         raise ImageEncrypted(name, "LUKS")
     if head[64:68] == b"\x7f\x10\xda\xbe":
         raise UnsupportedFormat(name, "VirtualBox disk (VDI)", _CONVERT)
-    if image.read(image.size - SECTOR, 8) == b"conectix":
-        raise UnsupportedFormat(name, "VHD image of fixed size", _CONVERT)
 
 
 def is_disk(image: Region) -> bool:
@@ -114,6 +116,8 @@ def check_header(name: str, kind: Kind, image: Region) -> None:
             _check_qcow2(name, image)
         case Kind.VMDK:
             _check_vmdk(name, image)
+        case Kind.VHD:
+            _check_vhd(name, image)
         case Kind.RAW:
             _check_partitions(name, image)
         case Kind.ISO:
@@ -160,6 +164,28 @@ def _check_vmdk(name: str, image: Region) -> None:
     parent = _PARENT.search(descriptor)
     if parent:
         raise ForeignFile(name, "parent", parent[1].decode(errors="replace"))
+
+
+def _check_vhd(name: str, image: Region) -> None:
+    """The footer, of which a growing image has a copy at its start, says what kind it is."""
+    footer = image.read(image.size - SECTOR, SECTOR)
+    if len(footer) < SECTOR or not footer.startswith(b"conectix"):
+        raise ImageDamaged(name, "its footer is missing")
+    (kind,) = struct.unpack_from(">I", footer, 60)
+    if kind == _DIFFERENCING:
+        raise ForeignFile(name, "parent", "another VHD")
+    if kind not in {_FIXED, _DYNAMIC}:
+        raise ImageDamaged(name, f"it is of the unknown kind {kind}")
+    (size,) = struct.unpack_from(">Q", footer, 48)
+    if kind == _FIXED and size + SECTOR > image.size:
+        raise ImageDamaged(name, f"its disk needs {size} bytes and it has {image.size - SECTOR}")
+    if kind == _DYNAMIC:
+        _check_copy(name, image, footer)
+
+
+def _check_copy(name: str, image: Region, footer: bytes) -> None:
+    if image.read(0, SECTOR) != footer:
+        raise ImageDamaged(name, "the copy of its footer at its start differs")
 
 
 def _check_partitions(name: str, image: Region) -> None:

@@ -1,41 +1,112 @@
-"""OVA appliances: a tar archive with one OVF descriptor, its disk and, mostly, a manifest of hashes. Nothing is
-unpacked.
+"""OVA appliances: a tar archive with one OVF descriptor, its disks and, mostly, a manifest of hashes.
+
+Disks are read where they lie; only those that are packed, or in parts, or described by a text file beside their extents, are
+written out first, within the bounds of what they declare.
 """
 
 import re
 import tarfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from lxml import etree
-
+from naos.catalogue.images import flat
 from naos.catalogue.images.errors import (
     BadDescriptor,
     ChecksumMismatch,
     ForeignFile,
     ImageDamaged,
+    ImageTooLarge,
     UnsafeArchive,
-    UnsupportedFormat,
 )
-from naos.catalogue.images.region import Region
+from naos.catalogue.images.region import Region, whole
+from naos.catalogue.ovf import descriptor, document
+from naos.catalogue.ovf.descriptor import Descriptor, SourceDisk
 
-LARGEST_DESCRIPTOR = 4 * 1024 * 1024
 MOST_ENTRIES = 64
-_DIGESTS = re.compile(r"^(SHA1|SHA256|SHA512|MD5)\s*\(([^)]*)\)\s*=\s*([0-9A-Fa-f]+)\s*$", re.MULTILINE)
+_OVERHEAD = 64 * 1024 * 1024
+_DIGEST = re.compile(r"(SHA1|SHA256|SHA384|SHA512|MD5)\s*\(([^)]*)\)\s*=\s*([0-9A-Fa-f]+)\s*", re.IGNORECASE)
 
 
-def disk(name: str, archive: Region) -> Region:
-    """Where the appliance's one disk lies. Raises UnsafeArchive, BadDescriptor, ForeignFile, ChecksumMismatch,
-    ImageDamaged.
+@dataclass(frozen=True)
+class Appliance:
+    """`entries`: where the files lie in the archive, by name."""
+
+    name: str
+    descriptor: Descriptor
+    entries: Mapping[str, Region]
+
+    def unpacked(self, disk: SourceDisk, folder: Path, limit: int) -> Region:
+        """A disk's image, written to `folder` when it cannot be read in its place. `limit`: bytes of a disk at most.
+
+        Raises ForeignFile, ImageDamaged, ImageTooLarge, and what `flat.assemble` raises.
+        """
+        region = self._joined(disk, folder)
+        if disk.compression:
+            region = self._unzipped(disk, region, folder, min(limit, disk.capacity or limit) + _OVERHEAD)
+        if flat.is_descriptor(region):
+            return flat.assemble(f"{self.name}/{disk.file}", region, self.entries, folder, limit)
+        return region
+
+    def _joined(self, disk: SourceDisk, folder: Path) -> Region:
+        if not disk.chunk:
+            return self._entry(disk.file)
+        parts = [self._entry(part) for part in self._parts(disk)]
+        with (folder / "joined").open("wb") as target:
+            for part in parts:
+                for chunk in part.chunks():
+                    target.write(chunk)
+        return whole(folder / "joined")
+
+    def _parts(self, disk: SourceDisk) -> Iterator[str]:
+        number = 0
+        while number == 0 or f"{disk.file}.{number:09}" in self.entries:
+            yield f"{disk.file}.{number:09}"
+            number += 1
+
+    def _entry(self, name: str) -> Region:
+        if name not in self.entries:
+            raise ForeignFile(self.name, "disk", name)
+        return self.entries[name]
+
+    def _unzipped(self, disk: SourceDisk, packed: Region, folder: Path, limit: int) -> Region:
+        target, written, reader = folder / "unzipped", 0, zlib.decompressobj(wbits=31)
+        try:
+            with target.open("wb") as file:
+                for chunk in packed.chunks():
+                    rest = chunk
+                    while rest:
+                        if reader.eof:  # a packed file may consist of several
+                            reader = zlib.decompressobj(wbits=31)
+                        piece = reader.decompress(rest, 4 * 1024 * 1024)
+                        rest = reader.unconsumed_tail or reader.unused_data
+                        written += len(piece)
+                        if written > limit:
+                            raise ImageTooLarge(f"{self.name}/{disk.file}", "unpacked content", written, limit)
+                        file.write(piece)
+        except zlib.error as error:
+            raise ImageDamaged(f"{self.name}/{disk.file}", f"it cannot be unpacked ({error})") from error
+        if not reader.eof:
+            raise ImageDamaged(f"{self.name}/{disk.file}", "its packed content ends too early")
+        return whole(target)
+
+
+def read(name: str, archive: Region) -> Appliance:
+    """The appliance in an archive, its manifest held against its files.
+
+    Raises UnsafeArchive, BadDescriptor, ForeignFile, ChecksumMismatch, ImageDamaged, UnsupportedFormat.
     """
     entries = _entries(name, archive)
     descriptors = [entry for entry in entries if entry.lower().endswith(".ovf")]
-    if len(descriptors) != 1:
+    bare = [entry for entry, region in entries.items() if flat.is_descriptor(region)] if not descriptors else []
+    if len(descriptors) != 1 and len(bare) != 1:
         raise BadDescriptor(name, f"the archive holds {len(descriptors)} .ovf files, one is needed")
     _check_manifests(name, entries)
-    wanted = _disk_name(name, _text(name, entries[descriptors[0]]))
-    if wanted not in entries:
-        raise ForeignFile(name, "disk", wanted)
-    return entries[wanted]
+    if bare:
+        disk = SourceDisk(id=bare[0][:64], name=bare[0][:255], capacity=0, file=bare[0])
+        return Appliance(name, Descriptor(disks=[disk]), entries)
+    return Appliance(name, descriptor.read(name, _text(name, entries[descriptors[0]])), entries)
 
 
 def _entries(name: str, archive: Region) -> dict[str, Region]:
@@ -52,7 +123,7 @@ def _entries(name: str, archive: Region) -> dict[str, Region]:
                 if member.offset_data + member.size > archive.size:
                     raise ImageDamaged(name, f"the archive ends within {entry!r}")
                 entries[entry] = Region(archive.path, archive.offset + member.offset_data, member.size)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError, UnicodeError) as error:
         raise ImageDamaged(name, f"the archive cannot be read ({error})") from error
     return entries
 
@@ -65,56 +136,26 @@ def _check_entry(name: str, entry: str, member: tarfile.TarInfo) -> None:
 
 
 def _text(name: str, entry: Region) -> bytes:
-    if entry.size > LARGEST_DESCRIPTOR:
-        raise BadDescriptor(name, f"it has {entry.size} bytes, {LARGEST_DESCRIPTOR} is the most")
+    if entry.size > document.LARGEST:
+        raise BadDescriptor(name, f"it has {entry.size} bytes, {document.LARGEST} is the most")
     return entry.read(0, entry.size)
 
 
 def _check_manifests(name: str, entries: Mapping[str, Region]) -> None:
     for manifest in (entry for entry in entries if entry.lower().endswith(".mf")):
-        text = _text(name, entries[manifest]).decode(errors="replace")
-        for algorithm, entry, expected in _DIGESTS.findall(text):
-            if entry not in entries:
-                raise BadDescriptor(name, f"its manifest lists {entry!r}, which the archive does not hold")
-            found = entries[entry].digest(algorithm.lower())
-            if found != expected.lower():
-                raise ChecksumMismatch(f"{name}/{entry}", algorithm.lower(), expected.lower(), found)
+        lines = _text(name, entries[manifest]).decode(errors="replace").splitlines()
+        for line in lines:
+            if line.strip():
+                _check_digest(name, entries, line)
 
 
-def _disk_name(name: str, text: bytes) -> str:
-    root = _parse(name, text)
-    files = {_attribute(item, "id"): item for item in root.iterfind("{*}References/{*}File")}
-    disks = list(root.iterfind("{*}DiskSection/{*}Disk"))
-    if len(disks) != 1:
-        raise BadDescriptor(name, f"it has {len(disks)} disks, and a template has one")
-    if _attribute(disks[0], "parentRef"):
-        raise ForeignFile(name, "parent disk", _attribute(disks[0], "parentRef"))
-    file = files.get(_attribute(disks[0], "fileRef"))
-    if file is None:
-        raise BadDescriptor(name, "its disk has no file")
-    if _attribute(file, "compression") not in {"", "identity"}:
-        raise UnsupportedFormat(
-            name, f"appliance with a {_attribute(file, 'compression')} disk", "Unpack its disk first."
-        )
-    return _attribute(file, "href")
-
-
-def _parse(name: str, text: bytes) -> etree._Element:
-    if b"<!DOCTYPE" in text:
-        raise BadDescriptor(name, "it declares a document type, which no OVF has")
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    try:
-        root = etree.fromstring(text, parser)
-    except etree.XMLSyntaxError as error:
-        raise BadDescriptor(name, f"it is no XML ({error})") from error
-    if etree.QName(root).localname != "Envelope":
-        raise BadDescriptor(name, f"its root is {etree.QName(root).localname}, not Envelope")
-    return root
-
-
-def _attribute(element: etree._Element, name: str) -> str:
-    """An attribute in whatever namespace: the versions of OVF differ in theirs."""
-    for key, value in element.attrib.items():
-        if etree.QName(key).localname == name:
-            return str(value)
-    return ""
+def _check_digest(name: str, entries: Mapping[str, Region], line: str) -> None:
+    stated = _DIGEST.fullmatch(line.strip())
+    if not stated:
+        raise BadDescriptor(name, f"its manifest has the line {line.strip()[:80]!r}, which states no digest")
+    algorithm, entry, expected = stated[1].lower(), stated[2], stated[3].lower()
+    if entry not in entries:
+        raise BadDescriptor(name, f"its manifest lists {entry[:80]!r}, which the archive does not hold")
+    found = entries[entry].digest(algorithm)
+    if found != expected:
+        raise ChecksumMismatch(f"{name}/{entry}", algorithm, expected, found)

@@ -4,7 +4,7 @@ takes.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from naos.catalogue.images import commands
 from naos.catalogue.images.content import SECTOR, Kind
 from naos.catalogue.images.errors import ImageDamaged, ToolFailed
 from naos.catalogue.images.region import Region, whole
+from naos.catalogue.images.store import silent
 
 GIB = 1024**3
 _MEMORY = 2 * GIB  # `check` of an image of 16 TiB counts its clusters in 512 MiB
 _OVERHEAD = 64 * 1024**2
-_LEAKS_ONLY = 3
+_LEAKS_ONLY, _NO_CHECKS = 3, 63
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def _place(kind: Kind, image: Region) -> str:
     if image != whole(image.path):
         # Inside an archive, whose entries are padded to whole sectors.
         part.update(offset=image.offset, size=-(-image.size // SECTOR) * SECTOR)
-    graph: dict[str, Any] = part if kind is Kind.RAW else {"driver": kind.value, "file": part}
+    driver = "vpc" if kind is Kind.VHD else kind.value
+    graph: dict[str, Any] = part if kind is Kind.RAW else {"driver": driver, "file": part}
     if kind in {Kind.QCOW2, Kind.VMDK}:
         graph["backing"] = None
     return "json:" + json.dumps(graph)
@@ -58,7 +60,10 @@ def check(name: str, kind: Kind, image: Region) -> None:
     """
     argv = ["qemu-img", "check", "--output=json", _place(kind, image)]
     done = commands.attempt(argv, timeout=1800, limits=_limits(1200))
-    if done.returncode not in {0, _LEAKS_ONLY}:
+    allowed = (
+        {0, _LEAKS_ONLY, _NO_CHECKS} if kind is Kind.VHD else {0, _LEAKS_ONLY}
+    )  # nothing to check in a VHD's tables
+    if done.returncode not in allowed:
         raise ImageDamaged(name, _reason(done.stdout, _without_paths(commands.last_words(done))))
 
 
@@ -71,15 +76,36 @@ def _reason(output: bytes, otherwise: str) -> str:
     return f"qemu-img check found {corruptions} corruptions and {unreadable} unreadable parts"
 
 
-def convert(name: str, kind: Kind, image: Region, target: Path, *, virtual_size: int) -> None:
+def convert(
+    name: str,
+    kind: Kind,
+    image: Region,
+    target: Path,
+    *,
+    virtual_size: int,
+    progress: Callable[[float], None] = silent,
+) -> None:
     """Write the disk to `target` as qcow2, without snapshots, bitmaps or anything else that the source held beside its
     disk.
 
     Raises ImageDamaged, ToolTimeout.
     """
     limit = virtual_size + virtual_size // 64 + _OVERHEAD
-    argv = ["convert", "-O", "qcow2", "-o", "compat=1.1,lazy_refcounts=off", _place(kind, image), str(target)]
-    _run(name, argv, 3600, 4 * 3600, file=limit)
+    argv = ["convert", "-p", "-O", "qcow2", "-o", "compat=1.1,lazy_refcounts=off", _place(kind, image), str(target)]
+    try:
+        commands.follow(["qemu-img", *argv], timeout=4 * 3600, progress=progress, limits=_limits(3600, limit))
+    except ToolFailed as error:
+        raise ImageDamaged(name, _without_paths(error.reason)) from error
+
+
+def make_blank(target: Path, size: int) -> None:
+    """An empty qcow2 image of `size` bytes."""
+    commands.run(["qemu-img", "create", "-q", "-f", "qcow2", str(target), str(size)], timeout=60)
+
+
+def grow(image: Path, size: int) -> None:
+    """Make a qcow2 image's disk larger."""
+    commands.run(["qemu-img", "resize", "-q", "-f", "qcow2", str(image), str(size)], timeout=60)
 
 
 def start_of_disk(name: str, image: Path, folder: Path) -> Region:
