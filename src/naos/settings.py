@@ -19,6 +19,7 @@ class Settings:
     credentials: where the first owner's token is written, as ``id:secret``.
     download_namespace: file of the network namespace through which images are fetched; None is the controller's own.
     trusted_proxies: networks of the proxies whose `X-Forwarded-For` is believed.
+    audit_months: how long entries of the audit log are kept.
     requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
     """
 
@@ -30,6 +31,7 @@ class Settings:
     requests_per_second: float | None = 25.0
     trusted_proxies: tuple[Network, ...] = ()
     download_namespace: Path | None = None
+    audit_months: int = 18
 
     @property
     def library(self) -> Path:
@@ -48,6 +50,7 @@ def settings() -> Settings:
         requests_per_second=_rate(os.environ.get("NAOS_RATE_LIMIT", "25")),
         trusted_proxies=_networks(os.environ.get("NAOS_TRUSTED_PROXIES", "")),
         download_namespace=Path(namespace) if (namespace := os.environ.get("NAOS_DOWNLOAD_NAMESPACE")) else None,
+        audit_months=_months(os.environ.get("NAOS_AUDIT_MONTHS", "18")),
     )
 
 
@@ -59,6 +62,13 @@ def _networks(text: str) -> tuple[Network, ...]:
         raise ValueError(
             f"NAOS_TRUSTED_PROXIES is {text!r}, and {error}; write networks such as 10.0.0.0/24, 2001:db8::7"
         ) from error
+
+
+def _months(text: str) -> int:
+    """6 months or more. Raises ValueError."""
+    if not re.fullmatch(r"[0-9]{1,4}", text.strip()) or int(text) < 6:
+        raise ValueError(f"NAOS_AUDIT_MONTHS is {text!r}; the audit log is kept for 6 months at least, 18 by default")
+    return int(text)
 
 
 def _rate(text: str) -> float | None:

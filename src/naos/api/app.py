@@ -19,11 +19,13 @@ from pydantic import BaseModel
 
 import naos
 from naos.api import errors
+from naos.api.auditing import audited
 from naos.api.authentication import Requirement, alternatives
 from naos.api.client_address import forwarded
 from naos.api.paths import PREFIX
 from naos.api.rate_limit import limited
 from naos.api.services import Services, ServicesOf
+from naos.audit.journal import Journal
 from naos.tenancy.tokens import Authority, utc_now
 
 VERSION = version("naos")
@@ -81,6 +83,8 @@ def create_app(
         services.database, settings.home / "keys", timedelta(seconds=settings.token_lifetime_seconds), now
     )
     authority.open()
+    journal = Journal(services.database, settings.home / "keys", months=settings.audit_months, now=now)
+    journal.open()
     app = FastAPIOffline(
         docs_url="/docs",
         redoc_url=None,
@@ -92,6 +96,8 @@ def create_app(
         max_body_size=errors.BODY_LIMIT,
     )
     app.state.services, app.state.authority, app.state.identify = services, authority, authority.identify
+    app.state.journal = journal
+    app.add_middleware(audited, journal=journal)
     errors.install(app)
     if settings.requests_per_second is not None:
         app.add_middleware(limited, rate=settings.requests_per_second, clock=monotonic)
@@ -124,7 +130,7 @@ def requirements(app: FastAPI) -> Iterator[tuple[str, str, list[tuple[str, ...]]
         if isinstance(dependant, Dependant) and route.path is not None:
             groups = [group for needed in _needed(dependant) for group in needed.groups]
             for method in sorted(route.methods or {"WEBSOCKET"}):
-                yield method, route.path, groups
+                yield method, route.path_format or route.path, groups
 
 
 def _needed(dependant: Dependant) -> Iterator[Requirement]:

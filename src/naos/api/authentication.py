@@ -16,6 +16,7 @@ from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import HTTPConnection
 
+from naos.api import auditing
 from naos.api.client_address import client_address
 from naos.identity import Identity, PermissionMissing, Unauthenticated
 
@@ -53,6 +54,7 @@ class Requirement:
         identify: Identify = connection.app.state.identify
         identity = replace(identify(token), address=client_address(connection))
         missing = [group for group in self.groups if identity.permissions.isdisjoint(group)]
+        auditing.identified(connection, identity, self.groups, refused=bool(missing))
         if missing:
             raise PermissionMissing(" and ".join(map(alternatives, missing)))
         return identity
