@@ -59,7 +59,11 @@ def test_an_unclear_answer_is_never_taken_for_absence(code):
 
 
 @pytest.mark.parametrize(
-    ("backing", "path", "sentence"), [("lvm", "vg0", "volumes on lvm"), ("file", "array", "write its whole path")]
+    ("backing", "path", "sentence"),
+    [
+        ("file", "array", "write its whole path"),
+        *(("lvm", path, "write the group's name alone") for path in ("/dev/vg0", "", "-v", "..", "a b", "v" * 128)),
+    ],
 )
 def test_what_cannot_be_an_array_is_refused(backing, path, sentence):
     with pytest.raises(Unsupported, match=sentence):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from naos.engines.array import listen
+from naos.engines.array import listen, volume
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor, session
@@ -106,7 +106,7 @@ def apply_limit(monitor: Monitor, lun: LunSpec) -> None:
 def served(place: Place) -> Iterator[Monitor]:
     """A session with the volume's daemon. Raises Missing without the volume, Unreachable without its daemon."""
     if not lives(place):
-        if not place.exists(place.image):
+        if not volume.exists(place):
             raise Missing(place.where, f"volume {place.lun_id}", "it is not on this array")
         raise Unreachable(place.where, f"volume {place.lun_id}", "its daemon does not run")
     with session(place) as monitor:

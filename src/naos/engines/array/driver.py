@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from naos.engines.array import contents, copies, daemon, disks, exports, snapshots, templates, volume
+from naos.engines.array import contents, copies, daemon, disks, exports, snapshots, spaces, templates, volume
 from naos.engines.array.daemon import served, served_or_dead
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor, session
@@ -25,28 +25,29 @@ from naos.ids import normal_id
 
 
 class StorageDaemonArray:
-    """Volumes under the folder `path` of `host`, exported over NBD at `address`.
+    """Volumes of `host`, exported over NBD at `address`.
 
-    backing: ``file``, the one kind that there is: a sparse file a volume on a loop device. Needs qemu-storage-daemon, qemu-img,
-    xfsprogs, util-linux and python3 on the host, and root. Raises Unsupported for what cannot be an array.
+    backing: ``file``, a sparse file a volume on a loop device in the folder `path`; ``lvm``, a logical volume of the volume group
+    `path`. Needs qemu-storage-daemon, qemu-img, xfsprogs, util-linux and python3 on the host, lvm2 for ``lvm``, and root.
+    Raises Unsupported for what cannot be an array.
     """
 
     def __init__(self, name: str, host: Host, address: str, backing: Literal["file", "lvm"], path: str) -> None:
-        if backing != "file":
-            raise Unsupported(
-                name, f"volumes on {backing}", 'this driver keeps them in files; write `backing = "file"`'
-            )
-        if not PurePosixPath(path).is_absolute():
+        if backing == "file" and not PurePosixPath(path).is_absolute():
             raise Unsupported(name, f"the folder {path!r}", "write its whole path")
         self.name = name
         self._host = host
         self._address = str(ipaddress.ip_address(address))
-        self._root = str(PurePosixPath(path))
+        self._group = spaces.check_group(name, path) if backing == "lvm" else None
+        self._root = str(PurePosixPath(path)) if self._group is None else spaces.RUNTIME_FOLDER
 
     # --------------------------------------------------------------------------------------------------------- volumes
 
     def luns(self) -> list[str]:
         """Ids of the volumes that exist, served or not."""
+        if self._group is not None:
+            names = spaces.sizes(self._host, self._group)
+            return sorted(lun_id for lun_id in map(spaces.volume_of, names) if lun_id is not None)
         if self._host.run(["test", "-d", self._root], check=False).code != 0:
             return []
         argv = ["find", self._root, "-mindepth", "2", "-maxdepth", "2", "-name", "volume", "-printf", "%P\\0"]
@@ -60,9 +61,9 @@ class StorageDaemonArray:
     def delete_lun(self, lun_id: str) -> None:
         """Its templates go with it; an absent one is left alone. Raises Busy while it holds a disk or an export."""
         place = self._place(lun_id)
-        if not place.exists(place.folder):
+        if not place.exists(place.folder) and not volume.exists(place):
             return
-        if place.exists(place.image):
+        if volume.exists(place):
             volume.mount(place)
             self._check_empty(place)
         daemon.stop(place)
@@ -101,7 +102,8 @@ class StorageDaemonArray:
         alive = daemon.lives(place)
         if not alive:  # one that lives has the volume mounted: it is unmounted only after its end
             volume.mount(place)
-        if lun.capacity > present or (lun.capacity == present and not alive):  # a growth may have been cut short
+        needed = volume.whole(place, lun)
+        if needed > present or (needed == present and not alive):  # a growth may have been cut short
             volume.grow(place, lun)
         started = not alive and daemon.start(place, lun, self._address)
         wanted = {disk.id: disk.epoch for disk in exported}
@@ -195,7 +197,7 @@ class StorageDaemonArray:
     def delete_disk(self, lun_id: str, disk_id: str) -> None:
         """An absent disk is left alone, and so is an absent volume."""
         place = self._place(lun_id)
-        if not place.exists(place.image):
+        if not volume.exists(place):
             return
         volume.mount(place)
         with served_or_dead(place) as monitor:
@@ -239,7 +241,7 @@ class StorageDaemonArray:
     # --------------------------------------------------------------------------------------------------------- plumbing
 
     def _place(self, lun_id: str) -> Place:
-        return Place(self.name, self._host, self._root, lun_id)
+        return Place(self.name, self._host, self._root, lun_id, self._group)
 
     def _check_mounted(self, place: Place) -> None:
         """Without its mount a volume looks empty."""

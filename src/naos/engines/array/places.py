@@ -21,13 +21,15 @@ def check_id(where: str, text: str) -> str:
 class Place:
     """One volume's folder on the host, and the paths in it.
 
-    `where` names the array for messages, `root` is the array's folder.
+    `where` names the array for messages, `root` is the array's folder. `group`: the volume group that has the volume's blocks;
+    None when they are in a file of the folder.
     """
 
     where: str
     host: Host
     root: str
     lun_id: str
+    group: str | None = None
 
     def __post_init__(self) -> None:
         check_id(self.where, self.lun_id)

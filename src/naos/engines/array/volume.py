@@ -1,24 +1,28 @@
-"""A volume's space: a sparse file with XFS in it, mounted through a loop device with direct I/O.
+"""A volume: XFS in the blocks that its space gives (see `spaces`), mounted in the volume's folder.
 
-The file gets its name only once its file system is complete, and every step looks first: a call repeated after a crash
-goes on where the earlier one stopped.
+Every step looks first: a call repeated after a crash goes on where the earlier one stopped.
 """
 
 import structlog
 
+from naos.engines.array import spaces
 from naos.engines.array.errors import named
 from naos.engines.array.places import Place
-from naos.engines.errors import CommandFailed, Missing, NoSpace, Unreachable, Unsupported
+from naos.engines.errors import CommandFailed, NoSpace, Unreachable, Unsupported
 from naos.engines.ports import LunSpec, LunUsage
 
 SMALLEST = 300 * 2**20  # bytes: mkfs.xfs makes nothing smaller
-OPTIONS = "loop,nouuid,noatime,discard"  # discard: what is deleted in the volume leaves the file too
 _log = structlog.get_logger()
 
 
+def exists(place: Place) -> bool:
+    return spaces.of(place).exists()
+
+
 def create(place: Place, lun: LunSpec) -> None:
-    """Make the file with its file system. Raises Unsupported for a capacity that none fits into, NoSpace."""
-    if place.exists(place.image):
+    """Make its blocks with a file system in them. Raises Unsupported for a capacity that none fits into, NoSpace."""
+    space = spaces.of(place)
+    if space.exists():
         grow(place, lun)
         return
     if lun.capacity < SMALLEST:
@@ -27,11 +31,9 @@ def create(place: Place, lun: LunSpec) -> None:
         )
     try:
         place.run("mkdir", "-p", "--", place.files)
-        place.run("rm", "-f", "--", place.unfinished)
-        place.run("truncate", "-s", str(lun.capacity), "--", place.unfinished)
-        place.run("mkfs.xfs", "-q", "-m", f"uuid={place.lun_id}", place.unfinished, timeout=120)
-        place.run("sync", "--", place.unfinished, timeout=120)
-        place.run("mv", "-T", "--", place.unfinished, place.image)
+        made = space.make(lun.capacity)
+        place.run("mkfs.xfs", "-f", "-q", "-m", f"uuid={place.lun_id}", made, timeout=120)
+        space.publish()
     except CommandFailed as error:
         words = f"the folder {place.root} has too little room for the file system's own blocks"
         raise named(error, f"volume {place.lun_id}", lambda: words) from error
@@ -40,50 +42,55 @@ def create(place: Place, lun: LunSpec) -> None:
 
 def capacity(place: Place) -> int:
     """Bytes. Raises Missing."""
-    if not place.exists(place.image):
-        raise Missing(place.where, f"volume {place.lun_id}", "it is not on this array")
-    return int(place.run("stat", "-c", "%s", "--", place.image).stdout)
+    return spaces.of(place).capacity()
+
+
+def whole(place: Place, lun: LunSpec) -> int:
+    """Bytes that a volume of `lun.capacity` really has: extents are whole."""
+    return spaces.of(place).whole(lun.capacity)
 
 
 def mounted(place: Place) -> str | None:
-    """The loop device under the mount point, or None."""
+    """The device under the mount point, or None."""
     done = place.run("findmnt", "--noheadings", "--output", "SOURCE", "--mountpoint", place.files, check=False)
     return done.stdout.strip() if done.code == 0 else None
 
 
 def mount(place: Place) -> None:
     """Mount the volume, if it is not, with the folders in it. Raises Missing."""
-    capacity(place)
+    space = spaces.of(place)
+    space.capacity()
     device = mounted(place)
     if device is None:
         place.run("mkdir", "-p", "--", place.files)
-        done = place.run("mount", "-t", "xfs", "-o", OPTIONS, place.image, place.files, timeout=120, check=False)
+        argv = ("mount", "-t", "xfs", "-o", space.options, space.source(), place.files)
+        done = place.run(*argv, timeout=120, check=False)
         device = mounted(place)
         if device is None:  # else another controller was quicker
             raise CommandFailed(place.where, f"mounting volume {place.lun_id}", " ".join(done.stderr.split()))
-    if device.startswith("/dev/loop"):
-        # where the file system below can, the device reads and writes the file directly: else it caches too
-        place.run("losetup", "--direct-io=on", device, check=False)
+    space.mounted(device)
     place.run("mkdir", "-p", "--", place.disks, place.templates)
 
 
 def unmount(place: Place) -> None:
-    """The loop device goes with the mount. Raises CommandFailed while something is open on the volume."""
+    """Raises CommandFailed while something is open on the volume."""
     if mounted(place) is not None:
         place.run("umount", "--", place.files, timeout=120)
+        spaces.of(place).released()
 
 
 def grow(place: Place, lun: LunSpec) -> None:
     """Bring the volume to at least its capacity, mounted or not. Raises Unsupported when it would shrink."""
-    present = capacity(place)
-    if lun.capacity < present:
+    space = spaces.of(place)
+    present, wanted = space.capacity(), space.whole(lun.capacity)
+    if wanted < present:
         reason = f"it has {present} and never shrinks"
         raise Unsupported(place.where, f"volume {lun.id} of {lun.capacity} bytes", reason)
-    if lun.capacity > present:
-        place.run("truncate", "-s", str(lun.capacity), "--", place.image)
+    if wanted > present:
+        space.grow(lun.capacity)
     device = mounted(place)
     if device is not None:
-        place.run("losetup", "--set-capacity", device)
+        space.enlarged(device)
         place.run("xfs_growfs", "-d", place.files, timeout=120)
 
 
@@ -111,9 +118,9 @@ def numbers(place: Place, needed: int) -> str:
 
 
 def remove(place: Place) -> None:
-    """Remove what lies in the volume's folder on the host, by name; the volume must be unmounted."""
-    for path in (place.image, place.unfinished, place.socket, place.pid_file):
-        place.run("rm", "-f", "--", path)
+    """Remove its blocks, and what lies in its folder on the host, by name; the volume must be unmounted."""
+    spaces.of(place).remove()
+    place.run("rm", "-f", "--", place.socket, place.pid_file)
     if place.exists(place.files):
         place.run("rmdir", "--", place.files)
     if place.exists(place.folder):

@@ -170,7 +170,6 @@ def _blade(
 
 
 def _array(look: Look, array: Array, doors: Doors) -> None:
-    storage.driver(look, array)
     _at_host(look, array, doors, partial(storage.array, look, array))
 
 

@@ -14,19 +14,25 @@ _QUIT = '{"execute": "qmp_capabilities"}\n{"execute": "quit"}\n'
 _USERS = re.compile(r'\("([^"]*)",pid=(\d+)')
 
 
-def driver(look: Look, wanted: Array) -> None:
-    """Needs no command on the host."""
-    if wanted.backing != "file":
-        look.fault("backing", f'There is no driver for volumes on {wanted.backing}; write `backing = "file"`.')
-
-
 def array(look: Look, wanted: Array) -> None:
-    machine.writable_folder(look, wanted.path)
-    machine.disk(look, wanted.path)
+    if wanted.backing == "lvm":
+        _volume_group(look, wanted.path)
+    else:
+        machine.writable_folder(look, wanted.path)
+        machine.disk(look, wanted.path)
     machine.program_version(look, "qemu", "qemu-storage-daemon", "qemu-storage-daemon", machine.QEMU)
     _file_system(look)
     if network.address(look, str(wanted.address), "address") is not None:
         _ports(look, str(wanted.address), wanted.first_port)
+
+
+def _volume_group(look: Look, group: str) -> None:
+    with look.topic("volume group"):
+        done = look.run("vgs", "--noheadings", "--units", "g", "--nosuffix", "--options", "vg_size,vg_free", group)
+        if done.code != 0:
+            look.fault("volume group", f"It has no volume group {group}: {said(done)}; make it with vgcreate.")
+        elif not look.succeeds("dmsetup", "version"):
+            look.fault("kernel", "Its kernel has no device mapper, which logical volumes need: modprobe dm-mod")
 
 
 def _file_system(look: Look) -> None:
