@@ -354,7 +354,7 @@ def test_what_a_machine_starts_with_goes_when_it_is_not_wished_any_more(traits):
 def test_only_an_amd_processor_is_emulated_with_virtualisation():
     shown = xml.new(replace(PLAIN, nested=True), TCG)
     assert find(shown, "cpu/feature").attrib == {"policy": "require", "name": "svm"}
-    assert find(shown, "cpu/model").text == "Opteron_G3"
+    assert find(shown, "cpu/model").text == "Opteron_G2"
 
 
 def test_the_request_for_the_setup_is_one_more_variable_that_replaces_the_last():

@@ -117,7 +117,9 @@ def _fill_fat(disk: Path, part: Partition, boot: BootFiles, identity: Identity) 
     geometry = ["-T", str(part.size // SECTOR), "-h", "255", "-s", "63", "-H", str(part.start // SECTOR)]
     cluster = ["-c", str(_SECTORS_PER_CLUSTER), "-N", identity.seed[4:8].hex(), "-v", "NAOSBOOT"]
     commands.run(["mformat", "-i", place, *geometry, *cluster, "::"], timeout=60, extra=extra)
-    menu = f"DEFAULT naos\nPROMPT 0\nTIMEOUT 0\nLABEL naos\nKERNEL /vmlinuz\nINITRD /initrd\nAPPEND {boot.command_line}\n"
+    menu = (
+        f"DEFAULT naos\nPROMPT 0\nTIMEOUT 0\nLABEL naos\nKERNEL /vmlinuz\nINITRD /initrd\nAPPEND {boot.command_line}\n"
+    )
     config = disk.with_name("syslinux.cfg")
     config.write_text(menu)
     loader, library = disk.with_name("bootx64.efi"), disk.with_name("ldlinux.e64")

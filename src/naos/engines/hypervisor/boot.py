@@ -19,7 +19,7 @@ LONGEST_WAIT = 65_535  # what QEMU takes for either time
 
 # The emulator does all that its processor says. The one that can virtualise is an AMD one: only theirs is emulated.
 EMULATED = "Nehalem"
-EMULATED_NESTED = "Opteron_G3"
+EMULATED_NESTED = "Opteron_G2"
 _VIRTUALISATION = ("vmx", "svm")
 _ENLIGHTENMENTS = (("relaxed", None), ("vapic", None), ("spinlocks", "8191"))
 
