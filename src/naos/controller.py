@@ -105,6 +105,7 @@ def _furnish(world: World) -> None:
             tenant="Default",
             owner_name="Owner",
             owner_email="owner@naos.invalid",
+            snc=False,
             renew_token=not credentials.exists(),
         )
         for tenant_id in session.scalars(sa.select(Tenant.id)):

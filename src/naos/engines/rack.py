@@ -19,7 +19,7 @@ from naos.inventory import model
 from naos.inventory.model import Inventory
 
 Engine = TypeVar("Engine")
-Item = TypeVar("Item", model.Blade, model.Array)
+Item = TypeVar("Item", model.Blade, model.Array, model.Vault)
 
 _log = structlog.get_logger()
 
@@ -34,6 +34,7 @@ class ConnectedRack:
     def __init__(self, inventory: Inventory, acceleration: str | Mapping[str, str] | None = None) -> None:
         self._blades = {blade.name: blade for blade in inventory.blades}
         self._arrays = {array.name: array for array in inventory.arrays}
+        self._vaults = {vault.name: vault for vault in inventory.vaults}
         self._acceleration = acceleration
         self._lock = threading.RLock()  # an engine asks for its host while it is made
         self._made: dict[tuple[str, str], Any] = {}
@@ -81,6 +82,10 @@ class ConnectedRack:
     def array_host(self, array: str) -> Host:
         found = _named(self._arrays, "array", array)
         return self._engine(("array host", array), lambda: host_for(array, found.access))
+
+    def vault_host(self, vault: str) -> Host:
+        found = _named(self._vaults, "vault", vault)
+        return self._engine(("vault host", vault), lambda: host_for(vault, found.access))
 
     def close(self) -> None:
         """Close every engine that was made, then the hosts under them."""

@@ -1,5 +1,6 @@
-"""A simulated host: a folder, and the three commands that the controller runs on real ones."""
+"""A simulated host: a folder, and the four commands that the controller runs on real ones."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ def place_of(folder: Path, host: str, path: str) -> Path:
 
 
 class SimulatedHost(SimulatedEngine):
-    """`mkdir -p`, `rm -f` and `ls`, and files. Everything else is refused: there is nothing to run it on."""
+    """`mkdir -p`, `rm -f`, `ls` and the space of a file system, and files. Everything else is refused: there is nothing to run it on."""
 
     port = "host"
 
@@ -39,6 +40,7 @@ class SimulatedHost(SimulatedEngine):
             (("mkdir", "-p"), _make),
             (("rm", "-f"), _remove),
             (("ls",), _list),
+            (("stat", "-f", "-c", "%S %b %a"), _space),
         )
         for words, command in commands:
             paths = argv[len(words) :]
@@ -46,7 +48,9 @@ class SimulatedHost(SimulatedEngine):
                 answers = [command(self._place(path)) for path in paths]
                 output = "".join(out for _, out, _ in answers)
                 return max(code for code, _, _ in answers), output, "".join(error for _, _, error in answers)
-        raise Unsupported(self.name, f"the command {' '.join(argv)!r}", "a simulated host has mkdir -p, rm -f and ls")
+        raise Unsupported(
+            self.name, f"the command {' '.join(argv)!r}", "a simulated host has mkdir -p, rm -f, ls and stat -f"
+        )
 
     def _place(self, path: str) -> Path:
         return place_of(self._store.folder, self.name, path)
@@ -97,6 +101,14 @@ def _remove(place: Path) -> _Answer:
     except OSError as error:
         return 1, "", f"rm: {error}\n"
     return 0, "", ""
+
+
+def _space(place: Path) -> _Answer:
+    """Block size, blocks in all, blocks free: of the file system on which the simulated world lies."""
+    while not place.exists():
+        place = place.parent
+    found = os.statvfs(place)
+    return 0, f"{found.f_frsize} {found.f_blocks} {found.f_bavail}\n", ""
 
 
 def _list(place: Path) -> _Answer:

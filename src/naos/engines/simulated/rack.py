@@ -41,6 +41,7 @@ class SimulatedRack:
         self._chassis = {name: SimulatedChassis(name, store) for name in names}
         self._blade_hosts = {name: SimulatedHost(name, store) for name in names}
         self._array_hosts = {array.name: SimulatedHost(array.name, store) for array in inventory.arrays}
+        self._vault_hosts = {vault.name: SimulatedHost(vault.name, store) for vault in inventory.vaults}
         self._arrays = {
             array.name: SimulatedArray(array.name, store, str(array.address), array.capacity)
             for array in inventory.arrays
@@ -48,6 +49,7 @@ class SimulatedRack:
 
     def _fill_world(self, inventory: Inventory, catalogue: BladeCatalogue) -> None:
         rows = [(array.name, "array", 0, 0) for array in inventory.arrays]
+        rows += [(vault.name, "vault", 0, 0) for vault in inventory.vaults]
         for blade in inventory.blades:
             model = catalogue.models.get(blade.model)
             if model is None:
@@ -74,6 +76,9 @@ class SimulatedRack:
 
     def array_host(self, array: str) -> Host:
         return _named(self._array_hosts, "array", array)
+
+    def vault_host(self, vault: str) -> Host:
+        return _named(self._vault_hosts, "vault", vault)
 
     def close(self) -> None:
         """Ends this process's listeners and consoles; the world stays as it is."""
