@@ -83,7 +83,8 @@ class NbdAddress:
 class DomainDisk:
     """A disk as the guest sees it: `unit` 0 is the boot disk (vda); `id` becomes the serial number.
 
-    bus: ``virtio``, a PCI device of its own, or ``scsi``: then target `slot` of the SCSI controller with index `controller`.
+    bus: ``virtio``, a PCI device of its own; ``scsi``: target `slot` of the SCSI controller with index `controller`; ``lsi``: the
+    same, of an lsilogic controller.
     """
 
     id: str
@@ -302,7 +303,7 @@ class Hypervisor(Protocol):
 
     def put_cdrom(self, domain_id: str, drive: DomainCdrom) -> None:
         """A drive with what is in it: a new one, or another image, or none, in one that is there. A running guest sees it at
-        once. Raises Unsupported for a new IDE drive while it runs, GuestRefused when the guest has locked the door."""
+        once; one that keeps the door shut has it opened by force. Raises Unsupported for a new IDE drive while it runs."""
 
     def detach_cdrom(self, domain_id: str, drive_id: str) -> None: ...
     def attach_nic(self, domain_id: str, nic: DomainNic) -> None: ...
@@ -474,7 +475,11 @@ class Array(Protocol):
     def drop_template(self, lun_id: str, template_id: str) -> None:
         """Refuses (Busy) while a disk still backs on it."""
 
-    def create_disk(self, lun: LunSpec, disk_id: str, size: int, provisioning: Provisioning) -> None: ...
+    def create_disk(
+        self, lun: LunSpec, disk_id: str, size: int, provisioning: Provisioning, *, template_id: str | None = None
+    ) -> None:
+        """An empty disk, or one with a staged template's content: then its space is reserved, and it shares nothing."""
+
     def clone_template(self, lun: LunSpec, disk_id: str, template_id: str, size: int) -> None:
         """A copy-on-write disk of at least the template's size."""
 

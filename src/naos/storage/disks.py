@@ -17,10 +17,9 @@ from naos.engines.ports import DomainDisk, NbdAddress, Provisioning
 from naos.errors import Unknown
 from naos.insistence import insist
 from naos.lifecycle import Lifecycle
-from naos.storage import luns
-from naos.storage.errors import TooManyDisks
-from naos.storage.models import Disk, Lun
-from naos.storage.rules import DISKS_PER_MACHINE, check_disk_size, check_growth, check_room, next_unit
+from naos.storage import controllers, luns, snapshots
+from naos.storage.models import Disk, Lun, VirtualController
+from naos.storage.rules import NONPERSISTENT, PERSISTENT, check_disk_size, check_growth, check_room, next_unit
 from naos.world import World
 
 FLATTEN_POLL_SECONDS = 0.2
@@ -53,38 +52,55 @@ def reserve(
     machine_name: str,
     size: int,
     provisioning: Provisioning = Provisioning.DYNAMIC,
-    mode: str = "persistent",
+    mode: str = PERSISTENT,
     backing: str | None = None,
+    controller: VirtualController | None = None,
 ) -> Disk:
-    """Add the row of a disk to come. Raises DiskSize, VolumeRoom, TooManyDisks."""
+    """Add the row of a disk to come; without a controller it becomes a device of the PCI bus.
+
+    Raises DiskSize, VolumeRoom, ControllerFull, NotForDisks.
+    """
     check_disk_size(lun.name, size, lun_capacity=lun.capacity)
-    present = of_machine(session, machine_id)
-    if len(present) >= DISKS_PER_MACHINE:
-        raise TooManyDisks(machine_name, len(present), DISKS_PER_MACHINE)
     if provisioning is not Provisioning.DYNAMIC:
         check_room(lun.name, "a reserved disk", needed=size, free=luns.usage(world, lun.id).free)
-    unit = next_unit({disk.unit for disk in present})
     disk = Disk(
         tenant_id=lun.tenant_id,
         lun_id=lun.id,
-        machine_id=machine_id,
-        unit=unit,
-        name=f"Hard disk {unit + 1}",
         capacity=size,
         provisioning=provisioning.value,
         mode=mode,
         backing=backing,
     )
+    hang_up(session, disk, machine_id, machine_name, controller)
     session.add(disk)
     session.flush()
     return disk
 
 
+def hang_up(
+    session: Session, disk: Disk, machine_id: str, machine_name: str, controller: VirtualController | None = None
+) -> None:
+    """Give a disk its place in a machine, and the name that goes with it. Raises ControllerFull, NotForDisks."""
+    if controller is None:
+        controller = controllers.default(session, tenant_id=disk.tenant_id, machine_id=machine_id)
+    slot = controllers.free_slot(session, controller, machine_name)
+    unit = next_unit({present.unit for present in of_machine(session, machine_id)})
+    disk.machine_id, disk.unit, disk.name = machine_id, unit, f"Hard disk {unit + 1}"
+    disk.controller_id, disk.slot = controller.id, slot
+
+
+def take_down(world: World, disk_id: str) -> None:
+    """The disk belongs to no machine from now on; its file stays."""
+    _update(world, disk_id, machine_id=None, controller_id=None)
+
+
 def check_extend(session: Session, disk: Disk, size: int) -> None:
-    """Raises DiskSize, DiskShrinks."""
+    """Raises DiskSize, DiskShrinks, SnapshotHolds."""
     lun = session.get_one(Lun, disk.lun_id)
     check_growth(disk.name, present=disk.capacity, wanted=size)
     check_disk_size(lun.name, size, lun_capacity=lun.capacity)
+    if size > disk.capacity:
+        snapshots.check_free(session, disk, "grown")
 
 
 def _row(world: World, disk_id: str) -> Disk:
@@ -107,8 +123,14 @@ def create(world: World, disk_id: str) -> None:
     world.rack.array(array).create_disk(lun, disk.id, disk.capacity, Provisioning(disk.provisioning))
 
 
+def backing_of(world: World, disk_id: str) -> str | None:
+    """The id of the image that the disk begins with, or still shares blocks with."""
+    return _row(world, disk_id).backing
+
+
 def clone_template(world: World, disk_id: str, image: Path) -> None:
-    """Make a copy-on-write disk of its template; the template is brought onto the volume when it is not there yet."""
+    """Make a disk with its template's content, copy-on-write unless its space is reserved; the template is brought onto the
+    volume when it is not there yet."""
     disk = _row(world, disk_id)
     if disk.backing is None:
         raise Unknown("template of disk", disk_id)
@@ -116,7 +138,12 @@ def clone_template(world: World, disk_id: str, image: Path) -> None:
     array = world.rack.array(name)
     if not array.template_staged(lun.id, disk.backing):
         array.stage_template(lun.id, disk.backing, image)
-    array.clone_template(lun, disk.id, disk.backing, disk.capacity)
+    provisioning = Provisioning(disk.provisioning)
+    if provisioning is Provisioning.DYNAMIC:
+        array.clone_template(lun, disk.id, disk.backing, disk.capacity)
+    else:  # a disk that has all its space shares none of it
+        array.create_disk(lun, disk.id, disk.capacity, provisioning, template_id=disk.backing)
+        _update(world, disk_id, backing=None)
 
 
 def copy(world: World, source_id: str, disk_id: str) -> None:
@@ -165,16 +192,15 @@ def export(world: World, disk_id: str) -> DomainDisk:
         disk.epoch += 1
         disk.exported = True
         session.flush()
-    array, lun = luns.spec(world, disk.lun_id)
-    address = world.rack.array(array).export_disk(lun, disk.id, disk.epoch)
-    return DomainDisk(disk.id, disk.unit, address)
+    return address_of(world, disk_id)
 
 
 def address_of(world: World, disk_id: str) -> DomainDisk:
     """Where a disk is exported now (asked of the array, which repeats its answer), as the hypervisor needs it."""
     disk = _row(world, disk_id)
     array, lun = luns.spec(world, disk.lun_id)
-    return DomainDisk(disk.id, disk.unit, world.rack.array(array).export_disk(lun, disk.id, disk.epoch))
+    volatile = disk.mode == NONPERSISTENT
+    return _as_seen(world, disk, world.rack.array(array).export_disk(lun, disk.id, disk.epoch, volatile=volatile))
 
 
 def parked(world: World, disk_id: str) -> DomainDisk:
@@ -182,7 +208,16 @@ def parked(world: World, disk_id: str) -> DomainDisk:
     disk = _row(world, disk_id)
     array, lun = luns.spec(world, disk.lun_id)
     host = next(str(entry.address) for entry in world.inventory.arrays if entry.name == array)
-    return DomainDisk(disk.id, disk.unit, NbdAddress(host, lun.port, f"{disk.id}.{disk.epoch}"))
+    return _as_seen(world, disk, NbdAddress(host, lun.port, f"{disk.id}.{disk.epoch}"))
+
+
+def _as_seen(world: World, disk: Disk, address: NbdAddress) -> DomainDisk:
+    with world.database.read() as session:
+        return controllers.as_seen(session, disk, address)
+
+
+def set_mode(world: World, disk_id: str, mode: str) -> None:
+    _update(world, disk_id, mode=mode)
 
 
 def fence(world: World, disk_id: str) -> None:

@@ -128,12 +128,219 @@ class VolumeRoom(NaosError):
 
 
 @dataclass(eq=False)
-class TooManyDisks(NaosError):
-    code: ClassVar[str] = "storage.too_many_disks"
+class ControllerFull(NaosError):
+    code: ClassVar[str] = "storage.controller_full"
     status: ClassVar[int] = 409
     sentence: ClassVar[str] = (
-        "Machine {machine!r} has {count} disks, the most that it can carry ({limit}); delete one first."
+        "{label} of machine {machine!r} has {count} disks, the most that it carries ({limit}); delete one first, or put the disk on "
+        "another controller."
+    )
+    machine: str
+    label: str
+    count: int
+    limit: int
+
+
+@dataclass(eq=False)
+class TooManyControllers(NaosError):
+    code: ClassVar[str] = "storage.too_many_controllers"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Machine {machine!r} has {count} {kind} controllers, the most that it can have ({limit}); delete one first."
+    )
+    machine: str
+    kind: str
+    count: int
+    limit: int
+
+
+@dataclass(eq=False)
+class ControllerUnsupported(NaosError):
+    code: ClassVar[str] = "storage.controller_unsupported"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = "{what} cannot be had: {reason}. Take {instead}."
+    what: str
+    reason: str
+    instead: str
+
+
+@dataclass(eq=False)
+class SubTypeMisplaced(NaosError):
+    code: ClassVar[str] = "storage.sub_type_misplaced"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "A {kind} controller has no sub type ({sub_type} was given); only SCSI controllers have. Leave it out."
+    )
+    kind: str
+    sub_type: str
+
+
+@dataclass(eq=False)
+class NotForDisks(NaosError):
+    code: ClassVar[str] = "storage.not_for_disks"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = "{label} carries no disks; choose a SCSI or PCI controller, or leave the controller out."
+    label: str
+
+
+@dataclass(eq=False)
+class NotADrive(NaosError):
+    code: ClassVar[str] = "storage.not_a_drive"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = "{label} is no drive for images; make a controller of type CD/DVD first."
+    label: str
+
+
+@dataclass(eq=False)
+class ControllerInUse(NaosError):
+    code: ClassVar[str] = "storage.controller_in_use"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = "{label} still has {count} disk(s): {disks}. Delete or unmount them first."
+    label: str
+    count: int
+    disks: str
+
+
+@dataclass(eq=False)
+class SnapshotHolds(NaosError):
+    code: ClassVar[str] = "storage.snapshot_holds"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Disk {disk!r} cannot be {change} while it is in snapshot(s) {snapshots}; delete them first."
+    )
+    disk: str
+    change: str
+    snapshots: str
+
+
+@dataclass(eq=False)
+class DatastoreChoice(NaosError):
+    code: ClassVar[str] = "storage.datastore_choice"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "A disk lies on one datastore or in one datastore cluster; name exactly one of them, {given} were given."
+    )
+    given: str
+
+
+@dataclass(eq=False)
+class DiskPath(NaosError):
+    code: ClassVar[str] = "storage.disk_path"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "{path!r} is no path of a disk; write it as a disk's own `diskPath` has it: [datastore] disks/<id>.qcow2."
+    )
+    path: str
+
+
+@dataclass(eq=False)
+class DiskElsewhere(NaosError):
+    code: ClassVar[str] = "storage.disk_elsewhere"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = "Disk {disk} belongs to machine {machine!r}; unmount it there first."
+    disk: str
+    machine: str
+
+
+@dataclass(eq=False)
+class DiskUnattached(NaosError):
+    code: ClassVar[str] = "storage.disk_unattached"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = "Disk {disk} belongs to no machine; mount it first."
+    disk: str
+
+
+@dataclass(eq=False)
+class VolatileDisk(NaosError):
+    code: ClassVar[str] = "storage.volatile_disk"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Disk {disk!r} of a running machine cannot be {change}: its mode independent_nonpersistent drops at power off what is "
+        "written since the start. Power the machine off first."
+    )
+    disk: str
+    change: str
+
+
+@dataclass(eq=False)
+class MediumUnknown(NaosError):
+    code: ClassVar[str] = "storage.medium_unknown"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "{path!r} names no image; write [content library] item, or give the content library item's id."
+    )
+    path: str
+
+
+@dataclass(eq=False)
+class MediumChoice(NaosError):
+    code: ClassVar[str] = "storage.medium_choice"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "A drive takes one image: give either isoPath or contentLibraryItemId, {given} were given."
+    )
+    given: str
+
+
+@dataclass(eq=False)
+class NoImage(NaosError):
+    code: ClassVar[str] = "storage.no_image"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "Item {item!r} is no ISO image (it is {kind}) and does not fit into a drive; add an ISO to the library."
+    )
+    item: str
+    kind: str
+
+
+@dataclass(eq=False)
+class MediumMounted(NaosError):
+    code: ClassVar[str] = "storage.medium_mounted"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = "Item {item!r} is in a drive of machine(s) {machines}; unmount it there first."
+    item: str
+    machines: str
+
+
+@dataclass(eq=False)
+class TooManySnapshots(NaosError):
+    code: ClassVar[str] = "storage.too_many_snapshots"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Machine {machine!r} has {count} snapshots, the most that it may have ({limit}); delete one first."
     )
     machine: str
     count: int
     limit: int
+
+
+@dataclass(eq=False)
+class NothingToSnapshot(NaosError):
+    code: ClassVar[str] = "storage.nothing_to_snapshot"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Machine {machine!r} has no disk of mode persistent ({others} of other modes), so a snapshot would hold nothing."
+    )
+    machine: str
+    others: int
+
+
+@dataclass(eq=False)
+class MemoryUnsupported(NaosError):
+    code: ClassVar[str] = "storage.snapshot_memory"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "Snapshots hold disks, not memory: a machine starts anew after a revert. Ask with memory: false."
+    )
+
+
+@dataclass(eq=False)
+class QuiesceRefused(NaosError):
+    code: ClassVar[str] = "storage.quiesce_refused"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "The file systems of machine {machine!r} cannot be brought to rest: {reason}. Start its guest agent, or ask with quiesce: "
+        "false for a snapshot as after a power cut."
+    )
+    machine: str
+    reason: str

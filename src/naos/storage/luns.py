@@ -21,8 +21,8 @@ from naos.lifecycle import Lifecycle, check_ready
 from naos.names import itself, listing
 from naos.storage.cluster_errors import LastOfCluster
 from naos.storage.errors import ClassUnknown, LunInUse, NoArray
-from naos.storage.models import ClusterMember, DatastoreCluster, Disk, Lun, LunSample
-from naos.storage.rules import check_array_room, check_lun_size, check_volume_growth, next_port
+from naos.storage.models import ClusterMember, DatastoreCluster, Disk, DiskMove, Lun, LunSample
+from naos.storage.rules import NONPERSISTENT, check_array_room, check_lun_size, check_volume_growth, next_port
 from naos.units import size_text
 from naos.world import World
 
@@ -249,10 +249,12 @@ def apply_limit(world: World, lun_id: str) -> None:
 
 
 def exported(world: World, lun_id: str) -> Sequence[ExportedDisk]:
-    """The disks that running machines use, by the tables."""
+    """The disks that running machines use or that copies fill, by the tables."""
     with world.database.read() as session:
         rows = session.scalars(sa.select(Disk).where(Disk.lun_id == lun_id, Disk.exported.is_(True)))
-        return [ExportedDisk(disk.id, disk.epoch) for disk in rows]
+        found = [ExportedDisk(disk.id, disk.epoch, disk.mode == NONPERSISTENT) for disk in rows]
+        coming = session.scalars(sa.select(DiskMove).where(DiskMove.lun_id == lun_id))
+        return [*found, *(ExportedDisk(move.disk_id, move.epoch) for move in coming)]
 
 
 def ensure_daemon(world: World, lun_id: str) -> bool:

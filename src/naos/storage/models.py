@@ -1,4 +1,4 @@
-"""Tables of storage: LUNs (one datastore each) and disks."""
+"""Tables of storage: LUNs (one datastore each), disks, what they hang on, and snapshots."""
 
 from datetime import UTC, datetime
 
@@ -30,15 +30,18 @@ class Lun(Identified, Base):
 class Disk(Identified, Base):
     """A virtual disk. `epoch` counts its exports; `exported` says that a running machine uses the present one.
 
-    unit: 0 is the boot disk. backing: id of the template that it still shares blocks with.
+    unit: 0 is the boot disk. backing: id of the template that it still shares blocks with. machine_id, controller_id: None
+    for a disk that was taken from its machine with its file kept. slot: its place on the controller.
     """
 
     __tablename__ = "disks"
-    __table_args__ = (sa.UniqueConstraint("machine_id", "unit"),)
+    __table_args__ = (sa.UniqueConstraint("machine_id", "unit"), sa.UniqueConstraint("controller_id", "slot"))
     tenant_id: Mapped[str] = mapped_column(sa.String(36), index=True)
     lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), index=True)
     machine_id: Mapped[str | None] = mapped_column(sa.String(36), index=True)
     unit: Mapped[int]
+    controller_id: Mapped[str | None] = mapped_column(sa.String(36))
+    slot: Mapped[int] = mapped_column(default=0)
     name: Mapped[str] = mapped_column(sa.String(255))
     capacity: Mapped[int]
     provisioning: Mapped[str] = mapped_column(sa.String(16))
@@ -79,3 +82,61 @@ class LunSample(Base):
     free: Mapped[int] = mapped_column(default=0)
     reachable: Mapped[bool] = mapped_column(default=False)
     measured_at: Mapped[datetime | None]
+
+
+class VirtualController(Identified, Base):
+    """What disks hang on, a USB controller, or a drive for images.
+
+    type: the wire's word. sub_type: what the client gave, "" when it gave none. number: its place among the machine's
+    controllers of that type. device: what the guest gets, a key of `storage.controllers.DEVICES`. place: which one on the
+    hypervisor's bus. item_id: the image in a drive; connected: whether the guest sees it.
+    """
+
+    __tablename__ = "virtual_controllers"
+    __table_args__ = (sa.UniqueConstraint("machine_id", "type", "number"),)
+    tenant_id: Mapped[str] = mapped_column(sa.String(36), index=True)
+    machine_id: Mapped[str] = mapped_column(sa.String(36), index=True)
+    type: Mapped[str] = mapped_column(sa.String(8))
+    sub_type: Mapped[str] = mapped_column(sa.String(16), default="")
+    number: Mapped[int]
+    device: Mapped[str] = mapped_column(sa.String(16))
+    place: Mapped[int] = mapped_column(default=0)
+    item_id: Mapped[str | None] = mapped_column(sa.String(36), index=True)
+    connected: Mapped[bool] = mapped_column(default=False)
+    lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
+
+
+class Snapshot(Identified, Base):
+    """The persistent disks of a machine at one instant.
+
+    parent_id: the snapshot that the disks had come from. current: what the disks hold now was written since this one.
+    quiesced: the guest's file systems were at rest.
+    """
+
+    __tablename__ = "snapshots"
+    tenant_id: Mapped[str] = mapped_column(sa.String(36), index=True)
+    machine_id: Mapped[str] = mapped_column(sa.String(36), index=True)
+    parent_id: Mapped[str | None] = mapped_column(sa.String(36))
+    name: Mapped[str] = mapped_column(sa.String(255))
+    description: Mapped[str] = mapped_column(sa.Text, default="")
+    quiesced: Mapped[bool] = mapped_column(default=False)
+    current: Mapped[bool] = mapped_column(default=False)
+    lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
+    created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+
+
+class SnapshotDisk(Base):
+    """A disk that a snapshot holds."""
+
+    __tablename__ = "snapshot_disks"
+    snapshot_id: Mapped[str] = mapped_column(sa.ForeignKey("snapshots.id"), primary_key=True)
+    disk_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True, index=True)
+
+
+class DiskMove(Base):
+    """A disk on its way to another volume: `lun_id` receives it, and exports it there under `epoch` meanwhile."""
+
+    __tablename__ = "disk_moves"
+    disk_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), index=True)
+    epoch: Mapped[int]

@@ -4,7 +4,8 @@ from naos.storage.errors import ArrayFull, DiskShrinks, DiskSize, LunSize, Volum
 from naos.units import MIB, size_text
 
 SECTOR = 512
-DISKS_PER_MACHINE = 24
+PERSISTENT, INDEPENDENT, NONPERSISTENT = "persistent", "independent_persistent", "independent_nonpersistent"
+"""Modes of disks. Independent ones take no part in snapshots; what is written to the last is dropped at power off."""
 
 
 def check_lun_size(storage_class: str, size: int, *, minimum: int, maximum: int, step: int) -> None:

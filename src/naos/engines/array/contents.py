@@ -6,29 +6,33 @@ from dataclasses import dataclass
 
 _ID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 _DISK = re.compile(rf"disks/{_ID}\.(?:qcow2|new|reserved)")
+_SCRATCH = re.compile(rf"disks/{_ID}\.([0-9]+)\.scratch(?:\.new)?")
 _TEMPLATE = re.compile(rf"templates/{_ID}\.qcow2")
 _FOLDERS = ("disks/", "templates/")
 
 
 @dataclass(frozen=True)
 class Found:
-    """disks: unfinished ones too, so that nothing that takes space stays unseen."""
+    """disks: unfinished ones too, so that nothing that takes space stays unseen. volatile: disk and epoch of its writes."""
 
     disks: list[str]
     templates: list[str]
     foreign: list[str]
+    volatile: list[tuple[str, int]]
 
 
 def sort_out(paths: Iterable[str]) -> Found:
     """paths: relative to the volume's root, folders with a slash at the end."""
-    disks, templates, foreign = set(), set(), set()
+    disks, templates, foreign, volatile = set(), set(), set(), set()
     for path in paths:
         if path in _FOLDERS:
             continue
         if match := _DISK.fullmatch(path):
             disks.add(match[1])
+        elif match := _SCRATCH.fullmatch(path):
+            volatile.add((match[1], int(match[2])))
         elif match := _TEMPLATE.fullmatch(path):
             templates.add(match[1])
         else:
             foreign.add(path)
-    return Found(sorted(disks), sorted(templates), sorted(foreign))
+    return Found(sorted(disks), sorted(templates), sorted(foreign), sorted(volatile))

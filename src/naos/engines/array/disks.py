@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from naos.engines.array import exports, images, jobs, nodes
+from naos.engines.array import exports, images, jobs, nodes, scratches
 from naos.engines.array.daemon import served
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
@@ -17,8 +17,15 @@ def check_present(place: Place, disk_id: str) -> None:
         raise Missing(place.where, f"disk {disk_id}", f"volume {place.lun_id} does not hold it")
 
 
-def create(place: Place, disk_id: str, size: int, provisioning: Provisioning) -> None:
-    """Make an empty disk of `size` bytes, its space reserved unless it is dynamic. Raises NoSpace, Busy."""
+def create(
+    place: Place, disk_id: str, size: int, provisioning: Provisioning, template_id: str | None = None
+) -> None:
+    """Make an empty disk of `size` bytes, its space reserved unless it is dynamic; or a reserved one with the content of a
+    staged template. Raises NoSpace, Busy, Missing, Unsupported."""
+    if template_id is not None and provisioning is Provisioning.DYNAMIC:
+        raise Unsupported(place.where, f"disk {disk_id}", "a dynamic disk with content is a clone of its template")
+    if template_id is not None and not place.exists(place.template(template_id)):
+        raise Missing(place.where, f"template {template_id} on volume {place.lun_id}", "stage it first")
     with served(place) as monitor:
         if _made_earlier(monitor, place, disk_id, size):
             return
@@ -31,7 +38,7 @@ def create(place: Place, disk_id: str, size: int, provisioning: Provisioning) ->
             return
     with _removed_on_failure(place, place.disk_reserved(disk_id)):
         place.run("touch", "--", place.disk_reserved(disk_id))
-        images.make_reserved(place, disk_id, size, provisioning)
+        images.make_reserved(place, disk_id, size, provisioning, template_id)
 
 
 def clone(monitor: Monitor, place: Place, disk_id: str, template_id: str, size: int) -> None:
@@ -92,15 +99,19 @@ def describe(monitor: Monitor | None, place: Place, disk_id: str) -> DiskFacts |
     return DiskFacts(disk_id, found.size, found.allocated, found.backing, found.snapshots)
 
 
-def fence(monitor: Monitor, disk_id: str) -> None:
-    """Cut every export of the disk, then close its image unless a job needs it."""
+def fence(monitor: Monitor, place: Place, disk_id: str) -> None:
+    """Cut every export of the disk, then close its image unless a job needs it; what it wrote to a volatile one is dropped."""
     exports.cut(monitor, disk_id)
     close_unused(monitor, disk_id)
+    scratches.drop(monitor, place, disk_id)
 
 
 def close_unused(monitor: Monitor, disk_id: str) -> None:
     """Close the disk's image when nothing exports it and no job, ended or not, is listed for it."""
-    if disk_id not in exports.present(monitor) and not jobs.of_disk(monitor, disk_id):
+    if jobs.of_disk(monitor, disk_id):
+        return
+    nodes.close_remote(monitor, disk_id)
+    if disk_id not in exports.present(monitor):
         nodes.close_disk(monitor, disk_id)
 
 
@@ -116,7 +127,7 @@ def delete(monitor: Monitor | None, place: Place, disk_id: str) -> None:
         nodes.close_disk(monitor, disk_id)
         for other in others:
             close_unused(monitor, other)
-    place.run("rm", "-f", "--", *paths)
+    place.run("rm", "-f", "--", *paths, *scratches.listed(place, disk_id))
 
 
 def check_closed(monitor: Monitor, place: Place, disk_id: str) -> None:

@@ -5,12 +5,25 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from naos.engines.array import contents, copies, daemon, disks, exports, snapshots, spaces, templates, volume
+from naos.engines.array import (
+    contents,
+    copies,
+    copy_sets,
+    daemon,
+    disks,
+    exports,
+    scratches,
+    snapshots,
+    spaces,
+    templates,
+    volume,
+)
 from naos.engines.array.daemon import served, served_or_dead
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor, session
 from naos.engines.errors import Busy, EngineError, Missing, Unreachable, Unsupported
 from naos.engines.ports import (
+    DiskCopy,
     DiskFacts,
     ExportedDisk,
     Host,
@@ -89,7 +102,7 @@ class StorageDaemonArray:
         with served(place) as monitor:
             found = contents.sort_out(volume.listed(place))
             epochs = {disk_id: max(present) for disk_id, present in exports.present(monitor).items()}
-        return LunContents(found.disks, found.templates, epochs, found.foreign)
+        return LunContents(found.disks, found.templates, epochs, found.foreign, found.volatile)
 
     def ensure_daemon(self, lun: LunSpec, exported: Sequence[ExportedDisk]) -> bool:
         """Bring the volume to exactly this, after whatever happened. True when the daemon had to be started.
@@ -106,23 +119,30 @@ class StorageDaemonArray:
         if needed > present or (needed == present and not alive):  # a growth may have been cut short
             volume.grow(place, lun)
         started = not alive and daemon.start(place, lun, self._address)
-        wanted = {disk.id: disk.epoch for disk in exported}
-        failures: list[EngineError] = []
         with session(place) as monitor:
             daemon.apply_limit(monitor, lun)
-            for disk_id in exports.present(monitor):
-                if disk_id not in wanted:
-                    disks.fence(monitor, disk_id)
-            for disk_id, epoch in wanted.items():
-                try:
-                    self._export(monitor, place, disk_id, epoch)
-                except Unreachable:
-                    raise
-                except EngineError as error:
-                    failures.append(error)
+            failures = self._serve(monitor, place, {disk.id: disk for disk in exported})
         if failures:
             raise failures[0]
         return started
+
+    def _serve(self, monitor: Monitor, place: Place, wanted: dict[str, ExportedDisk]) -> list[EngineError]:
+        """Exactly these exports, and no writes of volatile ones beside theirs."""
+        failures: list[EngineError] = []
+        for disk_id in exports.present(monitor):
+            if disk_id not in wanted:
+                disks.fence(monitor, place, disk_id)
+        for disk in wanted.values():
+            try:
+                self._export(monitor, place, disk)
+            except Unreachable:
+                raise
+            except EngineError as error:
+                failures.append(error)
+        for disk_id, epoch in contents.sort_out(volume.listed(place)).volatile:
+            if disk_id not in wanted or wanted[disk_id].epoch != epoch:
+                scratches.remove(place, disk_id, epoch)
+        return failures
 
     def stop_daemon(self, lun_id: str) -> None:
         """Guests that still use it pause. An absent volume is left alone. Raises Unreachable when it does not end."""
@@ -155,9 +175,12 @@ class StorageDaemonArray:
 
     # ------------------------------------------------------------------------------------------------------------ disks
 
-    def create_disk(self, lun: LunSpec, disk_id: str, size: int, provisioning: Provisioning) -> None:
-        """Raises NoSpace when a reserved disk does not fit, Busy when the id is another disk's."""
-        disks.create(self._place(lun.id), disk_id, size, provisioning)
+    def create_disk(
+        self, lun: LunSpec, disk_id: str, size: int, provisioning: Provisioning, *, template_id: str | None = None
+    ) -> None:
+        """Raises NoSpace when a reserved disk does not fit, Busy when the id is another disk's, Missing without the template,
+        Unsupported for a dynamic disk with content (`clone_template` makes it)."""
+        disks.create(self._place(lun.id), disk_id, size, provisioning, template_id)
 
     def clone_template(self, lun: LunSpec, disk_id: str, template_id: str, size: int) -> None:
         """Raises Missing when the template is not staged, Busy when the id is another disk's."""
@@ -168,6 +191,24 @@ class StorageDaemonArray:
     def copy_disk(self, lun: LunSpec, source_id: str, disk_id: str) -> None:
         """Returns when the copy is complete; see `copies.copy_disk`."""
         copies.copy_disk(self._place(lun.id), source_id, disk_id)
+
+    def begin_copies(self, lun: LunSpec, wanted: Sequence[DiskCopy], *, speed: int | None = None) -> None:
+        """All of them in one transaction of the daemon. Raises Missing, Busy while another job works on one, NoSpace."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            copy_sets.begin(monitor, place, wanted, speed)
+
+    def copies(self, lun: LunSpec, wanted: Sequence[DiskCopy]) -> JobState:
+        """Raises NoSpace, EngineError for copies that failed or ended with the daemon."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            return copy_sets.state(monitor, place, wanted)
+
+    def finish_copies(self, lun: LunSpec, wanted: Sequence[DiskCopy]) -> None:
+        """Raises Busy while one is under way, EngineError for one that failed."""
+        place = self._place(lun.id)
+        with served(place) as monitor:
+            copy_sets.finish(monitor, place, wanted)
 
     def flatten(self, lun: LunSpec, disk_id: str) -> JobState:
         """Start, or report, the job; see `copies.flatten`. Raises Missing, Unreachable."""
@@ -205,18 +246,19 @@ class StorageDaemonArray:
 
     # ---------------------------------------------------------------------------------------------------------- exports
 
-    def export_disk(self, lun: LunSpec, disk_id: str, epoch: int) -> NbdAddress:
+    def export_disk(self, lun: LunSpec, disk_id: str, epoch: int, *, volatile: bool = False) -> NbdAddress:
         """Raises Busy when it is exported under a newer epoch, Missing."""
         place = self._place(lun.id)
         with served(place) as monitor:
-            self._export(monitor, place, disk_id, epoch)
+            self._export(monitor, place, ExportedDisk(disk_id, epoch, volatile))
         return NbdAddress(self._address, lun.port, exports.name(disk_id, epoch))
 
     def fence_disk(self, lun_id: str, disk_id: str) -> None:
         """When this returns, no write of a client can reach the disk: none is under way, and none is accepted."""
-        with served_or_dead(self._place(lun_id)) as monitor:
+        place = self._place(lun_id)
+        with served_or_dead(place) as monitor:
             if monitor is not None:
-                disks.fence(monitor, check_id(self.name, disk_id))
+                disks.fence(monitor, place, check_id(self.name, disk_id))
 
     # -------------------------------------------------------------------------------------------------------- snapshots
 
@@ -256,10 +298,11 @@ class StorageDaemonArray:
         if holding or exported:
             raise Busy(self.name, f"volume {place.lun_id}", f"it holds {len(holding)} disks, {len(exported)} exported")
 
-    def _export(self, monitor: Monitor, place: Place, disk_id: str, epoch: int) -> None:
+    def _export(self, monitor: Monitor, place: Place, disk: ExportedDisk) -> None:
+        disk_id, epoch = disk.id, disk.epoch
         present = exports.present(monitor).get(disk_id, [])
         if present and max(present) > epoch:
             raise Busy(self.name, f"disk {disk_id}", f"it is exported under the newer epoch {max(present)}")
         if not present and not place.exists(place.disk(disk_id)):
             raise Missing(self.name, f"disk {disk_id}", f"volume {place.lun_id} does not hold it")
-        exports.ensure(monitor, place, disk_id, epoch)
+        exports.ensure(monitor, place, disk_id, epoch, volatile=disk.volatile)

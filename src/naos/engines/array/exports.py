@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from naos.engines.array import nodes
+from naos.engines.array import nodes, scratches
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
@@ -61,10 +61,12 @@ def cut(monitor: Monitor, disk_id: str, *, spared: int | None = None) -> None:
         time.sleep(0.002)
 
 
-def ensure(monitor: Monitor, place: Place, disk_id: str, epoch: int) -> None:
-    """Exactly this export of the disk."""
+def ensure(monitor: Monitor, place: Place, disk_id: str, epoch: int, *, volatile: bool = False) -> None:
+    """Exactly this export of the disk. A volatile one writes to the file of its epoch, which is made when it is not there."""
     check_id(place.where, disk_id)
     cut(monitor, disk_id, spared=epoch)
-    if epoch not in present(monitor).get(disk_id, ()):
-        nodes.open_disk(monitor, place, disk_id)
-        add(monitor, disk_id, epoch)
+    if epoch in present(monitor).get(disk_id, ()):
+        return
+    scratches.drop(monitor, place, disk_id, spared=epoch if volatile else None)
+    nodes.open_disk(monitor, place, disk_id, scratches.make(place, disk_id, epoch) if volatile else None)
+    add(monitor, disk_id, epoch)

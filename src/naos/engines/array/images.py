@@ -30,12 +30,14 @@ _DAMAGED, _EXTERNAL_DATA = 1 << 1, 1 << 2
 _SLOWEST = 20 * 2**20  # bytes a second: what an array writes at the least
 _MAKE_RESERVED = """
 test -e "$4" && exit 0
-qemu-img create -q -f qcow2 -o "preallocation=$1" "$2" "$3" && sync -- "$2" && mv --no-clobber -T -- "$2" "$4" && exit 0
+qemu-img create -q -f qcow2 -o "preallocation=$1" "$2" "$3" &&
+    { test -z "$5" || qemu-img convert -q -n --target-is-zero -f qcow2 -O qcow2 "$5" "$2"; } &&
+    sync -- "$2" && mv --no-clobber -T -- "$2" "$4" && exit 0
 code=$?
 rm -f -- "$2"
 exit "$code"
 """
-"""Preallocation, unfinished path, size, final path."""
+"""Preallocation, unfinished path, size, final path, path of the template that it is filled from or nothing."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,18 @@ def make(place: Place, path: str, size: int, what: str) -> None:
         raise named(error, what, lambda: numbers(place, OVERHEAD)) from error
 
 
-def make_reserved(place: Place, disk_id: str, size: int, provisioning: Provisioning) -> None:
-    """Create a disk's image with all its space, complete or not at all.
+def make_reserved(
+    place: Place, disk_id: str, size: int, provisioning: Provisioning, template_id: str | None = None
+) -> None:
+    """Create a disk's image with all its space, complete or not at all; a template's content is written into it.
 
     Writing that many zeroes takes its time, so the daemon is not kept from others meanwhile: the unfinished file is the lock
     between calls for the same disk, and whoever waited finds the disk there. Raises NoSpace.
     """
     part, deadline = place.disk_unfinished(disk_id), 60 + size / _SLOWEST
     locked = ("flock", "--wait", f"{deadline:.0f}", part)
-    arguments = (_PREALLOCATION[provisioning], part, str(size), place.disk(disk_id))
+    filling = place.template(template_id) if template_id is not None else ""
+    arguments = (_PREALLOCATION[provisioning], part, str(size), place.disk(disk_id), filling)
     try:
         place.run(*locked, "sh", "-c", _MAKE_RESERVED, "make", *arguments, timeout=2 * deadline)
     except CommandFailed as error:
@@ -105,6 +110,14 @@ def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
         place.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2", path, str(size))
     except CommandFailed as error:
         raise named(error, "a clone", lambda: numbers(place, OVERHEAD)) from error
+
+
+def make_over(place: Place, path: str, below: str, size: int, what: str) -> None:
+    """Create an image that takes what is written over the image `below`, a name in the same folder. Raises NoSpace."""
+    try:
+        place.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", below, "-F", "qcow2", path, str(size))
+    except CommandFailed as error:
+        raise named(error, what, lambda: numbers(place, OVERHEAD)) from error
 
 
 def reserve(place: Place, path: str, more: int, what: str) -> None:

@@ -1,5 +1,7 @@
 """The daemon's block nodes of a disk: file -> qcow2 -> throttle; a template's are file -> qcow2, read-only and shared.
 
+A volatile disk's image is read-only; between it and the throttle comes another image, which takes what is written.
+
 A disk's image is open in the daemon only while it is exported or a job works on it. Node names have at most 31 characters,
 so they carry the id in base 32.
 """
@@ -18,6 +20,9 @@ from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
 
 FILE, IMAGE, THROTTLE = "f", "q", "t"
+SCRATCH_FILE, SCRATCH = "w", "v"
+"""Where a volatile disk's writes go."""
+REMOTE = "r"  # a disk of another volume, which a copy fills
 FILTER = "j"
 """A job's filter. It must have a name: QEMU 7.2 dies when its nodes are listed while a nameless one is being dropped."""
 _LETTING_GO = 10.0  # seconds; a node is in use until its export's last request is answered
@@ -50,31 +55,47 @@ def disk_facts(monitor: Monitor | None, place: Place, disk_id: str) -> ImageFact
     return read_closed(place, place.disk(disk_id))
 
 
-def open_disk(monitor: Monitor, place: Place, disk_id: str) -> None:
-    """Open the disk's chain, the template that it backs on included; what is open already stays so."""
+def open_disk(monitor: Monitor, place: Place, disk_id: str, scratch: str | None = None) -> None:
+    """Open the disk's chain, the template that it backs on included; what is open already stays so.
+
+    scratch: the image that takes a volatile disk's writes.
+    """
     nodes = present(monitor)
-    if node(THROTTLE, disk_id) in nodes:
+    if node(THROTTLE, disk_id) in nodes and (node(SCRATCH, disk_id) in nodes) == (scratch is not None):
         return
     close_disk(monitor, disk_id)  # what an interrupted opening left
     reserved = place.exists(place.disk_reserved(disk_id))
     backing = read_closed(place, place.disk(disk_id)).backing
     if backing is not None:
         _open_template(monitor, place, backing)
-    open_image(monitor, disk_id, place.disk(disk_id), backing=backing, give_back=not reserved)
-    throttle = {"driver": "throttle", "node-name": node(THROTTLE, disk_id), "file": node(IMAGE, disk_id)}
+    volatile = scratch is not None
+    give_back = not reserved and not volatile
+    open_image(monitor, disk_id, place.disk(disk_id), backing=backing, give_back=give_back, read_only=volatile)
+    if scratch is not None:
+        kinds = (SCRATCH_FILE, SCRATCH)
+        open_image(monitor, disk_id, scratch, backing=disk_id, give_back=True, kinds=kinds)
+    top = node(SCRATCH if volatile else IMAGE, disk_id)
+    throttle = {"driver": "throttle", "node-name": node(THROTTLE, disk_id), "file": top}
     monitor.execute("blockdev-add", {**throttle, "throttle-group": LIMIT, "discard": "unmap"})
 
 
 def open_image(
-    monitor: Monitor, object_id: str, path: str, *, backing: str | None, give_back: bool, read_only: bool = False
+    monitor: Monitor,
+    object_id: str,
+    path: str,
+    *,
+    backing: str | None,
+    give_back: bool,
+    read_only: bool = False,
+    kinds: tuple[str, str] = (FILE, IMAGE),
 ) -> None:
-    """Add the file's and the image's nodes.
+    """Add the file's and the image's nodes, of these `kinds`. backing: whose image lies below.
 
     give_back: whether blocks that the guest discards leave the file, too.
     """
     file = {
         "driver": "file",
-        "node-name": node(FILE, object_id),
+        "node-name": node(kinds[0], object_id),
         "filename": path,
         "aio": "native",
         "cache": {"direct": True},
@@ -83,8 +104,8 @@ def open_image(
     }
     image = {
         "driver": "qcow2",
-        "node-name": node(IMAGE, object_id),
-        "file": node(FILE, object_id),
+        "node-name": node(kinds[1], object_id),
+        "file": node(kinds[0], object_id),
         "backing": None if backing is None else node(IMAGE, backing),
         "read-only": read_only,
         "discard": "unmap",
@@ -94,7 +115,7 @@ def open_image(
     try:
         monitor.execute("blockdev-add", image)
     except DaemonRefused:
-        monitor.execute("blockdev-del", {"node-name": node(FILE, object_id)})
+        monitor.execute("blockdev-del", {"node-name": node(kinds[0], object_id)})
         raise
 
 
@@ -104,11 +125,18 @@ def close_disk(monitor: Monitor, disk_id: str) -> None:
     Raises DaemonRefused when something still uses it.
     """
     nodes = present(monitor)
-    mine = [name for kind in (THROTTLE, IMAGE, FILE) if (name := node(kind, disk_id)) in nodes]
+    kinds = (THROTTLE, SCRATCH, SCRATCH_FILE, IMAGE, FILE)
+    mine = [name for kind in kinds if (name := node(kind, disk_id)) in nodes]
     _delete(monitor, mine)
     for name, described in nodes.items():  # a flattened disk no longer says which template it had
-        if mine and described["ro"] and name.startswith(f"{IMAGE}."):
+        if mine and name not in mine and described["ro"] and name.startswith(f"{IMAGE}."):
             close_template(monitor, object_of(name))
+
+
+def close_remote(monitor: Monitor, disk_id: str) -> None:
+    """Let the disk of another volume go that a copy has filled. What was written to it is flushed there."""
+    if node(REMOTE, disk_id) in present(monitor):
+        _delete(monitor, [node(REMOTE, disk_id)])
 
 
 def close_template(monitor: Monitor, template_id: str) -> bool:

@@ -92,6 +92,10 @@ class Place:
         """An empty file: its presence says that the disk's space is reserved and must not be given back."""
         return f"{self.disks}/{check_id(self.where, disk_id)}.reserved"
 
+    def disk_scratch(self, disk_id: str, epoch: int) -> str:
+        """What is written to a volatile disk in one epoch."""
+        return f"{self.disks}/{check_id(self.where, disk_id)}.{epoch}.scratch"
+
     def template(self, template_id: str) -> str:
         return f"{self.templates}/{check_id(self.where, template_id)}.qcow2"
 

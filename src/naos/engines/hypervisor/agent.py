@@ -14,7 +14,7 @@ from naos.engines.hypervisor import failures
 from naos.engines.hypervisor.domains import Domains
 
 ANSWER = 5  # seconds for a small question
-FREEZE = 60.0  # seconds for a guest to write out what it holds
+THAW = 60  # seconds
 
 _log = structlog.get_logger()
 
@@ -52,16 +52,19 @@ def version(domains: Domains, domain_id: str) -> str:
     return str(ask(domains, domain_id, "guest-info").get("version", ""))
 
 
-def freeze(domains: Domains, domain_id: str) -> int:
-    """Returns how many file systems are frozen. A guest that is frozen already is thawed and frozen anew."""
+def freeze(domains: Domains, domain_id: str, limit: int) -> int:
+    """Returns how many file systems are frozen. A guest that is frozen already is thawed and frozen anew.
+
+    limit: seconds for the guest to write out what it holds.
+    """
     if ask(domains, domain_id, "guest-fsfreeze-status") == "frozen":
         thaw(domains, domain_id)
-    return int(ask(domains, domain_id, "guest-fsfreeze-freeze", timeout=int(FREEZE)))
+    return int(ask(domains, domain_id, "guest-fsfreeze-freeze", timeout=limit))
 
 
 def thaw(domains: Domains, domain_id: str) -> int:
     """Returns how many file systems were thawed, 0 when none was frozen."""
-    return int(ask(domains, domain_id, "guest-fsfreeze-thaw", timeout=int(FREEZE)))
+    return int(ask(domains, domain_id, "guest-fsfreeze-thaw", timeout=THAW))
 
 
 def take_in(domains: Domains, domain_id: str, vcpus: int) -> None:

@@ -66,7 +66,7 @@ def remove(root: Element, device_id: str) -> bool:
     device = find(root, device_id)
     if device is None:
         return False
-    _forget(device)
+    forget(device)
     return True
 
 
@@ -74,47 +74,47 @@ def append(root: Element, device: Element) -> None:
     child(root, "devices").append(device)
 
 
-def _forget(device: Element) -> None:
+def forget(device: Element) -> None:
     parent = device.getparent()
     if parent is not None:
         parent.remove(device)
 
 
-def _named(tag: str, device_id: str) -> Element:
+def named(tag: str, device_id: str) -> Element:
     device = etree.Element(tag)
     etree.SubElement(device, "alias", name=_PREFIX + device_id)
     return device
 
 
-def _managed(root: Element, tag: str) -> dict[str, Element]:
+def managed(root: Element, tag: str) -> dict[str, Element]:
     found = {}
     for device in root.iterfind(f"devices/{tag}"):
         device_id = identity(device)
-        if device_id is not None and device_id != CDROM:
+        if device_id is not None and device_id != CDROM and device.get("device") != "cdrom":
             found[device_id] = device
     return found
 
 
-def _drop_others(managed: dict[str, Element], wanted: Iterable[str]) -> None:
+def drop_others(managed: dict[str, Element], wanted: Iterable[str]) -> None:
     for device_id in managed.keys() - set(wanted):
-        _forget(managed[device_id])
+        forget(managed[device_id])
 
 
 # ---------------------------------------------------------------------------------------------------------------- disks
 
 
-def target_name(unit: int) -> str:
+def target_name(unit: int, prefix: str = "vd") -> str:
     """0 -> vda, 25 -> vdz, 26 -> vdaa."""
     letters = ""
     number = unit + 1
     while number:
         number, letter = divmod(number - 1, 26)
         letters = ascii_lowercase[letter] + letters
-    return f"vd{letters}"
+    return prefix + letters
 
 
 def disk(wanted: DomainDisk) -> Element:
-    made = _named("disk", wanted.id)
+    made = named("disk", wanted.id)
     made.set("type", "network")
     made.set("device", "disk")
     driver = child(made, "driver")
@@ -136,10 +136,25 @@ def edit_disk(element: Element, wanted: DomainDisk) -> None:
         source.attrib.clear()
         source.attrib.update({"protocol": "nbd", "name": wanted.source.name})
         etree.SubElement(source, "host", name=wanted.source.host, port=str(wanted.source.port))
-    target = child(element, "target")
-    target.set("dev", target_name(wanted.unit))
-    target.set("bus", "virtio")
+    _set_place(element, wanted)
     child(element, "serial").text = wanted.id
+
+
+def _set_place(element: Element, wanted: DomainDisk) -> None:
+    """Where the guest finds it. A PCI address that libvirt has given stays as long as it is a device of the PCI bus."""
+    target, bus = child(element, "target"), "virtio" if wanted.bus == "virtio" else "scsi"
+    if target.get("bus") != bus:
+        drop(element, "address")
+    target.set("dev", target_name(wanted.unit, "vd" if bus == "virtio" else "sd"))
+    target.set("bus", bus)
+    if bus == "scsi":
+        address = drive_address(wanted.controller, 0)
+        address["unit" if wanted.bus == "lsi" else "target"] = str(wanted.slot)
+        child(element, "address").attrib.update(address)
+
+
+def drive_address(controller: int, target: int) -> dict[str | bytes, str | bytes]:
+    return {"type": "drive", "controller": str(controller), "bus": "0", "target": str(target), "unit": "0"}
 
 
 def address_of(element: Element) -> NbdAddress | None:
@@ -157,6 +172,11 @@ def target_of(element: Element) -> str:
     return target.get("dev", "") if target is not None else ""
 
 
+def bus_of(element: Element) -> str:
+    target = element.find("target")
+    return target.get("bus", "") if target is not None else ""
+
+
 def alias_of(element: Element) -> str:
     """What QEMU calls a device of a running machine: virtio-disk1."""
     alias = element.find("alias")
@@ -164,8 +184,8 @@ def alias_of(element: Element) -> str:
 
 
 def converge_disks(root: Element, wanted: Sequence[DomainDisk]) -> None:
-    present = _managed(root, "disk")
-    _drop_others(present, (entry.id for entry in wanted))
+    present = managed(root, "disk")
+    drop_others(present, (entry.id for entry in wanted))
     for entry in sorted(wanted, key=lambda entry: entry.unit):
         if entry.id in present:
             edit_disk(present[entry.id], entry)
@@ -178,10 +198,10 @@ def set_cdrom(root: Element, path: str | None) -> None:
     device = find(root, CDROM)
     if path is None:
         if device is not None:
-            _forget(device)
+            forget(device)
         return
     if device is None:
-        device = _named("disk", CDROM)
+        device = named("disk", CDROM)
         device.set("type", "file")
         device.set("device", "cdrom")
         child(device, "driver").attrib.update({"name": "qemu", "type": "raw"})
@@ -193,21 +213,22 @@ def set_cdrom(root: Element, path: str | None) -> None:
 
 def names_by_target(root: Element) -> dict[str, str]:
     """Target name -> disk id, of naos' disks in a running machine's XML."""
-    return {target_of(device): device_id for device_id, device in _managed(root, "disk").items()}
+    return {target_of(device): device_id for device_id, device in managed(root, "disk").items()}
 
 
 # ------------------------------------------------------------------------------------------------------------- adapters
 
 
 def nic(wanted: DomainNic) -> Element:
-    made = _named("interface", wanted.id)
+    made = named("interface", wanted.id)
     made.set("type", "bridge")
-    child(made, "model").set("type", "virtio")
+    child(made, "model")
     edit_nic(made, wanted)
     return made
 
 
 def edit_nic(element: Element, wanted: DomainNic) -> None:
+    child(element, "model").set("type", wanted.model)
     child(element, "mac").set("address", wanted.mac)
     child(element, "mtu").set("size", str(wanted.mtu))
     connect_nic(element, wanted)
@@ -236,8 +257,8 @@ def mtu_of(element: Element) -> int | None:
 
 
 def converge_nics(root: Element, wanted: Sequence[DomainNic]) -> None:
-    present = _managed(root, "interface")
-    _drop_others(present, (entry.id for entry in wanted))
+    present = managed(root, "interface")
+    drop_others(present, (entry.id for entry in wanted))
     for entry in sorted(wanted, key=lambda entry: entry.unit):
         if entry.id in present:
             edit_nic(present[entry.id], entry)
@@ -255,7 +276,7 @@ def macs_by_target(root: Element) -> dict[str, str]:
 
 def memory_module(size: int, number: int) -> Element:
     """Memory to plug into a running guest. size: bytes, whole 128 MiB blocks."""
-    made = _named("memory", f"{MODULE}-{number}")
+    made = named("memory", f"{MODULE}-{number}")
     made.set("model", "dimm")
     target = child(made, "target")
     amount = child(target, "size")
@@ -274,4 +295,4 @@ def memory_modules(root: Element) -> list[int]:
 def drop_memory_modules(root: Element) -> None:
     for device in root.findall("devices/memory"):
         if (identity(device) or "").startswith(f"{MODULE}-"):
-            _forget(device)
+            forget(device)

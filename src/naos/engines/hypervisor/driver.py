@@ -3,6 +3,7 @@
 import queue
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from naos.engines.hypervisor import (
     agent,
     console_log,
     drives,
+    guard,
     hotplug,
     migration,
     mirroring,
@@ -270,6 +272,8 @@ class LibvirtHypervisor:
         hotplug.detach(self._domains, domain_id, controller_id, self._deadlines.detach)
 
     def put_cdrom(self, domain_id: str, drive: DomainCdrom) -> None:
+        if drive.path is None:
+            self._host.run(["touch", drives.NOTHING])
         hotplug.put_cdrom(self._domains, domain_id, drive)
 
     def detach_cdrom(self, domain_id: str, drive_id: str) -> None:
@@ -336,11 +340,20 @@ class LibvirtHypervisor:
             lambda domain: reading.statistics(self.name, domain),
         )
 
-    def freeze(self, domain_id: str) -> int:
-        return agent.freeze(self._domains, domain_id)
+    def freeze(self, domain_id: str, *, limit: int = 10) -> int:
+        """Raises GuestRefused without an agent, or when it takes longer than `limit` seconds to come to rest."""
+        guard.begin(self._host, checked(self.name, domain_id), limit)
+        try:
+            return agent.freeze(self._domains, domain_id, limit)
+        except EngineError:
+            with suppress(EngineError):  # the blade's guard thaws it when this does not
+                self.thaw(domain_id)
+            raise
 
     def thaw(self, domain_id: str) -> int:
-        return agent.thaw(self._domains, domain_id)
+        thawed = agent.thaw(self._domains, domain_id)
+        guard.end(self._host, domain_id)
+        return thawed
 
     def agent_ping(self, domain_id: str) -> bool:
         return agent.ping(self._domains, domain_id)

@@ -1,7 +1,9 @@
 """Devices, processors and memory of a machine, running or not: the guest's part first, then the definition."""
 
+import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import libvirt
 import libvirt_qemu
@@ -14,7 +16,7 @@ from naos.units import MIB, size_text
 
 MEMORY_BLOCK = 128 * MIB  # the smallest piece of memory that a Linux guest takes in
 _POLL = 0.1  # seconds
-_DOOR = 30.0  # seconds; QEMU waits for the guest to open it
+_POLITE, _DOOR = 3.0, 30.0  # seconds that a guest is asked to open its drive, and until it must be open
 _REMIND = 5.0  # seconds: a guest that is still starting has missed the first request
 _LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 _STOP = "stop the machine first"
@@ -48,7 +50,7 @@ def attach_controller(domains: Domains, domain_id: str, controller: DomainContro
 
 
 def put_cdrom(domains: Domains, domain_id: str, drive: DomainCdrom) -> None:
-    """Raises Unsupported for a new IDE drive while it runs, GuestRefused when the guest keeps the door shut."""
+    """Raises Unsupported for a new IDE drive while it runs."""
     own = drives.own_controller(drive)
     if own is not None:
         attach_controller(domains, domain_id, own)
@@ -58,30 +60,48 @@ def put_cdrom(domains: Domains, domain_id: str, drive: DomainCdrom) -> None:
         if present is None:
             if own is None:
                 raise Unsupported(domains.where, "plugging an IDE drive into a running machine", _STOP)
-            _plug(domains, domain_id, drives.drive(drive))
-        elif drives.holds(present) != drive.path:
+            present = drives.drive(drive if drive.path is not None else replace(drive, path=drives.NOTHING))
+            _plug(domains, domain_id, present)
+        if drives.holds(present) != drive.path:
             drives.fill_drive(present, drive)
             _change_medium(domains, domain_id, present)
     _edit(domains, domain_id, drive.id, lambda: drives.drive(drive), lambda element: drives.fill_drive(element, drive))
 
 
 def _change_medium(domains: Domains, domain_id: str, element: devices.Element) -> None:
-    """A guest that has locked the door is asked first; the forced change takes the image away from it all the same."""
-    text = xml.render(element)
+    """A guest that keeps the door shut is asked for a moment; then it is opened by force: an image loses nothing.
+
+    libvirt does not know that a drive has a door when it was plugged in while the machine ran; then QEMU's monitor opens it.
+    """
+    text, until = xml.render(element), time.monotonic() + _POLITE
 
     def change(domain: libvirt.virDomain) -> None:
-        try:
-            domain.updateDeviceFlags(text, _LIVE)
-        except libvirt.libvirtError as error:
-            if "locked" not in str(error):
-                raise
-            raise GuestRefused(
-                domains.where,
-                "opening the drive's door",
-                f"the guest has locked it; unmount the image there, or {_STOP}",
-            ) from error
+        opened = False
+        while True:
+            forced = time.monotonic() > until
+            try:
+                domain.updateDeviceFlags(
+                    text, _LIVE | (libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE if forced and not opened else 0)
+                )
+            except libvirt.libvirtError as error:
+                if (
+                    "is not open" not in str(error) and "locked" not in str(error)
+                ) or time.monotonic() > until + _POLITE:
+                    raise
+                _door(domain, element, "blockdev-open-tray", force=forced)
+                opened = True
+                time.sleep(_POLL)
+            else:
+                break
+        if opened:
+            _door(domain, element, "blockdev-close-tray")
 
     domains.on(domain_id, "changing the image in a drive", change, _DOOR)
+
+
+def _door(domain: libvirt.virDomain, element: devices.Element, command: str, **arguments: bool) -> None:
+    asked = {"execute": command, "arguments": {"id": devices.alias_of(element), **arguments}}
+    libvirt_qemu.qemuMonitorCommand(domain, json.dumps(asked), 0)
 
 
 def attach_nic(domains: Domains, domain_id: str, nic: DomainNic) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from naos.engines.errors import Busy, Missing, NoSpace, Unreachable, Unsupported
 from naos.engines.ports import (
+    DiskCopy,
     DiskFacts,
     ExportedDisk,
     JobState,
@@ -18,7 +19,7 @@ from naos.engines.ports import (
     NbdAddress,
     Provisioning,
 )
-from naos.engines.simulated import guests, volumes
+from naos.engines.simulated import copies, guests, volumes
 from naos.engines.simulated.calls import SimulatedEngine, checked_id
 from naos.engines.simulated.images import virtual_size
 from naos.engines.simulated.store import Db, Store
@@ -91,7 +92,8 @@ class SimulatedArray(SimulatedEngine):
             exports = {
                 row["disk"]: row["epoch"] for row in db.execute("SELECT * FROM exports WHERE lun = ?", (lun_id,))
             }
-        return LunContents(disks, templates, exports)
+            volatile = db.execute("SELECT disk, epoch FROM scratches WHERE lun = ?", (lun_id,)).fetchall()
+        return LunContents(disks, templates, exports, (), [(row["disk"], row["epoch"]) for row in volatile])
 
     def ensure_daemon(self, lun: LunSpec, exported: Sequence[ExportedDisk]) -> bool:
         with self._call("ensure_daemon") as db:
@@ -103,12 +105,15 @@ class SimulatedArray(SimulatedEngine):
             wanted = {disk.id: disk.epoch for disk in exported}
             for present in db.execute("SELECT disk, epoch FROM exports WHERE lun = ?", (lun.id,)).fetchall():
                 if wanted.get(present["disk"]) != present["epoch"]:
-                    guests.cut_export(db, present["disk"])
+                    guests.cut_export(db, lun.id, present["disk"])
             for disk_id, epoch in wanted.items():
                 self._disk(db, lun.id, disk_id)
                 db.execute(
                     "INSERT OR REPLACE INTO exports (disk, lun, epoch) VALUES (?, ?, ?)", (disk_id, lun.id, epoch)
                 )
+            volumes.drop_scratches(db, lun.id, wanted)
+            for disk in exported:
+                volumes.keep_scratch(db, lun.id, disk)
         return started
 
     def stop_daemon(self, lun_id: str) -> None:
@@ -143,9 +148,13 @@ class SimulatedArray(SimulatedEngine):
 
     # ------------------------------------------------------------------------------------------------------------ disks
 
-    def create_disk(self, lun: LunSpec, disk_id: str, size: int, provisioning: Provisioning) -> None:
+    def create_disk(
+        self, lun: LunSpec, disk_id: str, size: int, provisioning: Provisioning, *, template_id: str | None = None
+    ) -> None:
         reserved = 0 if provisioning is Provisioning.DYNAMIC else size
         with self._call("create_disk") as db:
+            if template_id is not None and volumes.template(db, lun.id, template_id) is None:
+                raise Missing(self.name, f"template {template_id} on volume {lun.id}", "stage it first")
             self._add(db, lun.id, disk_id, size=size, reserved=reserved)
 
     def clone_template(self, lun: LunSpec, disk_id: str, template_id: str, size: int) -> None:
@@ -173,6 +182,31 @@ class SimulatedArray(SimulatedEngine):
     def cancel_jobs(self, lun_id: str, disk_id: str) -> None:
         with self._call("cancel_jobs") as db:
             db.execute("UPDATE disks SET flattened = NULL WHERE id = ? AND lun = ?", (disk_id, lun_id))
+            copies.end(db, lun_id, disk_id)
+
+    def begin_copies(self, lun: LunSpec, wanted: Sequence[DiskCopy], *, speed: int | None = None) -> None:
+        del speed  # nothing takes time here
+        with self._call("begin_copies") as db:
+            self._served(db, lun.id)
+            for copy in wanted:
+                self._disk(db, lun.id, copy.source_id)
+            copies.begin(db, self.name, lun.id, wanted)
+
+    def copies(self, lun: LunSpec, wanted: Sequence[DiskCopy]) -> JobState:
+        """A quarter further at each call."""
+        with self._call("copies") as db:
+            self._served(db, lun.id)
+            return copies.further(db, self.name, lun.id, wanted)
+
+    def finish_copies(self, lun: LunSpec, wanted: Sequence[DiskCopy]) -> None:
+        with self._call("finish_copies") as db:
+            self._served(db, lun.id)
+            for copy in copies.finished(db, self.name, lun.id, wanted):
+                source = self._disk(db, lun.id, copy.source_id)
+                allocated = min(source["allocated"] + volumes.backing_size(db, source), source["size"])
+                if copy.target is None:
+                    self._add(db, lun.id, copy.disk_id, size=source["size"], allocated=allocated)
+                copies.deliver(db, lun.id, copy, allocated)
 
     def resize_disk(self, lun: LunSpec, disk_id: str, size: int) -> None:
         with self._call("resize_disk") as db:
@@ -186,7 +220,8 @@ class SimulatedArray(SimulatedEngine):
                 raise Busy(self.name, f"disk {disk_id}", "a job works on it")
             reserved = disk["reserved"] + more if disk["reserved"] else 0
             self._take(db, volume, reserved - disk["reserved"], f"disk {disk_id}")
-            db.execute("UPDATE disks SET size = ?, reserved = ? WHERE id = ?", (size, reserved, disk_id))
+            values = (size, reserved, disk_id, lun.id)
+            db.execute("UPDATE disks SET size = ?, reserved = ? WHERE id = ? AND lun = ?", values)
 
     def disk(self, lun_id: str, disk_id: str) -> DiskFacts | None:
         """Raises Unreachable while the daemon is gone: without its mount a volume looks empty."""
@@ -202,29 +237,36 @@ class SimulatedArray(SimulatedEngine):
     def delete_disk(self, lun_id: str, disk_id: str) -> None:
         with self._call("delete_disk") as db:
             if volumes.disk(db, lun_id, disk_id) is not None:
-                guests.cut_export(db, disk_id)
+                guests.cut_export(db, lun_id, disk_id)
+                copies.end(db, lun_id, disk_id)
+                db.execute("DELETE FROM disks WHERE id = ? AND lun = ?", (disk_id, lun_id))
+                if db.execute("SELECT 1 FROM disks WHERE id = ?", (disk_id,)).fetchone() is None:
+                    volumes.drop_scratch(db, lun_id, disk_id)
                 db.execute("DELETE FROM snapshots WHERE disk = ?", (disk_id,))
-                db.execute("DELETE FROM disks WHERE id = ?", (disk_id,))
 
     # ---------------------------------------------------------------------------------------------------------- exports
 
-    def export_disk(self, lun: LunSpec, disk_id: str, epoch: int) -> NbdAddress:
+    def export_disk(self, lun: LunSpec, disk_id: str, epoch: int, *, volatile: bool = False) -> NbdAddress:
         """Raises Busy when it is exported under a newer epoch."""
         with self._call("export_disk") as db:
             row = self._served(db, lun.id)
             self._disk(db, lun.id, disk_id)
-            present = db.execute("SELECT epoch FROM exports WHERE disk = ?", (disk_id,)).fetchone()
+            query = "SELECT epoch FROM exports WHERE disk = ? AND lun = ?"
+            present = db.execute(query, (disk_id, lun.id)).fetchone()
             if present is not None and present["epoch"] > epoch:
                 raise Busy(self.name, f"disk {disk_id}", f"it is exported under the newer epoch {present['epoch']}")
             if present is not None and present["epoch"] < epoch:
-                guests.cut_export(db, disk_id)
+                guests.cut_export(db, lun.id, disk_id)
             db.execute("INSERT OR REPLACE INTO exports (disk, lun, epoch) VALUES (?, ?, ?)", (disk_id, lun.id, epoch))
+            volumes.drop_scratch(db, lun.id, disk_id, spared=epoch)
+            volumes.keep_scratch(db, lun.id, ExportedDisk(disk_id, epoch, volatile))
         return NbdAddress(self._address, row["port"], guests.export_name(disk_id, epoch))
 
     def fence_disk(self, lun_id: str, disk_id: str) -> None:
         with self._call("fence_disk") as db:
             if volumes.disk(db, lun_id, disk_id) is not None:
-                guests.cut_export(db, disk_id)
+                guests.cut_export(db, lun_id, disk_id)
+                volumes.drop_scratch(db, lun_id, disk_id)
 
     # -------------------------------------------------------------------------------------------------------- snapshots
 
@@ -241,13 +283,13 @@ class SimulatedArray(SimulatedEngine):
             self._served(db, lun.id)
             for disk_id in disk_ids:
                 self._disk(db, lun.id, disk_id)
-                if db.execute("SELECT 1 FROM exports WHERE disk = ?", (disk_id,)).fetchone():
+                if db.execute("SELECT 1 FROM exports WHERE disk = ? AND lun = ?", (disk_id, lun.id)).fetchone():
                     raise Busy(self.name, f"disk {disk_id}", "it is exported; power its machine off first")
                 query = "SELECT size FROM snapshots WHERE disk = ? AND id = ?"
                 row = db.execute(query, (disk_id, snapshot_id)).fetchone()
                 if row is None:
                     raise Missing(self.name, f"snapshot {snapshot_id} of disk {disk_id}", "it was never taken")
-                db.execute("UPDATE disks SET size = ? WHERE id = ?", (row["size"], disk_id))
+                db.execute("UPDATE disks SET size = ? WHERE id = ? AND lun = ?", (row["size"], disk_id, lun.id))
 
     def delete_snapshot(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:
         with self._call("delete_snapshot") as db:
@@ -298,12 +340,10 @@ class SimulatedArray(SimulatedEngine):
         """A disk that is there already, so, is left alone; one that differs is somebody else's. Raises Busy, NoSpace."""
         lun = self._served(db, lun_id)
         checked_id(self.name, disk_id)
-        present = db.execute("SELECT * FROM disks WHERE id = ?", (disk_id,)).fetchone()
+        present = volumes.disk(db, lun_id, disk_id)
         if present is not None:
-            if present["lun"] != lun_id or present["size"] < size:
-                raise Busy(
-                    self.name, f"the id {disk_id}", f"a disk of {present['size']} bytes has it on {present['lun']}"
-                )
+            if present["size"] < size:
+                raise Busy(self.name, f"the id {disk_id}", f"a disk of {present['size']} bytes has it")
             return
         self._take(db, lun, max(allocated, reserved), f"disk {disk_id}")
         values = (disk_id, lun_id, size, allocated, reserved, backing)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from naos.engines.ports import DomainDisk, DomainNic, DomainSpec, NbdAddress
+from naos.engines.ports import DomainCdrom, DomainController, DomainDisk, DomainNic, DomainSpec, NbdAddress
 
 Element = etree._Element  # noqa: SLF001 - lxml names its element class so
 
@@ -45,13 +45,18 @@ def define(spec: DomainSpec, present: str | None) -> str:
     _child(root, "vcpu").set("removable", "yes" if spec.removable_vcpus else "no")
     _set_start(root, spec)
     devices = _child(root, "devices")
-    for old in [*devices.findall("disk"), *devices.findall("interface")]:
+    for old in [*devices.findall("disk"), *devices.findall("interface"), *devices.findall("controller")]:
         devices.remove(old)
+    for controller in spec.controllers:
+        devices.append(_controller_element(controller))
+    for drive in spec.cdroms:
+        devices.append(_drive_element(drive))
     for disk in sorted(spec.disks, key=lambda disk: disk.unit):
         devices.append(_disk_element(disk))
     if spec.cdrom is not None:
         cdrom = etree.SubElement(devices, "disk", {"type": "file", "device": "cdrom"})
         etree.SubElement(cdrom, "source", {"file": spec.cdrom})
+        etree.SubElement(cdrom, "serial").text = "seed"
     for nic in sorted(spec.nics, key=lambda nic: nic.unit):
         devices.append(_nic_element(nic))
     return _text(root)
@@ -65,9 +70,55 @@ def nics(xml: str) -> list[DomainNic]:
     return [_nic(element) for element in parse(xml).iterfind("devices/interface")]
 
 
-def cdrom(xml: str) -> str | None:
-    source = parse(xml).find("devices/disk[@device='cdrom']/source")
-    return None if source is None else source.get("file")
+def images(xml: str) -> dict[str, str]:
+    """What is in the drives: drive -> path; the seed's drive is ``seed``."""
+    found = {}
+    for element in parse(xml).iterfind("devices/disk[@device='cdrom']"):
+        source = element.find("source")
+        if source is not None:
+            found[element.findtext("serial") or ""] = source.get("file", "")
+    return found
+
+
+def drives(xml: str) -> list[str]:
+    """Ids of the drives beside the seed's."""
+    found = [element.findtext("serial") or "" for element in parse(xml).iterfind("devices/disk[@device='cdrom']")]
+    return [drive_id for drive_id in found if drive_id != "seed"]
+
+
+def controllers(xml: str) -> list[str]:
+    return [_id(element) or "" for element in parse(xml).iterfind("devices/controller")]
+
+
+def with_controller(xml: str, controller: DomainController) -> str:
+    return _replaced(xml, "controller", controller.id, _controller_element(controller))
+
+
+def without_controller(xml: str, controller_id: str) -> str:
+    return _replaced(xml, "controller", controller_id, None)
+
+
+def with_drive(xml: str, drive: DomainCdrom) -> str:
+    return _replaced(xml, "disk[@device='cdrom']", drive.id, _drive_element(drive))
+
+
+def without_drive(xml: str, drive_id: str) -> str:
+    return _replaced(xml, "disk[@device='cdrom']", drive_id, None)
+
+
+def _controller_element(controller: DomainController) -> Element:
+    values = {"type": controller.kind, "model": controller.model, "index": str(controller.index)}
+    element = etree.Element("controller", values)
+    etree.SubElement(element, "alias", {"name": controller.id})
+    return element
+
+
+def _drive_element(drive: DomainCdrom) -> Element:
+    element = etree.Element("disk", {"type": "file", "device": "cdrom", "bus": drive.bus, "place": str(drive.place)})
+    if drive.path is not None:
+        etree.SubElement(element, "source", {"file": drive.path})
+    etree.SubElement(element, "serial").text = drive.id
+    return element
 
 
 def size(xml: str) -> Size:
@@ -165,7 +216,8 @@ def _disk_element(disk: DomainDisk) -> Element:
     element = etree.Element("disk", {"type": "network", "device": "disk"})
     source = etree.SubElement(element, "source", {"protocol": "nbd", "name": disk.source.name})
     etree.SubElement(source, "host", {"name": disk.source.host, "port": str(disk.source.port)})
-    etree.SubElement(element, "target", {"dev": f"unit{disk.unit}", "bus": "virtio"})
+    place = {"controller": str(disk.controller), "slot": str(disk.slot)}
+    etree.SubElement(element, "target", {"dev": f"unit{disk.unit}", "bus": disk.bus, **place})
     etree.SubElement(element, "serial").text = disk.id
     return element
 
@@ -174,7 +226,9 @@ def _disk(element: Element) -> DomainDisk:
     source, target = _child(element, "source"), _child(element, "target")
     host = _child(source, "host")
     address = NbdAddress(host.get("name", ""), int(host.get("port", "0")), source.get("name", ""))
-    return DomainDisk(element.findtext("serial") or "", int(target.get("dev", "unit0").removeprefix("unit")), address)
+    unit = int(target.get("dev", "unit0").removeprefix("unit"))
+    place = (target.get("bus", "virtio"), int(target.get("controller", "0")), int(target.get("slot", "0")))
+    return DomainDisk(element.findtext("serial") or "", unit, address, *place)
 
 
 def _nic_element(nic: DomainNic) -> Element:
@@ -184,6 +238,7 @@ def _nic_element(nic: DomainNic) -> Element:
     etree.SubElement(element, "source", {"bridge": nic.bridge})
     etree.SubElement(element, "link", {"state": "up" if nic.connected else "down"})
     etree.SubElement(element, "mtu", {"size": str(nic.mtu)})
+    etree.SubElement(element, "model", {"type": nic.model})
     return element
 
 
@@ -196,4 +251,5 @@ def _nic(element: Element) -> DomainNic:
         bridge=_child(element, "source").get("bridge", ""),
         connected=_child(element, "link").get("state") == "up",
         mtu=int(_child(element, "mtu").get("size", "1500")),
+        model=_child(element, "model").get("type", "virtio"),
     )

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unsupported
 from naos.engines.ports import (
     BladeFacts,
+    DomainCdrom,
+    DomainController,
     DomainDisk,
     DomainEvent,
     DomainNic,
@@ -277,6 +279,30 @@ class SimulatedHypervisor(SimulatedEngine):
             if disk_id not in {disk.id for disk in definitions.disks(domain.live or "")}:
                 raise Missing(self.name, f"disk {disk_id} of domain {domain_id}", "the guest does not have it")
 
+    def attach_controller(self, domain_id: str, controller: DomainController) -> None:
+        with self._call("attach_controller") as db:
+            domain = self._get(db, domain_id)
+            running.plug_controller(db, domain, controller)
+            self._keep(db, domain, definitions.with_controller(domain.xml, controller))
+
+    def detach_controller(self, domain_id: str, controller_id: str) -> None:
+        with self._call("detach_controller") as db:
+            domain = self._get(db, domain_id)
+            running.unplug_controller(db, domain, controller_id)
+            self._keep(db, domain, definitions.without_controller(domain.xml, controller_id))
+
+    def put_cdrom(self, domain_id: str, drive: DomainCdrom) -> None:
+        with self._call("put_cdrom") as db:
+            domain = self._get(db, domain_id)
+            running.put_drive(db, domain, drive, self._store.folder)
+            self._keep(db, domain, definitions.with_drive(domain.xml, drive))
+
+    def detach_cdrom(self, domain_id: str, drive_id: str) -> None:
+        with self._call("detach_cdrom") as db:
+            domain = self._get(db, domain_id)
+            running.unplug_drive(db, domain, drive_id)
+            self._keep(db, domain, definitions.without_drive(domain.xml, drive_id))
+
     def attach_nic(self, domain_id: str, nic: DomainNic) -> None:
         with self._call("attach_nic") as db:
             domain = self._get(db, domain_id)
@@ -313,8 +339,9 @@ class SimulatedHypervisor(SimulatedEngine):
             text = self._get(db, domain_id).console
         return text.encode()[-last_bytes:].decode(errors="replace") if last_bytes > 0 else ""
 
-    def freeze(self, domain_id: str) -> int:
+    def freeze(self, domain_id: str, *, limit: int = 10) -> int:
         """One file system a disk."""
+        del limit  # a simulated guest is never kept waiting
         return self._ask_agent("freeze", domain_id)
 
     def thaw(self, domain_id: str) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from naos.engines.errors import Busy, EngineError, NoSpace, Unsupported
-from naos.engines.ports import DomainDisk, DomainNic, PowerState
+from naos.engines.ports import DomainCdrom, DomainController, DomainDisk, DomainNic, PowerState
 from naos.engines.simulated import definitions, guests
 from naos.engines.simulated.host import place_of
 from naos.engines.simulated.store import Db
@@ -96,9 +96,9 @@ def _plug_all(db: Db, domain: Domain, xml: str, blade: str, folder: Path) -> Non
     needed, free = definitions.size(xml).memory, free_memory(db, blade)
     if needed > free:
         raise NoSpace(blade, f"the memory of domain {domain.id}", f"it needs {needed} bytes, {free} are free")
-    cdrom = definitions.cdrom(xml)
-    if cdrom is not None and not place_of(folder, blade, cdrom).is_file():
-        raise EngineError(blade, what, f"there is no file {cdrom}")
+    for path in definitions.images(xml).values():
+        if not place_of(folder, blade, path).is_file():
+            raise EngineError(blade, what, f"there is no file {path}")
     for disk in definitions.disks(xml):
         _attach(db, blade, domain.id, disk, what)
     for nic in definitions.nics(xml):
@@ -159,6 +159,35 @@ def unplug_disk(db: Db, domain: Domain, disk_id: str) -> None:
         "DELETE FROM attachments WHERE blade = ? AND domain = ? AND disk = ?", (domain.blade, domain.id, disk_id)
     )
     _keep_live(db, domain, definitions.without_disk(domain.live or "", disk_id))
+
+
+def plug_controller(db: Db, domain: Domain, controller: DomainController) -> None:
+    if domain.live is not None and controller.id not in definitions.controllers(domain.live):
+        if controller.model != "virtio-scsi":
+            what = f"plugging a {controller.model} controller into a running machine"
+            raise Unsupported(domain.blade, what, "stop the machine first")
+        _keep_live(db, domain, definitions.with_controller(domain.live, controller))
+
+
+def unplug_controller(db: Db, domain: Domain, controller_id: str) -> None:
+    if domain.live is not None:
+        _keep_live(db, domain, definitions.without_controller(domain.live, controller_id))
+
+
+def put_drive(db: Db, domain: Domain, drive: DomainCdrom, folder: Path) -> None:
+    """Raises Unsupported for a new IDE drive while it runs, EngineError for an image that is not there."""
+    if domain.live is None:
+        return
+    if drive.bus == "ide" and drive.id not in definitions.drives(domain.live):
+        raise Unsupported(domain.blade, "plugging an IDE drive into a running machine", "stop the machine first")
+    if drive.path is not None and not place_of(folder, domain.blade, drive.path).is_file():
+        raise EngineError(domain.blade, f"filling drive {drive.id}", f"there is no file {drive.path}")
+    _keep_live(db, domain, definitions.with_drive(domain.live, drive))
+
+
+def unplug_drive(db: Db, domain: Domain, drive_id: str) -> None:
+    if domain.live is not None:
+        _keep_live(db, domain, definitions.without_drive(domain.live, drive_id))
 
 
 def plug_nic(db: Db, domain: Domain, nic: DomainNic) -> None:

@@ -1,8 +1,9 @@
 """What lies on simulated volumes, and the space that it takes. In the caller's transaction."""
 
 import sqlite3
+from collections.abc import Mapping
 
-from naos.engines.ports import JobState
+from naos.engines.ports import ExportedDisk, JobState
 from naos.engines.simulated.store import Db
 
 Row = sqlite3.Row
@@ -53,3 +54,23 @@ def flatten_further(db: Db, lun: Row, row: Row) -> JobState:
         (total, row["id"], row["lun"]),
     )
     return JobState(running=False, done=total, total=total)
+
+
+def keep_scratch(db: Db, lun_id: str, disk: ExportedDisk) -> None:
+    """Where a volatile disk's writes of this epoch go."""
+    if disk.volatile:
+        values = (disk.id, lun_id, disk.epoch)
+        db.execute("INSERT OR REPLACE INTO scratches (disk, lun, epoch) VALUES (?, ?, ?)", values)
+
+
+def drop_scratch(db: Db, lun_id: str, disk_id: str, *, spared: int | None = None) -> None:
+    """Drop what was written in every epoch but `spared`."""
+    query = "DELETE FROM scratches WHERE disk = ? AND lun = ? AND epoch IS NOT ?"
+    db.execute(query, (disk_id, lun_id, spared))
+
+
+def drop_scratches(db: Db, lun_id: str, wanted: Mapping[str, int]) -> None:
+    """Drop what no export of these epochs writes."""
+    for disk_id, epoch in db.execute("SELECT disk, epoch FROM scratches WHERE lun = ?", (lun_id,)).fetchall():
+        if wanted.get(disk_id) != epoch:
+            drop_scratch(db, lun_id, disk_id)
