@@ -13,7 +13,15 @@ from starlette.routing import compile_path
 from naos.api.app import area_routers, requirements
 from naos.tenancy.permissions import permissions
 
-OPEN = {"/", "/health", "/iam/v2/auth/personal_access_token", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+OPEN = {
+    "/",
+    "/health",
+    "/iam/v2/auth/personal_access_token",
+    "/iam/v2/auth/verification",
+    "/docs",
+    "/docs/oauth2-redirect",
+    "/openapi.json",
+}
 UNKNOWN = "6a7d3f0e-0d5b-4f4e-9d6a-2f0c8c1b7e11"
 
 

@@ -27,7 +27,7 @@ SERVER = """
     import time
     app = FastAPI()
     errors.install(app)
-    app.state.identify = lambda token: Identity("u", "t", "o", frozenset(), "p")
+    app.state.identify = lambda token, address: Identity("u", "t", "o", frozenset(), "p")
 
     @app.get("/guarded", dependencies=[Depends(require("tag_read"))])
     def guarded() -> str:

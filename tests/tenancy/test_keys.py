@@ -38,6 +38,8 @@ def test_the_first_start_makes_one_key_that_only_its_owner_can_read(database: Da
         (lambda file: file.write_bytes(b"short"), "5 bytes"),
         (lambda file: file.write_bytes(b"\0" * 32), "1 different"),
         (lambda file: file.write_bytes(b"secretsecretsecretsecretsecretse"), "5 different"),
+        (lambda file: file.write_bytes(bytes(range(32))), "1 different steps"),
+        (lambda file: file.write_bytes(b"correct horse battery staple 42!"), "readable text"),
         (lambda file: file.unlink(), "No such file"),
         (lambda file: (file.rename(f"{file}.real"), file.symlink_to(f"{file}.real")), "symbolic links"),
     ],
@@ -61,7 +63,9 @@ def test_rotation_overlaps(database: Database, tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     old = _open(database, folder)
     with database.write() as session:
-        new = keys.rotate_key(session, folder, now=NOW, overlap=timedelta(minutes=30))
+        keys.sign_until(session, folder, NOW + timedelta(minutes=30))
+        keys.sign_until(session, folder, NOW + timedelta(minutes=20))
+        new = keys.rotate_key(session, folder, now=NOW)
     with database.read() as session:
         assert keys.signing_key(session, folder)[0] == new
         assert keys.accepted_key(session, folder, old, NOW + timedelta(minutes=29)) is not None
@@ -75,10 +79,10 @@ def test_a_leaked_key_is_dropped_at_once_and_its_file_at_the_next_rotation(datab
     leaked = _open(database, folder)
     (folder / f"{leaked}.key").chmod(0o644)
     with database.write() as session:
-        keys.rotate_key(session, folder, now=NOW, overlap=timedelta(0))
+        keys.rotate_key(session, folder, now=NOW, leaked=True)
     assert _open(database, folder) != leaked
     with database.write() as session:
-        keys.rotate_key(session, folder, now=NOW, overlap=timedelta(minutes=30))
+        keys.rotate_key(session, folder, now=NOW)
     assert not (folder / f"{leaked}.key").exists()
     with database.read() as session:
         assert len(session.scalars(sa.select(SigningKey)).all()) == len(list(folder.iterdir())) + 1 == 3
@@ -89,6 +93,6 @@ def test_a_rotation_that_is_rolled_back_leaves_the_old_key(database: Database, t
     folder = tmp_path / "keys"
     old = _open(database, folder)
     with suppress(ZeroDivisionError), database.write() as session:
-        keys.rotate_key(session, folder, now=NOW, overlap=timedelta(0))
+        keys.rotate_key(session, folder, now=NOW, leaked=True)
         raise ZeroDivisionError
     assert _open(database, folder) == old

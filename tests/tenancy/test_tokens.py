@@ -16,7 +16,7 @@ from joserfc.jwk import OctKey
 from naos.database import Database
 from naos.errors import Unknown
 from naos.identity import Identity, Unauthenticated
-from naos.tenancy import keys, members, rules, tokens
+from naos.tenancy import grants, keys, members, rules, tokens
 from naos.tenancy.bootstrap import Bootstrapped, bootstrap
 from naos.tenancy.errors import NotHeld
 from naos.tenancy.models import Assignment, PersonalAccessToken, TenantFeature, User
@@ -57,6 +57,7 @@ def _member(database: Database, first: Bootstrapped, names: list[str]) -> Identi
     with database.write() as session:
         company = members.ensure_organisation(session, "Org")
         user = members.ensure_user(session, company, name="Grace", email="grace@example.org")
+        user.email_verified = True
         session.add_all(Assignment(user_id=user.id, tenant_id=first.tenant_id, permission=name) for name in names)
     return Identity(user.id, first.tenant_id, first.organisation_id, frozenset(names), "")
 
@@ -153,10 +154,10 @@ def test_what_is_taken_away_is_gone_with_the_next_call(
     assert authority.identify(session).permissions == {"tag_read", "tag_write"}
     owner = replace(authority.identify(authority.login(first.token_id, first.secret or "")))
     with database.write() as writing:
-        members.withdraw(writing, owner, creator.user_id, ["tag_write"])
+        grants.withdraw(writing, owner, creator.user_id, ["tag_write"])
     assert authority.identify(session).permissions == {"tag_read"}
     with database.write() as writing:
-        members.grant(writing, owner, creator.user_id, ["tag_write", "vpc_read"])
+        grants.grant(writing, owner, creator.user_id, ["tag_write", "vpc_read"])
     assert authority.identify(session).permissions == {"tag_read", "tag_write"}
     with database.write() as writing:
         writing.execute(sa.delete(TenantFeature).where(TenantFeature.feature == "tag"))
@@ -194,18 +195,30 @@ def test_a_user_sees_their_own_tokens_and_who_may_grant_sees_all(database: Datab
         assert tokens.visible_tokens(session, elsewhere) == []
 
 
-def test_sessions_survive_a_rotation_for_its_overlap_only(
-    authority: Authority, first: Bootstrapped, clock: Clock
-) -> None:
+def test_sessions_survive_a_rotation_to_their_own_end(authority: Authority, first: Bootstrapped, clock: Clock) -> None:
     before = authority.login(first.token_id, first.secret or "")
     with authority.database.write() as session:
-        keys.rotate_key(session, authority.key_folder, now=clock.at, overlap=timedelta(minutes=5))
+        keys.rotate_key(session, authority.key_folder, now=clock.at)
+    clock.at += timedelta(minutes=29)
     after = authority.login(first.token_id, first.secret or "")
     assert authority.identify(before) == authority.identify(after)
-    clock.at += timedelta(minutes=6)
+    clock.at += timedelta(minutes=1)
     authority.identify(after)
     with pytest.raises(Unauthenticated, match="key that is not in use"):
         authority.identify(before)
+
+
+def test_a_leaked_key_ends_every_session_at_once(authority: Authority, first: Bootstrapped, clock: Clock) -> None:
+    oldest = authority.login(first.token_id, first.secret or "")
+    with authority.database.write() as session:
+        keys.rotate_key(session, authority.key_folder, now=clock.at)
+    old = authority.login(first.token_id, first.secret or "")
+    with authority.database.write() as session:
+        keys.rotate_key(session, authority.key_folder, now=clock.at, leaked=True)
+    for ended in (oldest, old):
+        with pytest.raises(Unauthenticated, match="key that is not in use"):
+            authority.identify(ended)
+    authority.identify(authority.login(first.token_id, first.secret or ""))
 
 
 def test_forged_sessions_are_refused(authority: Authority, first: Bootstrapped) -> None:
@@ -252,7 +265,7 @@ def test_a_user_of_another_organisation_holds_nothing(database: Database, first:
         assert members.effective_permissions(session, stranger.id, first.tenant_id) == frozenset()
         grantor = Identity(first.user_id, first.tenant_id, first.organisation_id, frozenset(permissions()), "")
         with pytest.raises(Unknown):
-            members.grant(session, grantor, stranger.id, ["tag_read"])
+            grants.grant(session, grantor, stranger.id, ["tag_read"])
 
 
 def test_an_address_is_one_user_in_any_case(database: Database, first: Bootstrapped) -> None:

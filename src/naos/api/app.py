@@ -18,7 +18,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 
 import naos
-from naos.api import errors
+from naos.api import errors, holdings
 from naos.api.auditing import audited
 from naos.api.authentication import Requirement, alternatives
 from naos.api.client_address import forwarded
@@ -26,7 +26,7 @@ from naos.api.paths import PREFIX
 from naos.api.rate_limit import limited
 from naos.api.services import Services, ServicesOf
 from naos.audit.journal import Journal
-from naos.tenancy.tokens import Authority, utc_now
+from naos.tenancy.tokens import Authority, steady, utc_now
 
 VERSION = version("naos")
 
@@ -80,7 +80,10 @@ def create_app(
     """The API of one controller. Raises KeyUnusable when a signing key is weak or can be read by others."""
     settings = services.settings
     authority = Authority(
-        services.database, settings.home / "keys", timedelta(seconds=settings.token_lifetime_seconds), now
+        services.database,
+        settings.home / "keys",
+        timedelta(seconds=settings.token_lifetime_seconds),
+        steady(now, monotonic),
     )
     authority.open()
     journal = Journal(services.database, settings.home / "keys", months=settings.audit_months, now=now)
@@ -103,6 +106,7 @@ def create_app(
         app.add_middleware(limited, rate=settings.requests_per_second, clock=monotonic)
     if settings.trusted_proxies:
         app.add_middleware(forwarded, trusted=settings.trusted_proxies)
+    holdings.install()
     refusals: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refusal}, "5XX": {"model": Refusal}}
     for router in (own, *area_routers()):
         app.include_router(router, responses=refusals)

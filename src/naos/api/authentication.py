@@ -7,7 +7,6 @@ without a token and with each permission missing.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends
@@ -20,8 +19,11 @@ from naos.api import auditing
 from naos.api.client_address import client_address
 from naos.identity import Identity, PermissionMissing, Unauthenticated
 
-Identify = Callable[[str], Identity]
-"""What tells whom a bearer token proves; raises Unauthenticated. `create_app` keeps it as `app.state.identify`."""
+Identify = Callable[[str, str | None], Identity]
+"""What tells whom a bearer token, sent from a client's address, proves; raises Unauthenticated, AddressRefused.
+
+`create_app` keeps it as `app.state.identify`.
+"""
 
 
 class Bearer(SecurityBase):
@@ -52,7 +54,7 @@ class Requirement:
 
     def __call__(self, connection: HTTPConnection, token: Annotated[str, Depends(_bearer)]) -> Identity:
         identify: Identify = connection.app.state.identify
-        identity = replace(identify(token), address=client_address(connection))
+        identity = identify(token, client_address(connection))
         missing = [group for group in self.groups if identity.permissions.isdisjoint(group)]
         auditing.identified(connection, identity, self.groups, refused=bool(missing))
         if missing:

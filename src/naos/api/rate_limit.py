@@ -9,14 +9,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import IPv6Address, IPv6Network
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from naos.addresses import parse_address
 from naos.api.paths import bare
 
 LOGIN = "/iam/v2/auth/"
 LOGIN_SHARE = 5  # logins get a fifth of the other requests' rate: 5 and 25 a second
+DATASTORES = "/compute/v1/vcenters/datastores"
+DATASTORES_SHARE = 1.25  # 20 and 25 a second
+SUBNET = 64  # one client has a whole IPv6 network of this length, and could call from another address of it each time
 
 
 @dataclass
@@ -55,23 +60,38 @@ class Limiter:
 
 
 def limited(app: ASGIApp, *, rate: float, clock: Callable[[], float]) -> ASGIApp:
-    """Middleware: answers 429 above `rate` requests a second of one client to one product (first part of the path)."""
+    """Middleware: answers 429 above `rate` requests a second of one client to one product (first part of the path).
+
+    Logging in, and datastores, have limits of their own.
+    """
     general, login = Limiter(rate, clock), Limiter(rate / LOGIN_SHARE, clock)
+    datastores = Limiter(rate / DATASTORES_SHARE, clock)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
         path = bare(scope["path"])
-        client = (scope.get("client") or ("local", 0))[0]
+        product = path.split("/")[1]
         limiter = login if path.startswith(LOGIN) else general
-        wait = limiter.take((client, path.split("/")[1]))
+        if path == DATASTORES or path.startswith(f"{DATASTORES}/"):
+            limiter = datastores
+        wait = limiter.take((counted(scope), product))
         if wait > 0.0:
             await _refusal(wait, limiter.rate)(scope, receive, send)
         else:
             await app(scope, receive, send)
 
     return call
+
+
+def counted(scope: Scope) -> str:
+    """Who a request is counted for: its client's address, or the network of an IPv6 address."""
+    host: str = (scope.get("client") or ("local", 0))[0]
+    address = parse_address(host)
+    if address is None:
+        return host
+    return str(IPv6Network((address, SUBNET), strict=False)) if isinstance(address, IPv6Address) else str(address)
 
 
 def _refusal(wait: float, rate: float) -> JSONResponse:

@@ -9,7 +9,8 @@ import secrets
 import stat
 import uuid
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ ALGORITHM = "HS256"
 KEY_BYTES = 32
 # 32 random bytes hold about 30 different values; fewer than 16 is text, zeros or a counter, not chance (p < 1e-12).
 _LEAST_DIFFERENT = 16
+_REPLACE = "Replace the keys with `naos controller rotate-key --leaked`, which ends every session."
 
 
 def open_keys(session: Session, folder: Path, now: datetime) -> None:
@@ -44,23 +46,55 @@ def signing_key(session: Session, folder: Path) -> tuple[str, OctKey]:
     return present.id, read_key(folder / present.file)
 
 
+def sign_until(session: Session, folder: Path, ends: datetime) -> tuple[str, OctKey]:
+    """The present key, for a session that ends at `ends`: a rotation will accept the key until then.
+
+    The row is changed in the caller's transaction, so no rotation comes between. Raises KeyUnusable.
+    """
+    while True:
+        key_id, key = signing_key(session, folder)
+        noted = session.execute(
+            sa.update(SigningKey)
+            .where(SigningKey.id == key_id, SigningKey.accepted_until.is_(None))
+            .values(
+                sessions_end_at=sa.case(
+                    (SigningKey.sessions_end_at > ends, SigningKey.sessions_end_at),
+                    else_=sa.literal(ends, SigningKey.sessions_end_at.type),
+                )
+            )
+            .execution_options(synchronize_session=False)
+            .returning(SigningKey.id)
+        )
+        if noted.first() is not None:
+            return key_id, key
+        session.expire_all()
+
+
+def every_key(session: Session) -> list[SigningKey]:
+    """All keys there were, the newest first."""
+    return list(session.scalars(sa.select(SigningKey).order_by(SigningKey.created_at.desc(), SigningKey.id)))
+
+
 def accepted_key(session: Session, folder: Path, key_id: str, now: datetime) -> OctKey | None:
     """The key of that id, unless it is unknown or no longer accepted."""
     key = session.scalar(sa.select(SigningKey).where(SigningKey.id == key_id, _accepted(now)))
     return None if key is None else read_key(folder / key.file)
 
 
-def rotate_key(session: Session, folder: Path, *, now: datetime, overlap: timedelta) -> str:
+def rotate_key(session: Session, folder: Path, *, now: datetime, leaked: bool = False) -> str:
     """Make a new present key; returns its id.
 
-    The one before is accepted for `overlap` more: a session's life for a routine change, zero when a key has leaked
-    (everybody then logs in again). Files of keys that were no longer accepted before this call are removed.
+    The one before is accepted until the longest of the sessions that it signed ends; not at all when it has `leaked`, and
+    neither is any older one: everybody then logs in again. Files of keys that were no longer accepted before this call are
+    removed.
     """
-    for key in session.scalars(sa.select(SigningKey)):
-        if key.accepted_until is None:
-            key.accepted_until = now + overlap
-        elif key.accepted_until <= now:
+    for key in session.scalars(sa.select(SigningKey).with_for_update()):
+        if key.accepted_until is not None and key.accepted_until <= now:
             (folder / key.file).unlink(missing_ok=True)
+        elif leaked:
+            key.accepted_until = now
+        elif key.accepted_until is None:
+            key.accepted_until = max(now, key.sessions_end_at or now)
     return _make(session, folder, now)
 
 
@@ -79,13 +113,25 @@ def read_key(path: Path) -> OctKey:
         raise KeyUnusable(str(path), f"it belongs to user {facts.st_uid}", f"Make it the controller's: chown {owner}.")
     if facts.st_mode & 0o077:
         mode = f"{stat.S_IMODE(facts.st_mode):04o}"
-        raise KeyUnusable(
-            str(path), f"others can reach it (mode {mode})", "It may be known: rotate the keys without overlap."
-        )
-    if len(value) != KEY_BYTES or len(set(value)) < _LEAST_DIFFERENT:
-        reason = f"it is weak ({len(value)} bytes, {len(set(value))} different; a key is {KEY_BYTES} random bytes)"
-        raise KeyUnusable(str(path), reason, "Rotate the keys without overlap.")
+        raise KeyUnusable(str(path), f"others can reach it (mode {mode})", f"It may be known. {_REPLACE}")
+    weakness = _weakness(value)
+    if weakness is not None:
+        raise KeyUnusable(str(path), f"it is weak ({weakness}; a key is {KEY_BYTES} random bytes)", _REPLACE)
     return OctKey.import_key(value)
+
+
+def _weakness(value: bytes) -> str | None:
+    """Why somebody could guess the key. Each of these is true of random bytes less often than once in 10^12."""
+    steps = {(later - earlier) % 256 for earlier, later in pairwise(value)}
+    if len(value) != KEY_BYTES:
+        return f"{len(value)} bytes"
+    if len(set(value)) < _LEAST_DIFFERENT:
+        return f"{len(value)} bytes, {len(set(value))} different"
+    if len(steps) < _LEAST_DIFFERENT:
+        return f"its bytes follow one another in {len(steps)} different steps"
+    if all(0x20 <= byte < 0x7F for byte in value):
+        return "it is readable text"
+    return None
 
 
 def _accepted(now: datetime) -> sa.ColumnElement[bool]:

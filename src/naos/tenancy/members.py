@@ -2,14 +2,18 @@
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from naos.activity.locks import serialise
+from naos.database import Base
 from naos.errors import Unknown
-from naos.identity import Identity
-from naos.names import clean_name
+from naos.identity import Identity, PermissionMissing
+from naos.names import clean_name, listing
 from naos.tenancy import rules
+from naos.tenancy.errors import OwnersOnly
 from naos.tenancy.models import (
     Assignment,
     Organisation,
@@ -100,6 +104,76 @@ def effective_permissions(session: Session, user_id: str, tenant_id: str) -> fro
     return rules.effective(owner=bool(owner), assigned=set(assigned), enabled=set(enabled))
 
 
+def settled(session: Session, identity: Identity, permission: str) -> Identity:
+    """The caller with what they hold at this very moment, in a write that no other change of rights runs beside.
+
+    A route has checked the same a moment before; what it found may have been withdrawn since. Raises PermissionMissing.
+    """
+    serialise(session)
+    held = identity.permissions & effective_permissions(session, identity.user_id, identity.tenant_id)
+    if permission not in held:
+        raise PermissionMissing(permission)
+    return replace(identity, permissions=held)
+
+
+def organisation_of(session: Session, identity: Identity) -> Organisation:
+    return session.get_one(Organisation, identity.organisation_id)
+
+
+def owns_organisation(session: Session, user_id: str, organisation_id: str) -> bool:
+    return session.get(OrganisationOwner, (organisation_id, user_id)) is not None
+
+
+def owns_tenant(session: Session, user_id: str, tenant: Tenant) -> bool:
+    """Whether the user owns the tenant, by itself or with its organisation."""
+    direct = session.get(TenantOwner, (tenant.id, user_id)) is not None
+    return direct or owns_organisation(session, user_id, tenant.organisation_id)
+
+
+def organisation_owners(session: Session, organisation_id: str) -> list[User]:
+    """The owners of the organisation, by name."""
+    mine = sa.select(User).join(OrganisationOwner, OrganisationOwner.user_id == User.id)
+    return list(
+        session.scalars(mine.where(OrganisationOwner.organisation_id == organisation_id).order_by(User.name, User.id))
+    )
+
+
+def tenant_owners(session: Session, tenant_id: str) -> list[User]:
+    """Those who were made owners of the tenant itself, by name; its organisation's own it too."""
+    mine = sa.select(User).join(TenantOwner, TenantOwner.user_id == User.id)
+    return list(session.scalars(mine.where(TenantOwner.tenant_id == tenant_id).order_by(User.name, User.id)))
+
+
+def check_organisation_owner(session: Session, identity: Identity, what: str) -> None:
+    """Raises OwnersOnly unless the caller owns the organisation."""
+    if not owns_organisation(session, identity.user_id, identity.organisation_id):
+        owners = organisation_owners(session, identity.organisation_id)
+        raise OwnersOnly("the organisation", what, listing(user.name for user in owners))
+
+
+def find_user(session: Session, identity: Identity, user_id: str) -> User:
+    """A user of the caller's organisation. Raises Unknown."""
+    user = session.get(User, user_id)
+    if user is None or user.organisation_id != identity.organisation_id:
+        raise Unknown("user", user_id)
+    return user
+
+
+def find_tenant(session: Session, identity: Identity, tenant_id: str) -> Tenant:
+    """A tenant in which the caller holds anything, or that they own. Raises Unknown."""
+    tenant = session.get(Tenant, tenant_id)
+    if (
+        tenant is None
+        or tenant.organisation_id != identity.organisation_id
+        or not (
+            effective_permissions(session, identity.user_id, tenant.id)
+            or owns_tenant(session, identity.user_id, tenant)
+        )
+    ):
+        raise Unknown("tenant", tenant_id)
+    return tenant
+
+
 def tenants_of(session: Session, identity: Identity) -> list[Tenant]:
     """The tenants in which the caller's user holds anything, the token's own first, then by name."""
     mine = sa.select(Tenant).where(Tenant.organisation_id == identity.organisation_id).order_by(Tenant.name, Tenant.id)
@@ -107,32 +181,20 @@ def tenants_of(session: Session, identity: Identity) -> list[Tenant]:
     return sorted(seen, key=lambda tenant: tenant.id != identity.tenant_id)
 
 
-def grant(session: Session, grantor: Identity, user_id: str, wanted: Iterable[str]) -> None:
-    """Give a user permissions in the grantor's tenant. Raises PermissionMissing, NotHeld, Unknown."""
-    names = list(wanted)
-    rules.check_grant(names, grantor.permissions)
-    _member(session, grantor, user_id)
-    for name in names:
-        session.merge(Assignment(user_id=user_id, tenant_id=grantor.tenant_id, permission=name))
-    session.flush()
+def forget(session: Session, kind: type[Tenant] | type[User], identifier: str) -> None:
+    """Delete a tenant or a user, and what of any area cannot be without it.
 
-
-def withdraw(session: Session, grantor: Identity, user_id: str, unwanted: Iterable[str]) -> None:
-    """Take permissions in the grantor's tenant back; tokens lose them with their next call."""
-    names = list(unwanted)
-    rules.check_grant(names, grantor.permissions)
-    _member(session, grantor, user_id)
-    session.execute(
-        sa.delete(Assignment).where(
-            Assignment.user_id == user_id,
-            Assignment.tenant_id == grantor.tenant_id,
-            Assignment.permission.in_(names),
-        )
-    )
-
-
-def _member(session: Session, grantor: Identity, user_id: str) -> User:
-    user = session.get(User, user_id)
-    if user is None or user.organisation_id != grantor.organisation_id:
-        raise Unknown("user", user_id)
-    return user
+    A row that must point to it goes with it (tokens, rights, log-ins); one that may point to nothing then does.
+    """
+    target = Base.metadata.tables[kind.__tablename__]
+    for table in reversed(Base.metadata.sorted_tables):
+        for column in table.columns:
+            if any(key.column.table is target for key in column.foreign_keys):
+                mine = column == identifier
+                session.execute(
+                    sa.update(table).where(mine).values({column.name: None})
+                    if column.nullable
+                    else sa.delete(table).where(mine)
+                )
+    session.execute(sa.delete(target).where(target.c.id == identifier))
+    session.expire_all()

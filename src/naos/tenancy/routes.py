@@ -10,15 +10,17 @@ from fastapi.responses import PlainTextResponse
 from pydantic import ValidationError
 
 from naos.api.authentication import require
+from naos.api.client_address import client_address
 from naos.api.parameters import ResourceId
 from naos.api.services import ServicesOf
 from naos.errors import Unknown
 from naos.identity import Identity
 from naos.ids import normal_id
-from naos.tenancy import members, tokens, wire
+from naos.tenancy import access_routes, administration_routes, members, tokens, wire
+from naos.tenancy.dependencies import AuthorityOf
 from naos.tenancy.models import Organisation, Tenant, TenantFeature, User
 from naos.tenancy.permissions import features, permissions, permissions_by_id
-from naos.tenancy.tokens import Authority, TokenRequest
+from naos.tenancy.tokens import TokenRequest
 
 router = APIRouter(prefix="/iam/v2", tags=["Identities and permissions"])
 
@@ -26,14 +28,6 @@ Reader = Annotated[Identity, Depends(require("iam_read"))]
 # Terraform's token resource works with `iam_offline_access` alone, so that permission reads tokens too.
 TokenReader = Annotated[Identity, Depends(require(("iam_read", "iam_offline_access")))]
 TokenWriter = Annotated[Identity, Depends(require("iam_offline_access"))]
-
-
-def authority(request: Request) -> Authority:
-    held: Authority = request.app.state.authority
-    return held
-
-
-AuthorityOf = Annotated[Authority, Depends(authority)]
 
 
 @router.post(
@@ -61,7 +55,7 @@ async def login(request: Request, giver: AuthorityOf) -> str:
     except ValidationError as error:
         faults = [{"loc": ("body", *fault["loc"]), "msg": fault["msg"]} for fault in error.errors(include_input=False)]
         raise RequestValidationError(faults) from error
-    return await run_in_threadpool(giver.login, credential.id, credential.secret)
+    return await run_in_threadpool(giver.login, credential.id, credential.secret, client_address(request))
 
 
 @router.get("/companies/{company_id}")
@@ -181,11 +175,11 @@ def read_token(token_id: ResourceId, identity: TokenReader, services: ServicesOf
 def create_token(
     body: wire.TokenCreation, identity: TokenWriter, services: ServicesOf, giver: AuthorityOf
 ) -> wire.TokenWire:
-    """Make a token of the caller in this tenant. Its secret is in this answer and never shown again."""
-    wanted = TokenRequest(name=body.name, roles=body.roles, expires_at=body.expiration_date)
+    """Make a token of the caller in this tenant, or in another. Its secret is in this answer and never shown again."""
+    wanted = TokenRequest(name=body.name, roles=body.roles, expires_at=body.expiration_date, tenant_id=body.tenant_id)
     with services.database.write() as session:
         issued = tokens.create_token(session, identity, wanted, giver.now())
-        name = session.scalars(sa.select(Tenant.name).where(Tenant.id == identity.tenant_id)).one()
+        name = session.scalars(sa.select(Tenant.name).where(Tenant.id == issued.token.tenant_id)).one()
     return wire.token(issued.token, name, issued.secret)
 
 
@@ -195,3 +189,7 @@ def delete_token(token_id: ResourceId, identity: TokenWriter, services: Services
     with services.database.write() as session:
         tokens.revoke_token(session, identity, token_id, giver.now())
     return wire.Deleted(id=token_id)
+
+
+for _more in (administration_routes.router, access_routes.router):
+    router.include_router(_more)

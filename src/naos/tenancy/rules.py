@@ -8,11 +8,12 @@ from naos.tenancy.errors import (
     AddressInvalid,
     ExpiryPassed,
     ExpiryTooFar,
+    FeaturesUnknown,
     NotHeld,
     RolesMissing,
     RolesUnknown,
 )
-from naos.tenancy.permissions import Permission, permissions, permissions_by_id
+from naos.tenancy.permissions import Permission, features, leaf_features, permissions, permissions_by_id
 
 LONGEST_LIFE = timedelta(days=366)
 LONGEST_ADDRESS = 320
@@ -38,6 +39,19 @@ def of_roles(roles: Sequence[str]) -> list[Permission]:
     if unknown:
         raise RolesUnknown(", ".join(unknown))
     return [known[role] for role in roles]
+
+
+def of_features(wanted: Sequence[str]) -> list[str]:
+    """Names of the features that ids or names stand for, in the order of the file; a group stands for what is below it.
+
+    Raises FeaturesUnknown.
+    """
+    known = {key: feature for feature in features().values() for key in (feature.id, feature.name)}
+    unknown = [text for text in wanted if text not in known]
+    if unknown:
+        raise FeaturesUnknown(", ".join(text[:64] for text in unknown))
+    named = {known[text].name for text in wanted}
+    return [name for name in leaf_features() if name in named or features()[name].parent in named]
 
 
 def of_token(roles: Iterable[str], held: Collection[str]) -> frozenset[str]:

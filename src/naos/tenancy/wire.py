@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from naos.ids import ResourceId
 from naos.names import Name
 from naos.tenancy.models import Organisation, PersonalAccessToken, Tenant, User
 from naos.tenancy.permissions import Feature, Permission, features
@@ -82,11 +83,15 @@ class TokenWire(_Wire):
 
 
 class TokenCreation(_Wire):
-    """`roles`: ids of permissions that the caller holds. `expirationDate`: milliseconds since the epoch."""
+    """`roles`: ids of permissions that the caller holds. `expirationDate`: milliseconds since the epoch.
+
+    tenantId: the tenant to make it in, where the caller holds these permissions too; left out, the session's own.
+    """
 
     name: Name
     roles: list[str]
     expiration_date: int
+    tenant_id: ResourceId | None = None
 
 
 class Deleted(_Wire):

@@ -1,0 +1,59 @@
+"""What tenants have, of the areas that know nothing of tenancy: told to `naos.tenancy.holdings`.
+
+An area above tenancy may just as well register its own kinds itself.
+"""
+
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from naos.activity.models import UNFINISHED, Activity
+from naos.catalogue import library
+from naos.catalogue.models import Library, Template
+from naos.compute.models import VirtualMachine
+from naos.fleet.models import Cpool
+from naos.network.models import Vlan
+from naos.storage.models import Lun
+from naos.tenancy.holdings import Holding, register
+
+
+def _named(
+    name: InstrumentedAttribute[str], tenant: InstrumentedAttribute[str]
+) -> Callable[[Session, str], Sequence[str]]:
+    def names(session: Session, tenant_id: str) -> Sequence[str]:
+        return session.scalars(sa.select(name).where(tenant == tenant_id)).all()
+
+    return names
+
+
+def _under_way(session: Session, tenant_id: str) -> Sequence[str]:
+    unfinished = Activity.state.in_(UNFINISHED)
+    return session.scalars(sa.select(Activity.description).where(Activity.tenant_id == tenant_id, unfinished)).all()
+
+
+def _first_library(session: Session, tenant_id: str) -> None:
+    library.ensure_default(session, tenant_id)
+
+
+def _libraries(session: Session, tenant_id: str) -> None:
+    session.execute(sa.delete(Library).where(Library.tenant_id == tenant_id))
+
+
+def install() -> None:
+    """Make these kinds known, in the order in which people would take them away."""
+    for holding in (
+        Holding("machines", "compute_vmware", _named(VirtualMachine.name, VirtualMachine.tenant_id)),
+        Holding(
+            "templates",
+            "compute_vmware",
+            _named(Template.name, Template.tenant_id),
+            prepare=_first_library,
+            clear=_libraries,
+        ),
+        Holding("volumes", "compute_vmware", _named(Lun.name, Lun.tenant_id)),
+        Holding("VLANs", "network_layer2", _named(Vlan.name, Vlan.tenant_id)),
+        Holding("pools", "compute_vmware", _named(Cpool.name, Cpool.tenant_id)),
+        Holding("activities under way", "activity", _under_way),
+    ):
+        register(holding)
