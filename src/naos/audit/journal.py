@@ -194,19 +194,17 @@ class Journal:
     def _purge(self) -> int:
         cutoff = retention.cutoff(self._now(), self.months)
         with self.database.read() as session:
-            head = session.execute(sa.select(heads_table)).mappings().one()
+            head = dict(session.execute(sa.select(heads_table)).mappings().one())
             last, _ = retention.expired(session, head["purged_sequence"], cutoff)
-        removed = 0
-        while last > head["purged_sequence"] + removed:
+        if last == head["purged_sequence"]:
+            return 0
+        removed, batch = 0, 1
+        while batch > 0:
             with self.database.write() as session:
-                present = self._head(session)
-                count = retention.remove(session, present, cutoff, self._move_head)
-                removed += count
-                if not count:
-                    break
-        if removed:
-            said = chain.canonical({"before": cutoff, "removed": removed, "through": head["purged_sequence"] + removed})
-            with self.database.write() as session:
-                entry = Entry(Event.RETENTION, str(uuid.uuid4()), request=said)
-                self._write(session, self._head(session), [entry])
+                batch = retention.remove(session, self._head(session), cutoff, self._move_head)
+            removed += batch
+        with self.database.write() as session:
+            head = self._head(session)
+            said = {"before": cutoff, "removed": removed, "through": head["purged_sequence"]}
+            self._write(session, head, [Entry(Event.RETENTION, str(uuid.uuid4()), request=chain.canonical(said))])
         return removed

@@ -1,6 +1,6 @@
 """Whether the audit log is what was written: finds the first entry that was changed, removed, moved or inserted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -116,24 +116,16 @@ def _check(session: Session, walk: _Walk) -> None:
     if not chain.same(chain.head_seal(key, head), str(head["seal"])):
         raise _Broken("the head was not sealed by a controller", _first_bad(session, walk, head))
     walk.sequence, walk.hash = head["purged_sequence"], head["purged_hash"]
-    _walk(session, walk, lambda row: _past_the_head(row, head))
+    for row in _rows(session):
+        walk.step(row)
+        if walk.sequence > head["sequence"]:
+            raise _Broken("it comes after the end that the head names", walk.sequence)
     if walk.sequence < head["sequence"]:
         missing = walk.sequence + 1
         raise _Broken(f"entries {missing} to {head['sequence']} are missing at the end", missing)
     if walk.hash != head["hash"]:
         raise _Broken("the head names another entry as the last", walk.sequence)
     _check_seen(session, walk, head)
-
-
-def _past_the_head(row: dict[str, Any], head: dict[str, Any]) -> None:
-    if row["sequence"] > head["sequence"]:
-        raise _Broken("it comes after the end that the head names", row["sequence"])
-
-
-def _walk(session: Session, walk: _Walk, before: Callable[[dict[str, Any]], None]) -> None:
-    for row in _rows(session):
-        before(row)
-        walk.step(row)
 
 
 def _first_bad(session: Session, walk: _Walk, head: dict[str, Any]) -> int | None:
