@@ -173,7 +173,8 @@ def _volume(tables: Tables, array: str, lun_id: str, contents: LunContents) -> I
             yield Finding("export.missing", disk_id, sentence, "bring it back", "lun.recover", {"lun_id": lun_id})
     for disk_id, epoch in contents.exports.items():
         known = rows.get(disk_id)
-        moving = known is not None and disk_id not in still
+        owner = tables.disks.get(disk_id)  # it may be on its way from another volume
+        moving = owner is not None and tables.is_moving("virtual_machine", owner.machine_id or "")
         if not moving and not (known and known.exported):
             sentence = f"disk {disk_id} is exported in epoch {epoch}, and no running machine has it"
             yield Finding("export.orphan", disk_id, sentence, "cut the export", "lun.recover", {"lun_id": lun_id})
@@ -190,7 +191,7 @@ def _unknown_files(
             yield Finding("disk.orphan", disk_id, sentence, repair)
     used = {disk.backing for disk in rows.values() if disk.backing}
     for template_id in contents.templates:
-        if template_id not in used and template_id not in tables.templates:
+        if template_id not in used and template_id not in tables.images:
             sentence = f"volume {lun_id} keeps the base of deleted template {template_id}, which no disk needs"
             arguments = {"array": array, "lun_id": lun_id, "template_id": template_id}
             yield Finding("base.unneeded", template_id, sentence, "remove the base", "base.drop", arguments)
@@ -205,11 +206,12 @@ def _unknown_files(
 def _library(world: World, tables: Tables) -> Iterator[Finding]:
     folder = world.settings.library
     files = {path.stem for path in folder.glob("*.img")} if folder.is_dir() else set()
-    for template in tables.templates.values():
-        if template.id not in files and not tables.is_moving("template", template.id):
-            sentence = f"template {template.name} ({template.id}) has no file in the library"
+    for image_id, template_id in tables.images.items():
+        template = tables.templates[template_id]
+        if image_id not in files and not tables.is_moving("template", template_id):
+            sentence = f"template {template.name} ({template.id}) lacks its file {image_id} in the library"
             yield Finding("template.missing", template.id, sentence, "delete the template and add it again")
-    for template_id in sorted(files - set(tables.templates)):
+    for template_id in sorted(files - set(tables.images)):
         sentence = f"the library keeps the file of template {template_id}, which is in no table"
         yield Finding("template.orphan", template_id, sentence, "look into it, then remove it by hand")
     uploaded = {path.name for path in library.uploads(world).glob("*")}
