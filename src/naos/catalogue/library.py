@@ -155,6 +155,11 @@ def image_ids(session: Session) -> dict[str, str]:
     return found | {disk.id: disk.template_id for disk in session.scalars(sa.select(TemplateDisk))}
 
 
+def is_kept(session: Session, image_id: str) -> bool:
+    """Whether the file of this id belongs to an item."""
+    return session.get(Template, image_id) is not None or session.get(TemplateDisk, image_id) is not None
+
+
 def descriptor_of(template: Template) -> Descriptor:
     """What the item declares; nothing for a bare image."""
     return Descriptor.model_validate(template.descriptor)

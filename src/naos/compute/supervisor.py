@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Caller, Engine, Plan
 from naos.activity.locks import is_free
 from naos.activity.submission import is_unfinished
-from naos.catalogue.models import Template
+from naos.catalogue import library
 from naos.compute import devices, machines
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
@@ -210,7 +210,7 @@ class Supervisor:
             return
         with self._world.database.read() as session:
             shared = sa.select(Disk.id).where(Disk.lun_id == lun_id, Disk.backing == template_id).limit(1)
-            if session.get(Template, template_id) is not None or session.scalar(shared) is not None:
+            if library.is_kept(session, template_id) or session.scalar(shared) is not None:
                 return
         self._base_due[lun_id, template_id] = time.monotonic() + BASE_PERIOD_SECONDS
         self._submit(partial(luns.plan_drop_base, lun_id=lun_id, template_id=template_id))

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity.models import UNFINISHED, Activity, ActivityLock, ActivityUndo, UndoState
+from naos.catalogue import library
 from naos.catalogue.models import Template, Upload
 from naos.compute.models import VirtualMachine
 from naos.fleet.models import Blade, Cpool
@@ -25,6 +26,7 @@ class Tables:
     cpools: dict[str, Cpool]
     blades: list[Blade]
     templates: dict[str, Template]
+    images: dict[str, str]  # id of a file of the library -> its template's
     uploads: dict[str, Upload]
     carried: dict[str, set[int]]  # cpool id -> tags
     moving: frozenset[str]
@@ -53,6 +55,7 @@ def read(session: Session) -> Tables:
         cpools={row.id: row for row in session.scalars(sa.select(Cpool))},
         blades=list(session.scalars(sa.select(Blade).order_by(Blade.name))),
         templates={row.id: row for row in session.scalars(sa.select(Template))},
+        images=library.image_ids(session),
         uploads={row.id: row for row in session.scalars(sa.select(Upload))},
         carried=carried,
         moving=frozenset(lock.resource for lock in locks if lock.activity_id in unfinished and not lock.shared),

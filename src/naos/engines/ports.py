@@ -284,7 +284,7 @@ class Hypervisor(Protocol):
         """End a mirror that was not switched to; none is fine. The guest keeps the disk that it has."""
 
     def disk_source(self, domain_id: str, disk_id: str) -> NbdAddress | None:
-        """Where the running guest's disk is; None when it does not run, or does not have it."""
+        """Where the running guest's disk is, or a stopped machine's was at its stop; None when it does not have it."""
 
     def attach_disk(self, domain_id: str, disk: DomainDisk) -> None:
         """To the definition, and to the guest when it runs."""
@@ -504,6 +504,10 @@ class Array(Protocol):
     def cancel_jobs(self, lun_id: str, disk_id: str) -> None: ...
     def resize_disk(self, lun: LunSpec, disk_id: str, size: int) -> None: ...
     def disk(self, lun_id: str, disk_id: str) -> DiskFacts | None: ...
+    def read_disk(self, lun_id: str, disk_id: str) -> AbstractContextManager[str]:
+        """A unix socket of this machine at which a disk that nothing uses is served over NBD, read-only, under the empty name,
+        while the context is open. Raises Missing, and Busy for a disk in use."""
+
     def delete_disk(self, lun_id: str, disk_id: str) -> None:
         """Cuts its exports, ends its jobs, closes its nodes, removes its files. An absent disk is left alone."""
 

@@ -4,7 +4,8 @@ A disk is exported only while a machine runs with it; every export has a new epo
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,15 @@ def clone_template(world: World, disk_id: str, image: Path) -> None:
     else:  # a disk that has all its space shares none of it
         array.create_disk(lun, disk.id, disk.capacity, provisioning, template_id=disk.backing)
         _update(world, disk_id, backing=None)
+
+
+@contextmanager
+def read(world: World, disk_id: str) -> Iterator[str]:
+    """A socket of this machine at which a disk that nothing uses is served over NBD, read-only."""
+    disk = _row(world, disk_id)
+    array, lun = luns.spec(world, disk.lun_id)
+    with world.rack.array(array).read_disk(lun.id, disk.id) as socket:
+        yield socket
 
 
 def copy(world: World, source_id: str, disk_id: str) -> None:

@@ -63,19 +63,23 @@ def write_seed(
     user_data: str | None = None,
     network_config: str | None = None,
     password: str | None = None,
+    seedfrom: str | None = None,
+    environment: bytes | None = None,
 ) -> None:
     """Write the seed to `target`, complete or not at all; equal arguments give equal bytes.
 
     addresses: one item for each address: `mac`, `address` (with prefix length; None means DHCP), `gateway` (or None);
     adapters keep their order. network_config: a whole network configuration of the user's, which takes the place of
-    addresses.
+    addresses. seedfrom: an address from which the guest fetches further user data and meta-data. environment: an OVF
+    environment, which lies beside the rest for guests that look for one.
     Raises SeedRefused.
     """
     files = {
-        "meta-data": _meta_data(instance_id, hostname, ssh_keys),
+        "meta-data": _meta_data(instance_id, hostname, ssh_keys, seedfrom),
         "user-data": _user_data(user_data),
         "network-config": _network_config(addresses, network_config),
         "vendor-data": _vendor_data(instance_id, password),
+        "ovf-env.xml": environment,
     }
     with atomic.replacing(target) as partial:
         partial.write_bytes(_image({name: content for name, content in files.items() if content is not None}))
@@ -90,7 +94,7 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
-def _meta_data(instance_id: str, hostname: str, ssh_keys: Sequence[str]) -> bytes:
+def _meta_data(instance_id: str, hostname: str, ssh_keys: Sequence[str], seedfrom: str | None) -> bytes:
     if not _INSTANCE.fullmatch(instance_id):
         raise SeedRefused("instance id", instance_id, "letters, digits, '.', '_' and '-' are allowed, 128 at most")
     if not _HOSTNAME.fullmatch(hostname.lower()) or len(hostname) > 253:
@@ -101,7 +105,8 @@ def _meta_data(instance_id: str, hostname: str, ssh_keys: Sequence[str]) -> byte
                 "SSH key", key[:60], "it must be one line of an OpenSSH public key: type, base64, comment"
             )
     keys = [key.strip() for key in ssh_keys]
-    return _json({"instance-id": instance_id, "local-hostname": hostname, "public-keys": keys})
+    found = {"instance-id": instance_id, "local-hostname": hostname, "public-keys": keys}
+    return _json(found | ({"seedfrom": seedfrom} if seedfrom else {}))
 
 
 def _user_data(text: str | None) -> bytes:
@@ -179,8 +184,9 @@ def _image(files: Mapping[str, bytes]) -> bytes:
     iso.new(interchange_level=3, vol_ident=VOLUME, joliet=3, rock_ridge="1.09")
     for name, content in sorted(files.items()):
         plain = name.upper().replace("-", "_")
+        plain = plain if "." in plain else f"{plain}."
         iso.add_fp(
-            BytesIO(content), len(content), f"/{plain}.;1", rr_name=name, joliet_path=f"/{name}", file_mode=0o100444
+            BytesIO(content), len(content), f"/{plain};1", rr_name=name, joliet_path=f"/{name}", file_mode=0o100444
         )
     output = BytesIO()
     iso.write_fp(output)

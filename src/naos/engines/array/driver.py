@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -12,6 +13,7 @@ from naos.engines.array import (
     daemon,
     disks,
     exports,
+    reading,
     scratches,
     snapshots,
     spaces,
@@ -234,6 +236,10 @@ class StorageDaemonArray:
         self._check_mounted(place)
         with served_or_dead(place) as monitor:
             return disks.describe(monitor, place, disk_id)
+
+    def read_disk(self, lun_id: str, disk_id: str) -> AbstractContextManager[str]:
+        """See `reading.reading`."""
+        return reading.reading(self._place(lun_id), check_id(self.name, disk_id))
 
     def delete_disk(self, lun_id: str, disk_id: str) -> None:
         """An absent disk is left alone, and so is an absent volume."""

@@ -4,7 +4,8 @@ Space is counted: a disk takes what it has reserved or written, a clone nothing 
 flattened. A flattening goes on by a quarter at each call that asks for it, so that tests need no clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from naos.engines.errors import Busy, Missing, NoSpace, Unreachable, Unsupported
@@ -21,7 +22,7 @@ from naos.engines.ports import (
 )
 from naos.engines.simulated import copies, guests, volumes
 from naos.engines.simulated.calls import SimulatedEngine, checked_id
-from naos.engines.simulated.images import virtual_size
+from naos.engines.simulated.images import virtual_size, zeroes
 from naos.engines.simulated.store import Db, Store
 from naos.engines.simulated.volumes import Row
 
@@ -233,6 +234,17 @@ class SimulatedArray(SimulatedEngine):
             found = db.execute("SELECT id FROM snapshots WHERE disk = ? ORDER BY rowid", (disk_id,)).fetchall()
         allocated = max(row["allocated"], row["reserved"])
         return DiskFacts(disk_id, row["size"], allocated, row["backing"], [entry["id"] for entry in found])
+
+    @contextmanager
+    def read_disk(self, lun_id: str, disk_id: str) -> Iterator[str]:
+        """Nothing but zeroes: no contents are kept."""
+        with self._call("read_disk") as db:
+            self._served(db, lun_id)
+            size = self._disk(db, lun_id, disk_id)["size"]
+            if db.execute("SELECT 1 FROM exports WHERE disk = ?", (disk_id,)).fetchone():
+                raise Busy(self.name, f"disk {disk_id}", "it is exported; power its machine off first")
+        with zeroes(size) as socket:
+            yield socket
 
     def delete_disk(self, lun_id: str, disk_id: str) -> None:
         with self._call("delete_disk") as db:

@@ -1,5 +1,11 @@
-"""OVF descriptors made for tests."""
+"""OVF descriptors and OVA files made for tests."""
 
+import hashlib
+import subprocess
+import tarfile
+import tempfile
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 HARDWARE = """
@@ -68,3 +74,30 @@ def envelope(**parts: Any) -> bytes:
  {chosen["networks"]}
  {system if chosen["systems"] is None else chosen["systems"]}
 </Envelope>""".encode()
+
+
+def vmdk(content: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        raw, made = Path(folder) / "raw", Path(folder) / "vmdk"
+        raw.write_bytes(content)
+        options = ("-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized")
+        subprocess.run(["qemu-img", "convert", "-q", *options, raw, made], check=True)
+        return made.read_bytes()
+
+
+def appliance(target: Path, *, manifest: bytes = b"", system: bytes = b"", data: bytes = b"") -> Path:
+    """An archive with two disks of 2 and 3 MiB, and its manifest, to which `manifest` is added."""
+    mib = 2**20
+    files = {
+        "machine.ovf": envelope(),
+        "system.vmdk": vmdk((system or b"\x55\xaa" * 4096).ljust(2 * mib, b"\0")),
+        "data.vmdk": vmdk((data or b"data" * 4096).ljust(3 * mib, b"\0")),
+    }
+    digests = "".join(f"SHA256({name})= {hashlib.sha256(content).hexdigest()}\n" for name, content in files.items())
+    files["machine.mf"] = digests.encode() + manifest
+    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, BytesIO(content))
+    return target
