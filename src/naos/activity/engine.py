@@ -27,7 +27,7 @@ from naos.activity.models import UNFINISHED, Activity, Controller, State, now
 from naos.activity.plan import Caller, Lock, Plan
 from naos.activity.registry import find_workflow
 from naos.activity.run import Run, named
-from naos.activity.unwinding import left_to_undo, summary, unwind
+from naos.activity.unwinding import left_to_undo, summary, unwind, without_gone
 from naos.database import Database
 from naos.errors import NaosError
 
@@ -319,8 +319,9 @@ class Engine:
         unwind(execution, maximum_deaths=self._maximum_deaths)
         with self._database.read() as session:
             undone, words = summary(session, execution.activity_id)
-            reason = session.get_one(Activity, execution.activity_id).reason or ""
-        self._end(execution, State.FAILED, undone=undone, reason=reason + words)
+            activity = session.get_one(Activity, execution.activity_id)
+            reason, concerned = activity.reason or "", without_gone(session, activity)
+        self._end(execution, State.FAILED, undone=undone, reason=reason + words, concerned=concerned)
 
     def _end(self, execution: Execution, state: State, **values: Any) -> None:
         def change(session: Session) -> None:

@@ -104,3 +104,14 @@ class NothingToUndo(NaosError):
     sentence: ClassVar[str] = "Activity {activity_id} is {state} and has left nothing to undo."
     activity_id: str
     state: str
+
+
+@dataclass(eq=False)
+class TooManyStreams(NaosError):
+    code: ClassVar[str] = "activity.too_many_streams"
+    status: ClassVar[int] = 429
+    retryable: ClassVar[bool] = True
+    sentence: ClassVar[str] = (
+        "This user watches the activities {maximum} times already, which is the most; end one of them first."
+    )
+    maximum: int

@@ -53,7 +53,10 @@ class Activity(Identified, Base):
     """
 
     __tablename__ = "activities"
-    __table_args__ = (sa.Index("ix_activities_tenant", "tenant_id", "sequence"),)
+    __table_args__ = (
+        sa.Index("ix_activities_tenant", "tenant_id", "sequence"),
+        sa.Index("ix_activities_made", "tenant_id", "created_at", "id"),
+    )
     sequence: Mapped[int] = mapped_column(unique=True)
     tenant_id: Mapped[str] = mapped_column(sa.String(36))
     actor_id: Mapped[str] = mapped_column(sa.String(255))
@@ -72,7 +75,7 @@ class Activity(Identified, Base):
     progression: Mapped[float] = mapped_column(default=0.0)
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
-    stopped_at: Mapped[datetime | None]
+    stopped_at: Mapped[datetime | None] = mapped_column(index=True)
     result: Mapped[str | None] = mapped_column(sa.Text)
     reason: Mapped[str | None] = mapped_column(sa.Text)
     undone: Mapped[list[str]] = mapped_column(default=list)

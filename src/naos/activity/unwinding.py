@@ -57,6 +57,15 @@ def summary(session: Session, activity_id: str) -> tuple[list[str], str]:
     return undone, words
 
 
+def without_gone(session: Session, activity: Activity) -> list[dict[str, Any]]:
+    """What a failed activity concerns; an object whose row was reserved and has been given up again (a compensation named
+    ``<kind>.forget``) is marked as gone. Clients take what they are told for something that is there."""
+    rows = session.scalars(sa.select(ActivityUndo).where(ActivityUndo.activity_id == activity.id))
+    done = [row for row in rows if row.name.endswith(".forget") and row.state not in LEFT]
+    gone = {value for row in done for value in row.arguments.values() if isinstance(value, str)}
+    return [item | {"gone": True} if item["id"] in gone else item for item in activity.concerned]
+
+
 def left_to_undo(session: Session) -> list[Activity]:
     """The ended activities that have left something behind."""
     left = sa.select(ActivityUndo.activity_id).where(ActivityUndo.state.in_(LEFT))
@@ -146,4 +155,5 @@ def _note_undone(database: Database, activity_id: str) -> None:
         activity = session.get_one(Activity, activity_id)
         head = (activity.reason or "").split(" Not undone: ")[0].split(" Undone: ")[0]
         activity.undone, words = summary(session, activity_id)
+        activity.concerned = without_gone(session, activity)
         activity.reason = head + words

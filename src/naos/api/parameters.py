@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import AfterValidator, AwareDatetime, BaseModel
 from sqlalchemy.orm import Session
 
 from naos.activity.plan import Caller, Plan
@@ -16,7 +17,7 @@ from naos.api.services import Services
 from naos.identity import Identity
 from naos.ids import ResourceId
 
-__all__ = ["ASYNCHRONOUS", "RequestKeyOf", "ResourceId", "accepted", "list_filter", "matches", "submit"]
+__all__ = ["ASYNCHRONOUS", "Moment", "RequestKeyOf", "ResourceId", "accepted", "list_filter", "matches", "submit"]
 
 
 def list_filter(name: str) -> Any:
@@ -25,6 +26,15 @@ def list_filter(name: str) -> Any:
     Nothing given is an empty list, which filters nothing; an unknown value matches nothing and is no error.
     """
     return Query(alias=f"{name}[]", default_factory=list)
+
+
+def _storable(moment: datetime) -> datetime:
+    """The years 1 and 9999 have no neighbours in other zones; a time there is as good as one beside it."""
+    return moment if 1 < moment.year < 9999 else moment.replace(year=min(max(moment.year, 2), 9998), day=1)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_storable)]
+"""A time in a filter, with its zone; every database can compare it."""
 
 
 def matches(value: str | None, wanted: Sequence[str]) -> bool:

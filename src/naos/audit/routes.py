@@ -1,13 +1,12 @@
 """The audit log over HTTP. It is only read here: what writes it is `naos.api.auditing`."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
 
 from naos.api.authentication import require
+from naos.api.parameters import Moment
 from naos.api.services import ServicesOf
 from naos.audit import export, reading, verification, wire
 from naos.audit.errors import FormatUnknown
@@ -23,15 +22,15 @@ LARGEST = 2**62
 
 
 def filters(
-    since: Annotated[AwareDatetime | None, Query(description="Only from this time on.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Only before this time.")] = None,
+    since: Annotated[Moment | None, Query(description="Only from this time on.")] = None,
+    until: Annotated[Moment | None, Query(description="Only before this time.")] = None,
     user: Annotated[str | None, Query(description="Id of the user.", max_length=64)] = None,
     token: Annotated[str | None, Query(description="Id of the personal access token.", max_length=64)] = None,
     address: Annotated[str | None, Query(description="The client's address.", max_length=64)] = None,
     path: Annotated[str | None, Query(description="A part of the path.", max_length=255)] = None,
     outcome: Annotated[Outcome | None, Query(description="How it was answered.")] = None,
 ) -> Filters:
-    return Filters(_within(since), _within(until), user, token, address, path, outcome)
+    return Filters(since, until, user, token, address, path, outcome)
 
 
 FiltersOf = Annotated[Filters, Depends(filters)]
@@ -76,10 +75,3 @@ def verify(_identity: Reader, services: ServicesOf, request: Request) -> wire.Ve
     """Whether the log of the whole platform is what was written: looks at every entry, which takes a second for 30,000."""
     journal: Journal = request.app.state.journal
     return wire.verification(verification.verify(services.database, journal.key_folder))
-
-
-def _within(moment: datetime | None) -> datetime | None:
-    """A time that every database can hold: the years 1 and 9999 have no neighbours in other zones."""
-    if moment is None:
-        return None
-    return moment if 1 < moment.year < 9999 else moment.replace(year=min(max(moment.year, 2), 9998), day=1)

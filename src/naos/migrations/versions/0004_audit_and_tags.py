@@ -1,4 +1,4 @@
-"""The audit log, and tags"""
+"""The audit log, tags, and indexes for lists of activities"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -108,5 +108,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("resource_id", "key", name=op.f("pk_tags")),
     )
     op.create_index(op.f("ix_tags_tenant_id"), "tags", ["tenant_id"], unique=False)
+    op.create_index("ix_activities_made", "activities", ["tenant_id", "created_at", "id"], unique=False)
+    op.create_index(op.f("ix_activities_stopped_at"), "activities", ["stopped_at"], unique=False)
     for statement in _SQLITE if op.get_bind().dialect.name == "sqlite" else _POSTGRESQL:
         op.execute(statement)
