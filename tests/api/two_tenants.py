@@ -1,0 +1,104 @@
+"""Two tenants of two organisations on one simulated platform, each with one object of every kind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from simulated_platform import COMPUTE, GIB, Platform
+
+BACKUP, IAM = "/backup/v1/spp", "/iam/v2"
+ADDRESS = "192.0.2.7"
+MARK = "seen-only-by-its-owner"
+"""Part of every name in the second tenant: an answer to anybody else that holds it has leaked."""
+
+
+@dataclass
+class Home:
+    """A tenant as its owner sees it. `ids`: by kind, the id of its one object."""
+
+    platform: Platform
+    ids: dict[str, str]
+
+    @property
+    def client(self) -> TestClient:
+        return self.platform.client
+
+
+def settle_in(platform: Platform, mark: str) -> Home:
+    """Make one object of every kind, each with `mark` in its name."""
+    ids: dict[str, str] = {}
+    platform.client = _at_an_address(platform.client)
+    home = Home(platform, ids)
+    _who(home)
+    ids["cpool"] = platform.done(
+        "POST",
+        f"{COMPUTE}/host_clusters",
+        {"name": f"{mark} pool", "datacenterId": "AZ05", "model": "LAB v1", "hosts": 2},
+    )
+    volume = {"name": f"{mark} volume", "datacenterId": "AZ05", "storageClass": "standard", "capacity": 500 * GIB}
+    ids["volume"] = platform.done("POST", f"{COMPUTE}/datastores", volume)
+    ids["vlan"] = platform.done(
+        "POST", f"{COMPUTE}/networks", {"name": f"{mark} vlan", "hostClusterIds": [ids["cpool"]]}
+    )
+    ids["blade"] = platform.get(f"{COMPUTE}/hosts", hostClusterId=ids["cpool"])[0]["id"]
+    ids["library"] = platform.get(f"{COMPUTE}/content_libraries")[0]["id"]
+    platform.made |= {"pool-AZ05": ids["cpool"], "volume-AZ05": ids["volume"], "vlan": ids["vlan"]}
+    platform.made["library"] = ids["library"]
+    ids["item"] = platform.made["template"] = platform.add_template(f"{mark} template")
+    ids["upload"] = platform.upload()
+    entry = platform.client.post(f"{IAM}/allowed_addresses", json={"cidr": f"{ADDRESS}/32", "description": mark})
+    assert entry.is_success, entry.text
+    ids["address"] = entry.json()["id"]
+    _machine(home, mark)
+    _protection(home, mark)
+    ids["activity"] = platform.get("/activity/v1/activities", limit=1)[0]["id"]
+    return home
+
+
+def _at_an_address(client: TestClient) -> TestClient:
+    """The same caller, from an address that a list of addresses can hold."""
+    moved = TestClient(client.app, raise_server_exceptions=False, client=(ADDRESS, 50000))
+    moved.headers["Authorization"] = client.headers["Authorization"]
+    return moved
+
+
+def _who(home: Home) -> None:
+    """Its owner, tenant, organisation and token."""
+    token = home.platform.get(f"{IAM}/personal_access_tokens")[0]
+    tenant = next(found for found in home.platform.get(f"{IAM}/tenants") if found["id"] == token["tenantId"])
+    home.ids |= {"token": token["id"], "user": token["userId"], "tenant": tenant["id"], "company": tenant["companyId"]}
+
+
+def _machine(home: Home, mark: str) -> None:
+    """A machine with a disk, an adapter and a tag."""
+    platform, ids = home.platform, home.ids
+    ids["machine"] = platform.deploy(f"{mark} machine", powerOn=False)
+    ids["disk"] = platform.get(f"{COMPUTE}/virtual_disks", virtualMachineId=ids["machine"])[0]["id"]
+    ids["adapter"] = platform.get(f"{COMPUTE}/network_adapters", virtualMachineId=ids["machine"])[0]["id"]
+    ids["resource"] = ids["machine"]
+    resource = {"uuid": ids["machine"], "type": "vcenter_virtual_machine", "source": "vmware"}
+    answer = platform.client.post("/tag/v1/tags", json={"key": "owner", "value": mark, "resources": [resource]})
+    assert answer.is_success, answer.text
+
+
+def _protection(home: Home, mark: str) -> None:
+    platform, ids = home.platform, home.ids
+    body = {"name": f"{mark} policy", "site": "AZ07", "schedules": [{"retention": 7}]}
+    ids["policy"] = platform.done("POST", f"{BACKUP}/policies", body)
+    ids["job"] = platform.get(f"{BACKUP}/jobs", type="catalog")[0]["id"]
+    platform.done("POST", f"{BACKUP}/jobs/run", {"jobId": ids["job"]})
+
+
+def rows_about(platform: Platform, ids: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Every row of every table that names one of `ids`, by table."""
+    wanted = set(ids.values()) - {""}
+    with platform.services.database.read() as session:
+        inspector = sa.inspect(session.get_bind())
+        found: dict[str, list[Any]] = {}
+        for name in sorted(inspector.get_table_names()):
+            table = sa.Table(name, sa.MetaData(), autoload_with=session.get_bind())
+            rows = [tuple(str(value) for value in row) for row in session.execute(sa.select(table))]
+            found[name] = sorted(row for row in rows if any(value in wanted for value in row))
+    return found
