@@ -17,8 +17,11 @@ class Settings:
     database_url: SQLAlchemy URL; SQLite in `home` by default, PostgreSQL for several controllers.
     inventory: path of the platform's TOML file.
     credentials: where the first owner's token is written, as ``id:secret``.
+    mac_prefix: the first three bytes of generated MAC addresses.
     download_namespace: file of the network namespace through which images are fetched; None is the controller's own.
     trusted_proxies: networks of the proxies whose `X-Forwarded-For` is believed.
+    public_url: how browsers reach the API, without a slash at the end; None is the address that each of them asks for.
+    login_authorities: PEM file of further authorities that identity providers' certificates are checked with.
     audit_months: how long entries of the audit log are kept.
     requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
     """
@@ -31,7 +34,10 @@ class Settings:
     requests_per_second: float | None = 25.0
     trusted_proxies: tuple[Network, ...] = ()
     download_namespace: Path | None = None
+    mac_prefix: str = "02:4e:00"
     audit_months: int = 18
+    public_url: str | None = None
+    login_authorities: Path | None = None
 
     @property
     def library(self) -> Path:
@@ -49,7 +55,10 @@ def settings() -> Settings:
         credentials=Path(os.environ.get("NAOS_CREDENTIALS", str(home.parent / "credentials"))),
         requests_per_second=_rate(os.environ.get("NAOS_RATE_LIMIT", "25")),
         trusted_proxies=_networks(os.environ.get("NAOS_TRUSTED_PROXIES", "")),
+        mac_prefix=_mac_prefix(os.environ.get("NAOS_MAC_PREFIX", "02:4e:00")),
         download_namespace=Path(namespace) if (namespace := os.environ.get("NAOS_DOWNLOAD_NAMESPACE")) else None,
+        public_url=_url(os.environ.get("NAOS_PUBLIC_URL", "")),
+        login_authorities=Path(file) if (file := os.environ.get("NAOS_LOGIN_AUTHORITIES")) else None,
         audit_months=_months(os.environ.get("NAOS_AUDIT_MONTHS", "18")),
     )
 
@@ -62,6 +71,13 @@ def _networks(text: str) -> tuple[Network, ...]:
         raise ValueError(
             f"NAOS_TRUSTED_PROXIES is {text!r}, and {error}; write networks such as 10.0.0.0/24, 2001:db8::7"
         ) from error
+
+
+def _url(text: str) -> str | None:
+    """Scheme and host alone. Raises ValueError."""
+    if text and not re.fullmatch(r"https?://[^/?#\s@]+", text):
+        raise ValueError(f"NAOS_PUBLIC_URL is {text!r}; write scheme and host alone, for example https://cloud.example.org")
+    return text or None
 
 
 def _months(text: str) -> int:
@@ -78,3 +94,11 @@ def _rate(text: str) -> float | None:
     if not re.fullmatch(r"\d+(\.\d+)?", text.strip()) or float(text) == 0:
         raise ValueError(f"NAOS_RATE_LIMIT is {text!r}; write `off` or the requests a second, for example 25")
     return float(text)
+
+
+def _mac_prefix(text: str) -> str:
+    """Three bytes of an address that is no group's. Raises ValueError."""
+    prefix = text.strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){2}", prefix) or int(prefix[:2], 16) & 1:
+        raise ValueError(f"NAOS_MAC_PREFIX is {text!r}; write three bytes such as 02:4e:00, the first one even")
+    return prefix

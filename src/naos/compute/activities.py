@@ -1,17 +1,21 @@
 """The durable work of machines."""
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
-from naos.compute import hooks, machines, rules, seeds, steps
+from naos.compute import configuring as _configuring  # noqa: F401 - its workflows and compensations
+from naos.compute import exporting as _exporting  # noqa: F401 - its workflow
+from naos.compute import firmware, hooks, machines, rules, seeds, steps
 from naos.compute.errors import GuestIgnored
 from naos.compute.models import Power, VirtualMachine
 from naos.errors import Unknown
 from naos.fleet import cpools
 from naos.lifecycle import keep
-from naos.network import vlans
+from naos.network import adapters, vlans
 from naos.storage import disks
 from naos.world import World
 
@@ -31,41 +35,47 @@ def create(run: Run, arguments: dict[str, Any]) -> str:
             _make_disk,
             world,
             disk_id,
-            arguments["template_id"],
             undo=Undo("disk.remove", {"disk_id": disk_id}, "removed the disk"),
         )
     if arguments["power_on"]:
-        _start(run, world, machine_id)
+        start(run, world, machine_id)
     run.step("publish", steps.set_active, world, machine_id)
     return str(machine_id)
 
 
-def _make_disk(world: World, disk_id: str, template_id: str | None) -> None:
-    if template_id is None:
+def _make_disk(world: World, disk_id: str) -> None:
+    image_id = disks.backing_of(world, disk_id)
+    if image_id is None:
         disks.create(world, disk_id)
     else:
-        disks.clone_template(world, disk_id, library.image(world, template_id))
+        disks.clone_template(world, disk_id, library.image(world, image_id))
 
 
 @workflow("virtual_machine.power_on")
 def power_on(run: Run, arguments: dict[str, Any]) -> str:
     world, machine_id = _world(run), arguments["machine_id"]
     if not run.step("look", steps.may_run, world, machine_id):
-        _start(run, world, machine_id)
+        start(run, world, machine_id, arguments)
     return str(machine_id)
 
 
-def _start(run: Run, world: World, machine_id: str) -> None:
-    """Place, connect, export, define, start: each undone when a later one fails."""
+def start(run: Run, world: World, machine_id: str, wishes: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Place, connect, export, define, start: each undone when a later one fails.
+
+    wishes: `blade` to start on if it has room, `only` there or nowhere; `setup`: into the firmware's own screens.
+    """
     run.step("check that it may start", hooks.check_start_of, world, machine_id)
     blade = run.step(
         "choose a blade",
         steps.place,
         world,
         machine_id,
+        wishes.get("blade"),
+        wishes.get("only", False),
         undo=Undo("virtual_machine.release", {"machine_id": machine_id}, "gave the memory back"),
     )
     run.step("bring the networks", steps.bring_networks, world, machine_id, blade)
+    run.step("put the cables in", adapters.connect_at_start, world, machine_id)
     run.step(
         "put the seed",
         seeds.put,
@@ -76,6 +86,7 @@ def _start(run: Run, world: World, machine_id: str) -> None:
             "virtual_machine.undefine", {"machine_id": machine_id, "blade": blade}, f"took the definition off {blade}"
         ),
     )
+    run.step("bring the firmware's variables", _bring_firmware, world, machine_id, blade, wishes.get("setup", False))
     for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
         run.step(
             "export a disk",
@@ -97,6 +108,10 @@ def _start(run: Run, world: World, machine_id: str) -> None:
     run.step("note that it runs", steps.record_running, world, machine_id)
 
 
+def _bring_firmware(world: World, machine_id: str, blade: str, setup: bool) -> None:  # noqa: FBT001 - of a step
+    firmware.bring(world, machine_id, blade, setup=setup)
+
+
 def _export(world: World, disk_id: str) -> None:
     disks.export(world, disk_id)
 
@@ -110,6 +125,7 @@ def power_off(run: Run, arguments: dict[str, Any]) -> str:
 
 def _stop(run: Run, world: World, machine_id: str) -> None:
     run.step("cut the power", steps.cut_power, world, machine_id)
+    run.step("keep the firmware's variables", firmware.keep, world, machine_id)
     for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
         run.step("cut a disk's export", disks.fence, world, disk_id)
     run.step("note that it is stopped", steps.record_stopped, world, machine_id)
@@ -152,32 +168,6 @@ def settle(run: Run, arguments: dict[str, Any]) -> str:
     return str(machine_id)
 
 
-@workflow("virtual_machine.migrate")
-def migrate(run: Run, arguments: dict[str, Any]) -> str:
-    world, machine_id = _world(run), arguments["machine_id"]
-    source = run.step("look where it is", _blade, world, machine_id)
-    target = run.step("choose the target", steps.choose_target, world, machine_id, arguments["target"])
-    if source is None or source == target:
-        return str(machine_id)
-    run.step("bring the networks", steps.bring_networks, world, machine_id, target)
-    run.step(
-        "put the seed",
-        seeds.put,
-        world,
-        machine_id,
-        target,
-        undo=Undo("virtual_machine.abandon_move", {"machine_id": machine_id, "blade": target}, f"cleaned {target}"),
-    )
-    run.step("move", steps.move, world, machine_id, source, target, run.progress)
-    run.step("note the new blade", steps.record_blade, world, machine_id, target)
-    run.step("clean the old blade", seeds.remove, world, machine_id, source)
-    return str(machine_id)
-
-
-def _blade(world: World, machine_id: str) -> str | None:
-    return steps.row(world, machine_id).blade
-
-
 @workflow("virtual_machine.delete")
 def delete(run: Run, arguments: dict[str, Any]) -> str:
     """Forward only: the row goes last, so a deletion that fails half-way is seen and can be repeated."""
@@ -211,28 +201,6 @@ def _rename(world: World, machine_id: str, name: str) -> None:
             raise Unknown("virtual machine", machine_id)
         machines.check_name(session, machine.tenant_id, name, but=machine_id)
         machine.name = name
-
-
-@workflow("virtual_machine.update")
-def update(run: Run, arguments: dict[str, Any]) -> str:
-    world, machine_id = _world(run), arguments["machine_id"]
-    size = {key: arguments[key] for key in ("cpu", "memory", "cores_per_socket")}
-    run.step("resize", _resize, world, machine_id, size)
-    return str(machine_id)
-
-
-def _resize(world: World, machine_id: str, size: dict[str, int]) -> None:
-    machine = steps.row(world, machine_id)
-    same = all(getattr(machine, key) == value for key, value in size.items())
-    if same:
-        return
-    if steps.is_running(world, machine_id):
-        world.rack.hypervisor(steps.home(world, machine_id)).resize(
-            machine_id, vcpus=size["cpu"], cores_per_socket=size["cores_per_socket"], memory=size["memory"]
-        )
-        steps.update(world, machine_id, **size, reserved=size["memory"])
-    else:
-        steps.update(world, machine_id, **size)
 
 
 @workflow("cpool.delete")
@@ -274,8 +242,3 @@ def _undefine(world: World, arguments: dict[str, Any]) -> None:
 def _power_off(world: World, arguments: dict[str, Any]) -> None:
     steps.cut_power(world, arguments["machine_id"])
     steps.record_stopped(world, arguments["machine_id"])
-
-
-@undo("virtual_machine.abandon_move")
-def _abandon_move(world: World, arguments: dict[str, Any]) -> bool:
-    return steps.abandon_move(world, arguments["machine_id"], arguments["blade"])

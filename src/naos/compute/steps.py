@@ -10,19 +10,19 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos import tags
-from naos.compute import hooks, rules, seeds
-from naos.compute.models import Power, VirtualMachine
+from naos.compute import guest_seed, guest_systems, hooks, media, rules, seeds
+from naos.compute.models import MachineSample, Power, VirtualMachine
 from naos.compute.placement import Candidate, choose
 from naos.engines.errors import Unreachable
-from naos.engines.ports import DomainDisk, DomainNic, DomainSpec, PowerState
+from naos.engines.ports import DomainCdrom, DomainController, DomainDisk, DomainNic, DomainSpec, PowerState
 from naos.errors import Changed, Unknown
 from naos.fleet import cpools
 from naos.fleet.models import Cpool
 from naos.lifecycle import Lifecycle
 from naos.network import adapters, vlans
 from naos.network.models import Adapter, Vlan
-from naos.storage import disks
-from naos.storage.models import Disk
+from naos.storage import controllers, disks, snapshots
+from naos.storage.models import Disk, VirtualController
 from naos.world import World
 
 
@@ -96,8 +96,9 @@ def candidates(session: Session, world: World, cpool: Cpool, but: str) -> list[C
     ]
 
 
-def place(world: World, machine_id: str) -> str:
-    """Choose a blade and set the memory aside there, in one transaction. Raises NoRoom, PoolFull."""
+def place(world: World, machine_id: str, wished: str | None = None, only: bool = False) -> str:  # noqa: FBT001, FBT002
+    """Choose a blade and set the memory aside there, in one transaction: the one wished when it fits (`only`: or none), else
+    where it was last, else that with most room. Raises NoRoom, PoolFull."""
     with world.database.write() as session:
         machine = session.get(VirtualMachine, machine_id)
         if machine is None:
@@ -106,7 +107,9 @@ def place(world: World, machine_id: str) -> str:
         choices = candidates(session, world, cpool, machine_id)
         used = sum(candidate.reserved for candidate in choices)
         rules.check_pool_memory(cpool.name, machine.name, enabled=cpool.memory, used=used, needed=machine.memory)
-        blade = choose(cpool.name, machine.name, choices, machine.memory, preferred=machine.blade)
+        if only:
+            choices = [candidate for candidate in choices if candidate.name == wished]
+        blade = choose(cpool.name, machine.name, choices, machine.memory, preferred=wished or machine.blade)
         machine.blade, machine.reserved = blade, machine.memory
         return blade
 
@@ -120,6 +123,20 @@ def choose_target(world: World, machine_id: str, target: str | None) -> str:
         cpool = session.get_one(Cpool, machine.cpool_id)
         wanted = [entry for entry in candidates(session, world, cpool, machine_id) if entry.name == target]
         return choose(cpool.name, machine.name, wanted, machine.memory)
+
+
+def reserve(world: World, machine_id: str, memory: int) -> None:
+    """Set `memory` bytes aside for a running machine on its blade. Raises NoRoom, PoolFull."""
+    with world.database.write() as session:
+        machine = session.get_one(VirtualMachine, machine_id)
+        cpool = session.get_one(Cpool, machine.cpool_id)
+        if memory > machine.reserved:
+            choices = candidates(session, world, cpool, machine_id)
+            used = sum(candidate.reserved for candidate in choices)
+            rules.check_pool_memory(cpool.name, machine.name, enabled=cpool.memory, used=used, needed=memory)
+            here = [candidate for candidate in choices if candidate.name == machine.blade]
+            choose(cpool.name, machine.name, here, memory)
+        machine.reserved = memory
 
 
 def release(world: World, machine_id: str) -> None:
@@ -164,10 +181,30 @@ def spec(world: World, machine_id: str, blade: str, attached: Sequence[DomainDis
         memory=machine.memory,
         disks=attached,
         nics=_nics(world, machine_id, blade),
-        cdrom=seeds.path_on_blade(machine_id) if machine.template_id else None,
+        controllers=_controllers(world, machine_id),
+        cdroms=_drives(world, machine_id),
+        cdrom=seeds.path_on_blade(machine_id) if guest_seed.is_needed(machine) else None,
+        firmware=machine.firmware,
+        secure_boot=machine.secure_boot,
+        boot_delay=machine.boot_delay,
+        boot_retry=machine.boot_retry_delay if machine.boot_retry else None,
+        told=seeds.told_of(machine),
+        nested=machine.nested,
+        windows=guest_systems.is_windows(machine.guest_os),
+        removable_vcpus=machine.hot_remove_cpu,
         max_vcpus=model.threads if machine.hot_add_cpu else None,
         max_memory=model.physical_memory if machine.hot_add_memory else None,
     )
+
+
+def _controllers(world: World, machine_id: str) -> list[DomainController]:
+    with world.database.read() as session:
+        return controllers.domain_controllers(session, machine_id)
+
+
+def _drives(world: World, machine_id: str) -> list[DomainCdrom]:
+    with world.database.read() as session:
+        return media.drives(session, machine_id)
 
 
 def _pool(world: World, machine: VirtualMachine) -> Cpool:
@@ -278,7 +315,8 @@ def forget(world: World, machine_id: str) -> None:
     """Remove the rows: the last thing that a deletion does."""
     with world.database.write() as session:
         hooks.forgotten(session, machine_id)
-        for table in (Disk, Adapter):
+        snapshots.forget_machine(session, machine_id)
+        for table in (Disk, Adapter, VirtualController, MachineSample):
             session.execute(sa.delete(table).where(table.machine_id == machine_id))
         session.execute(sa.delete(VirtualMachine).where(VirtualMachine.id == machine_id))
         tags.forget(session, machine_id)

@@ -19,7 +19,7 @@ from naos.activity import Caller, Engine, Plan
 from naos.activity.locks import is_free
 from naos.activity.submission import is_unfinished
 from naos.catalogue import library
-from naos.compute import devices, machines
+from naos.compute import machines, virtual_disks
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
 from naos.engines.ports import LunContents, PowerState
@@ -27,7 +27,7 @@ from naos.errors import NaosError
 from naos.fleet.models import Blade
 from naos.lifecycle import Lifecycle
 from naos.network import vlans
-from naos.storage import luns
+from naos.storage import disks, luns
 from naos.storage.models import Disk, Lun
 from naos.world import World
 
@@ -35,6 +35,7 @@ PERIOD_SECONDS = 1.0
 FABRIC_PERIOD_SECONDS = 5.0
 FLATTEN_AFTER_SECONDS = 60.0
 BASE_PERIOD_SECONDS = 5.0
+MEASURE_PERIOD_SECONDS = 15.0
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.STOPPING)
 SYSTEM = "naos"
 """The actor of activities that nobody asked for."""
@@ -53,6 +54,7 @@ class Supervisor:
         self._listeners: dict[str, threading.Thread] = {}
         self._fabric_due: dict[str, float] = {}
         self._base_due: dict[tuple[str, str], float] = {}
+        self._measure_due: dict[str, float] = {}
         self._surplus: dict[str, set[tuple[str, int]]] = {}
 
     def start(self) -> None:
@@ -198,11 +200,22 @@ class Supervisor:
 
     def _look_at_volume(self, lun_id: str) -> None:
         contents = self._contents(lun_id)
+        self._measure(lun_id, answered=contents is not None)
         if contents is None or not self._serves_all(lun_id, contents) or self._serves_more(lun_id, contents):
             self._submit(lambda session: luns.plan_recover(session, lun_id), patient=True)
             return
         for template_id in contents.templates:
             self._look_at_base(lun_id, template_id)
+
+    def _measure(self, lun_id: str, *, answered: bool) -> None:
+        """Keep the volume's space for lists and placement; that its array is silent is kept at once, and asked again once
+        it speaks."""
+        if not answered:
+            self._measure_due.pop(lun_id, None)
+            luns.note_silence(self._world, lun_id)
+        elif time.monotonic() >= self._measure_due.get(lun_id, 0.0):
+            self._measure_due[lun_id] = time.monotonic() + MEASURE_PERIOD_SECONDS
+            luns.measure(self._world, lun_id)
 
     def _look_at_base(self, lun_id: str, template_id: str) -> None:
         """The base of a template that is gone goes too, once its last clone has become independent."""
@@ -224,13 +237,14 @@ class Supervisor:
         clones = (
             sa.select(Disk)
             .where(Disk.backing.is_not(None), Disk.lifecycle == Lifecycle.ACTIVE, Disk.created_at < settled)
+            .where(sa.not_(disks.resting_on_backing()))
             .order_by(Disk.created_at)
             .limit(1)
         )
         with self._world.database.read() as session:
             oldest = list(session.scalars(clones))
         for disk in oldest:
-            self._submit(partial(devices.plan_flatten, disk_id=disk.id), tenant_id=disk.tenant_id)
+            self._submit(partial(virtual_disks.plan_flatten, disk_id=disk.id), tenant_id=disk.tenant_id)
 
     # ------------------------------------------------------------------------------------------------------- acting
 

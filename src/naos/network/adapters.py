@@ -12,7 +12,8 @@ from naos.lifecycle import Lifecycle
 from naos.names import itself
 from naos.network.errors import MacTaken, TooManyAdapters
 from naos.network.models import Adapter, Vlan
-from naos.network.rules import ADAPTERS_PER_MACHINE, check_mac, mac_from
+from naos.network.rules import ADAPTERS_PER_MACHINE, MODELS, check_mac, mac_from
+from naos.settings import settings
 from naos.world import World
 
 
@@ -86,7 +87,7 @@ def claim_mac(
 def free_mac(session: Session, tenant_id: str) -> str:
     """A generated MAC that the tenant does not use yet."""
     while True:
-        mac = mac_from(secrets.randbits(24))
+        mac = mac_from(secrets.randbits(24), settings().mac_prefix)
         if not session.scalar(sa.select(Adapter.id).where(Adapter.tenant_id == tenant_id, Adapter.mac_key == mac)):
             return mac
 
@@ -97,7 +98,18 @@ def nic(world: World, adapter_id: str, bridge: str, mtu: int) -> DomainNic:
         adapter = session.get(Adapter, adapter_id)
         if adapter is None:
             raise Unknown("network adapter", adapter_id)
-    return DomainNic(adapter.id, adapter.unit, adapter.mac, bridge, connected=adapter.connected, mtu=mtu)
+    model = MODELS.get(adapter.type, "virtio")
+    return DomainNic(adapter.id, adapter.unit, adapter.mac, bridge, connected=adapter.connected, mtu=mtu, model=model)
+
+
+def connect_at_start(world: World, machine_id: str) -> None:
+    """The cables that are in when the machine starts."""
+    with world.database.write() as session:
+        session.execute(
+            sa.update(Adapter)
+            .where(Adapter.machine_id == machine_id, Adapter.auto_connect.is_(True))
+            .values(connected=True)
+        )
 
 
 def set_active(world: World, adapter_id: str) -> None:

@@ -99,3 +99,15 @@ class TooManyAdapters(NaosError):
     machine: str
     count: int
     limit: int
+
+
+@dataclass(eq=False)
+class NoVpc(NaosError):
+    code: ClassVar[str] = "network.no_vpc"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "VLAN {vlan!r} is a private layer-2 network: nobody there gives address {address} to an adapter. Leave ipAddress out and set "
+        "the address in the guest."
+    )
+    vlan: str
+    address: str

@@ -2,12 +2,18 @@
 
 import re
 from collections.abc import Set as AbstractSet
+from typing import Literal
 
 from naos.network.errors import MacInvalid, TagInvalid, TagsExhausted, TagTaken
 
 LOWEST_TAG, FIRST_TAG, LAST_TAG = 2, 100, 4094
 """What may be asked for, what is given first, and the last one; 0, 1 and 4095 have meanings of their own in IEEE 802.1Q."""
+MAC_PREFIX = "02:4e:00"
+"""Where generated MACs begin unless the settings say otherwise; locally administered."""
 ADAPTERS_PER_MACHINE = 10  # vSphere's limit, which the offer inherits
+AdapterType = Literal["VMXNET3", "E1000", "E1000E"]
+MODELS = {"VMXNET3": "virtio", "E1000": "e1000", "E1000E": "e1000e"}
+"""What the guest gets. The paravirtual adapter is virtio here: it alone tells the guest the network's MTU."""
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
@@ -37,7 +43,7 @@ def check_mac(mac: str) -> str:
     return key
 
 
-def mac_from(value: int) -> str:
-    """A locally administered MAC in naos' range 02:4e:00:00:00:00/24 bits from a random `value`."""
+def mac_from(value: int, prefix: str = MAC_PREFIX) -> str:
+    """A MAC of the range that begins with `prefix`, three bytes, from a random `value`."""
     tail = value & 0xFFFFFF
-    return f"02:4e:00:{tail >> 16:02x}:{tail >> 8 & 0xFF:02x}:{tail & 0xFF:02x}"
+    return f"{prefix}:{tail >> 16:02x}:{tail >> 8 & 0xFF:02x}:{tail & 0xFF:02x}"

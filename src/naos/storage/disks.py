@@ -19,7 +19,7 @@ from naos.errors import Unknown
 from naos.insistence import insist
 from naos.lifecycle import Lifecycle
 from naos.storage import controllers, luns, snapshots
-from naos.storage.models import Disk, Lun, VirtualController
+from naos.storage.models import Disk, Lun, SnapshotDisk, VirtualController
 from naos.storage.rules import NONPERSISTENT, PERSISTENT, check_disk_size, check_growth, check_room, next_unit
 from naos.world import World
 
@@ -185,6 +185,13 @@ def flatten(world: World, disk_id: str, progress: Callable[[float], None], yield
         progress(job.done / job.total if job.total else 0.0)
         time.sleep(FLATTEN_POLL_SECONDS)
     stop_flattening(world, disk_id)
+
+
+def resting_on_backing() -> sa.ColumnElement[bool]:
+    """Disks that cannot be made independent now: snapshots in the image rest on the template as the disk does, and the image
+    of a volatile disk in use is not written."""
+    held = sa.exists().where(SnapshotDisk.disk_id == Disk.id)
+    return sa.or_(held, sa.and_(Disk.mode == NONPERSISTENT, Disk.exported.is_(True)))
 
 
 def stop_flattening(world: World, disk_id: str) -> None:

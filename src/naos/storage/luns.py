@@ -5,7 +5,6 @@ Every step takes the world and ids, looks before it acts, and can be repeated.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -274,13 +273,18 @@ def measure(world: World, lun_id: str) -> None:
     try:
         found = usage(world, lun_id)
     except EngineError:
-        values: dict[str, Any] = {"reachable": False}
-    else:
-        values = {"used": found.used, "free": found.free, "reachable": True, "measured_at": datetime.now(UTC)}
+        note_silence(world, lun_id)
+        return
+    values = {"used": found.used, "free": found.free, "reachable": True, "measured_at": datetime.now(UTC)}
     with world.database.write() as session:
-        if session.get(Lun, lun_id) is None:
-            return
-        sample = session.get(LunSample, lun_id) or LunSample(lun_id=lun_id)
-        for name, value in values.items():
-            setattr(sample, name, value)
-        session.add(sample)
+        if session.get(Lun, lun_id) is not None:
+            session.merge(LunSample(lun_id=lun_id, **values))
+
+
+def note_silence(world: World, lun_id: str) -> None:
+    """Keep that the array does not answer, beside what it said last; written when it is news."""
+    with world.database.read() as session:
+        sample = session.get(LunSample, lun_id)
+    if sample is not None and sample.reachable:
+        with world.database.write() as session:
+            session.execute(sa.update(LunSample).where(LunSample.lun_id == lun_id).values(reachable=False))

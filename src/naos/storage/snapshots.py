@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from naos.engines.errors import Missing
 from naos.errors import Unknown
 from naos.insistence import insist
 from naos.lifecycle import Lifecycle
@@ -107,8 +108,20 @@ def take(world: World, snapshot_id: str) -> None:
 
 
 def revert(world: World, snapshot_id: str) -> None:
-    """Every disk of the snapshot holds again what it held; a repeated call does it once more."""
-    for lun_id, disk_ids in _volumes(world, snapshot_id).items():
+    """Every disk of the snapshot holds again what it held; a repeated call does it once more.
+
+    Raises Missing, with nothing changed, when one of them does not have it (a deletion that failed half-way).
+    """
+    wanted = _volumes(world, snapshot_id)
+    for lun_id, disk_ids in wanted.items():
+        array, _ = luns.spec(world, lun_id)
+        for disk_id in disk_ids:
+            facts = world.rack.array(array).disk(lun_id, disk_id)
+            if facts is None or snapshot_id not in facts.snapshots:
+                raise Missing(
+                    array, f"snapshot {snapshot_id} of disk {disk_id}", "a deletion has removed it; delete the rest too"
+                )
+    for lun_id, disk_ids in wanted.items():
         array, lun = luns.spec(world, lun_id)
         world.rack.array(array).revert_disks(lun, snapshot_id, disk_ids)
 

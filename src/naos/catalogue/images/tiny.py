@@ -41,7 +41,7 @@ _PROGRAMS = {
 _DISK_MODULES = ("virtio_pci", "virtio_blk")
 _OTHER_MODULES = (
     *("virtio_net", "virtio_console", "virtio_rng", "virtio_balloon", "evdev", "button"),
-    *("isofs", "sr_mod", "sd_mod", "virtio_scsi", "vmxnet3", "ata_piix", "nls_ascii", "nls_cp437", "vfat"),
+    *("isofs", "sr_mod", "sd_mod", "virtio_scsi", "ata_piix", "nls_ascii", "nls_cp437", "vfat"),
     *("qemu_fw_cfg", "efivarfs"),
 )
 _SCRIPTS = (

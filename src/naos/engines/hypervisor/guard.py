@@ -17,7 +17,7 @@ left=$3
 while [ "$left" -gt 0 ] && mine "$1"; do sleep 1; left=$((left - 1)); done
 mine "$1" || exit 0
 left=$4
-until virsh -q qemu-agent-command "$2" '{"execute": "guest-fsfreeze-thaw"}' 5 || [ "$left" -le 0 ]; do
+until virsh -q qemu-agent-command "$2" '{"execute": "guest-fsfreeze-thaw"}' --timeout 5 || [ "$left" -le 0 ]; do
     sleep 1; left=$((left - 1))
 done
 rm -f "$1"
