@@ -20,6 +20,7 @@ from naos.api.services import Services
 from naos.api.serving import serve
 from naos.catalogue import library
 from naos.catalogue.images import tiny
+from naos.compute.sampling import Sampler
 from naos.compute.supervisor import Supervisor
 from naos.database import Database
 from naos.engines.hosts import host_for
@@ -66,9 +67,12 @@ def running(
     engine.start()
     supervisor = Supervisor(world, engine)
     supervisor.start()
+    sampler = Sampler(world, engine)
+    sampler.start()
     try:
         yield Services(world, engine, engine.controller_id)
     finally:
+        sampler.stop()
         supervisor.stop()
         engine.stop()
         rack.close()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from naos.cli import creation, naming, options, waiting
+from naos.cli import configuration, creation, naming, options, waiting
 from naos.cli.client import Api, Json, connect
 from naos.cli.naming import BLADE, MACHINE, POOL, VOLUME, find, find_id
 from naos.cli.options import AsCsv, AsJson, MachineName, NoWait, Yes, completes
@@ -31,6 +31,9 @@ SHOW = (
     field("ZONE", "datacenter", "name"),
     field("VOLUME", "datastore", "name"),
     field("ADDRESSES", "addresses"),
+    field("GUEST", "operatingSystem", "name"),
+    field("TOOLS", "tools"),
+    field("FIRMWARE", "bootOptions", "firmware"),
     field("STATUS", "status"),
     field("ID", "id"),
 )
@@ -274,6 +277,14 @@ def resize(
         change = {"id": machine["id"], "cpu": cpus or 0, "ram": memory or 0}
         activity = api.write("PATCH", MACHINE.path, change)
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"Resized {name}.")
+
+
+app.command("set", epilog="Example: naos vm set web-1 --memory-hot-add --boot-delay 5000 --extra disk.enableUUID=true")(
+    configuration.change_settings
+)
+app.command(epilog="Example: naos vm customise web-1 --hostname front-1 --address 10.1.0.12/24 --dns 10.1.0.1")(
+    configuration.customise
+)
 
 
 @app.command(epilog="Example: naos vm rename web-1 front-1")

@@ -11,7 +11,7 @@ from naos.activity import Item, Lock, Plan, Undo
 from naos.catalogue import library
 from naos.catalogue.models import Template
 from naos.compute import hooks, rules
-from naos.compute.errors import BladeForeign, PlacementUnsupported, WrongDatacenter
+from naos.compute.errors import BladeForeign, WrongDatacenter
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.ports import Provisioning
 from naos.errors import NameTaken, Unknown
@@ -34,11 +34,22 @@ class AdapterRequest:
     mac: str | None = None
     address: str | None = None
     gateway: str | None = None
+    type: str = "VMXNET3"
+    connected: bool = True
+
+
+@dataclass(frozen=True)
+class DiskRequest:
+    """A disk of a new machine. Bytes: its size, which is not below `least`. backing: id of the image that it begins with."""
+
+    size: int
+    least: int
+    backing: str
 
 
 @dataclass(frozen=True)
 class MachineRequest:
-    """A new machine. Sizes in bytes; disk_size None keeps the template's."""
+    """A new machine. Sizes in bytes. settings: further columns of its row."""
 
     name: str
     cpool_id: str
@@ -46,13 +57,13 @@ class MachineRequest:
     cpu: int
     memory: int
     cores_per_socket: int = 1
-    template_id: str | None = None
-    disk_size: int | None = None
+    disks: Sequence[DiskRequest] = ()
     provisioning: Provisioning = Provisioning.DYNAMIC
     adapters: Sequence[AdapterRequest] = ()
     blade_id: str | None = None
     datacenter_id: str | None = None
     seed: dict[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     power_on: bool = False
 
 
@@ -112,7 +123,8 @@ def find_in(session: Session, tenant_id: str, machine_id: str, datacenter_id: st
     return machine
 
 
-def _blade_name(session: Session, cpool: Cpool, blade_id: str | None) -> str | None:
+def blade_name(session: Session, cpool: Cpool, blade_id: str | None) -> str | None:
+    """The name of a blade of the cpool, by its id or name. Raises BladeForeign."""
     if blade_id is None:
         return None
     blades = cpools.blades_of(session, [cpool.id])
@@ -122,28 +134,26 @@ def _blade_name(session: Session, cpool: Cpool, blade_id: str | None) -> str | N
     raise BladeForeign(blade_id, cpool.name, ", ".join(blade.name for blade in blades))
 
 
-def _check_size(world: World, cpool: Cpool, cpu: int, memory: int) -> None:
+def check_size(world: World, cpool: Cpool, cpu: int, memory: int) -> None:
+    """Raises MachineSize for what no blade of the cpool could run."""
     model = cpools.model_of(world, cpool.model)
     rules.check_size(cpool.name, cpu=cpu, memory=memory, threads=model.threads, physical=model.physical_memory)
 
 
 def plan_create(
-    session: Session, world: World, tenant_id: str, request: MachineRequest, *, library_id: str | None = None
+    session: Session, world: World, tenant_id: str, request: MachineRequest, *, template: Template | None = None
 ) -> Plan:
     """Reserve the names, rows and addresses of a new machine; the activity makes it real.
 
-    library_id: where the template must be.
+    template: what its disks begin with, whose tenant the caller has looked at.
     """
     cpool = cpools.find_ready(session, tenant_id, request.cpool_id)
     lun = luns.find_ready(session, tenant_id, request.lun_id)
     check_datacenter(session, cpool, request.datacenter_id)
     rules.check_zones(volume=lun.name, volume_zone=lun.zone, cpool=cpool.name, cpool_zone=cpool.zone)
-    _check_size(world, cpool, request.cpu, request.memory)
+    check_size(world, cpool, request.cpu, request.memory)
     check_name(session, tenant_id, request.name)
-    blade = _blade_name(session, cpool, request.blade_id)
-    template = library.find_template(session, tenant_id, request.template_id) if request.template_id else None
-    if template is not None and library_id not in (None, template.library_id):
-        raise Unknown("template", template.id)
+    blade = blade_name(session, cpool, request.blade_id)
     machine = VirtualMachine(
         tenant_id=tenant_id,
         cpool_id=cpool.id,
@@ -154,6 +164,7 @@ def plan_create(
         memory=request.memory,
         template_id=template.id if template else None,
         blade=blade,
+        **request.settings,
     )
     session.add(machine)
     session.flush()
@@ -167,7 +178,6 @@ def plan_create(
         arguments={
             "machine_id": machine.id,
             "disks": made,
-            "template_id": template.id if template else None,
             "power_on": request.power_on,
         },
         locks=(
@@ -184,22 +194,21 @@ def plan_create(
 def _reserve_disks(
     session: Session, world: World, machine: VirtualMachine, request: MachineRequest, template: Template | None
 ) -> list[str]:
-    if template is None and request.disk_size is None:
-        return []
-    size = template.virtual_size if template is not None and request.disk_size is None else request.disk_size or 0
-    if template is not None:
-        rules.check_template_fits(template.name, template_size=template.virtual_size, wanted=size)
-    disk = disks.reserve(
-        session,
-        world,
-        lun=luns.find(session, machine.tenant_id, request.lun_id),
-        machine_id=machine.id,
-        machine_name=machine.name,
-        size=size,
-        provisioning=request.provisioning,
-        backing=template.id if template else None,
-    )
-    return [disk.id]
+    made = []
+    for wish in request.disks:
+        rules.check_template_fits(template.name if template else "", template_size=wish.least, wanted=wish.size)
+        disk = disks.reserve(
+            session,
+            world,
+            lun=luns.find(session, machine.tenant_id, request.lun_id),
+            machine_id=machine.id,
+            machine_name=machine.name,
+            size=wish.size,
+            provisioning=request.provisioning,
+            backing=wish.backing,
+        )
+        made.append(disk.id)
+    return made
 
 
 def _reserve_adapters(
@@ -215,29 +224,23 @@ def _reserve_adapters(
             machine_id=machine.id,
             machine_name=machine.name,
             mac=wanted.mac,
-            connected=True,
+            connected=wanted.connected,
+            adapter_type=wanted.type,
             name_of=name_of,
         )
         addresses.append({"mac": adapter.mac, "address": wanted.address, "gateway": wanted.gateway})
     return addresses
 
 
-def plan_power_on(session: Session, tenant_id: str, machine_id: str) -> Plan:
-    machine = find(session, tenant_id, machine_id)
-    if machine.power != Power.RUNNING:
-        hooks.check_start(session, machine)
-    return _plan(session, machine, "virtual_machine.power_on", f"Power on {machine.name}")
-
-
 def plan_power_off(session: Session, tenant_id: str, machine_id: str) -> Plan:
     machine = find(session, tenant_id, machine_id)
-    return _plan(session, machine, "virtual_machine.power_off", f"Power off {machine.name}")
+    return plan(session, machine, "virtual_machine.power_off", f"Power off {machine.name}")
 
 
 def plan_shutdown(session: Session, tenant_id: str, machine_id: str, *, seconds: int = 120) -> Plan:
     machine = find(session, tenant_id, machine_id)
     rules.check_running(machine.name, machine.power)
-    return _plan(
+    return plan(
         session, machine, "virtual_machine.shutdown", f"Shut down {machine.name}", arguments={"seconds": seconds}
     )
 
@@ -245,7 +248,7 @@ def plan_shutdown(session: Session, tenant_id: str, machine_id: str, *, seconds:
 def plan_reset(session: Session, tenant_id: str, machine_id: str) -> Plan:
     machine = find(session, tenant_id, machine_id)
     rules.check_running(machine.name, machine.power)
-    return _plan(session, machine, "virtual_machine.reset", f"Reset {machine.name}")
+    return plan(session, machine, "virtual_machine.reset", f"Reset {machine.name}")
 
 
 def plan_settle(session: Session, machine_id: str) -> Plan:
@@ -253,7 +256,7 @@ def plan_settle(session: Session, machine_id: str) -> Plan:
     machine = session.get(VirtualMachine, machine_id)
     if machine is None:
         raise Unknown("virtual machine", machine_id)
-    return _plan(session, machine, "virtual_machine.settle", f"Note what became of {machine.name}")
+    return plan(session, machine, "virtual_machine.settle", f"Note what became of {machine.name}")
 
 
 def plan_delete(session: Session, tenant_id: str, machine_id: str) -> Plan:
@@ -261,52 +264,21 @@ def plan_delete(session: Session, tenant_id: str, machine_id: str) -> Plan:
     rules.check_stopped(machine.name, machine.power)
     locks = tuple(disks.flatten_lock(disk.id) for disk in disks.of_machine(session, machine.id))
     undo = (Undo("virtual_machine.keep", {"machine_id": machine.id}, "left the machine as it is"),)
-    plan = _plan(session, machine, "virtual_machine.delete", f"Delete machine {machine.name}", locks=locks, undo=undo)
+    made = plan(session, machine, "virtual_machine.delete", f"Delete machine {machine.name}", locks=locks, undo=undo)
     if machine.lifecycle == Lifecycle.ACTIVE:
         machine.lifecycle = Lifecycle.DELETING
-    return plan
+    return made
 
 
 def plan_rename(session: Session, tenant_id: str, machine_id: str, name: str) -> Plan:
     machine = find(session, tenant_id, machine_id)
     check_name(session, tenant_id, name, but=machine.id)
-    return _plan(
+    return plan(
         session, machine, "virtual_machine.rename", f"Rename {machine.name} to {name}", arguments={"name": name}
     )
 
 
-def plan_update(
-    session: Session, world: World, tenant_id: str, machine_id: str, *, cpu: int, memory: int, cores_per_socket: int
-) -> Plan:
-    """Another size; 0 leaves a value as it is."""
-    machine = find(session, tenant_id, machine_id)
-    cpool = session.get_one(Cpool, machine.cpool_id)
-    size = {
-        "cpu": cpu or machine.cpu,
-        "memory": memory or machine.memory,
-        "cores_per_socket": cores_per_socket or machine.cores_per_socket,
-    }
-    _check_size(world, cpool, size["cpu"], size["memory"])
-    rules.check_cores(machine.name, cpu=size["cpu"], cores=size["cores_per_socket"])
-    return _plan(session, machine, "virtual_machine.update", f"Resize {machine.name}", arguments=size)
-
-
-def plan_relocate(
-    session: Session, tenant_id: str, machine_id: str, *, blade_id: str | None, cpool_id: str | None, lun_id: str | None
-) -> Plan:
-    """Move a machine to another blade of its cpool. The placement that it has already is a move that ends at once."""
-    machine = find(session, tenant_id, machine_id)
-    cpool = session.get_one(Cpool, machine.cpool_id)
-    if cpool_id not in (None, machine.cpool_id):
-        raise PlacementUnsupported(machine.name, "it would leave its cpool; deploy it again there")
-    if lun_id not in (None, machine.lun_id):
-        raise PlacementUnsupported(machine.name, "its disks would leave their volume; deploy it again there")
-    target = _blade_name(session, cpool, blade_id)
-    description = f"Move {machine.name} to {target}" if target else f"Confirm where {machine.name} is"
-    return _plan(session, machine, "virtual_machine.migrate", description, arguments={"target": target})
-
-
-def _plan(
+def plan(
     session: Session,
     machine: VirtualMachine,
     kind: str,
@@ -316,6 +288,7 @@ def _plan(
     undo: tuple[Undo, ...] = (),
     arguments: Mapping[str, Any] | None = None,
 ) -> Plan:
+    """An activity on the machine, which is not being made or deleted. Raises NotReady."""
     check_staying("Machine", machine.name, machine.lifecycle)
     return Plan(
         kind=kind,

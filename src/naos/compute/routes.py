@@ -1,31 +1,29 @@
 """Machines over HTTP (wire-API sections 4.11 deployment and 4.13)."""
 
-from collections.abc import Callable
 from typing import Annotated
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
-from sqlalchemy.orm import Session
 
-from naos.activity import Plan
 from naos.api.authentication import require
-from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, list_filter, matches, submit
+from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, list_filter, submit
 from naos.api.services import ServicesOf
-from naos.compute import console, device_routes, machines, tagging  # noqa: F401 - `tagging` says that machines carry tags
-from naos.compute.deployment import request_of
-from naos.compute.machines import MachineRequest
-from naos.compute.models import VirtualMachine
-from naos.compute.wire import (
-    Deployment,
-    Machine,
-    MachineCreation,
-    MachineUpdate,
-    PowerChange,
-    Relocation,
-    Renaming,
-    machine_wire,
+from naos.compute import (  # noqa: F401 - `tagging` says that machines carry tags
+    configuration_routes,
+    console,
+    copy_routes,
+    creation,
+    deployment_routes,
+    device_routes,
+    export_routes,
+    guest_routes,
+    listing,
+    machines,
+    tagging,
 )
+from naos.compute.configuration_wire import MachineCreation
+from naos.compute.machine_wire import Machine, machine_wire, machines_wire
+from naos.compute.wire import Renaming
 from naos.identity import Identity
 from naos.network import vlans
 from naos.storage import luns
@@ -34,9 +32,6 @@ router = APIRouter(prefix="/compute/v1/vcenters", tags=["Virtual machines"])
 
 Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]
 Manager = Annotated[Identity, Depends(require("compute_iaas_vmware_read", "compute_iaas_vmware_management"))]
-PowerUser = Annotated[
-    Identity, Depends(require("compute_iaas_vmware_read", "compute_iaas_vmware_virtual_machine_power"))
-]
 Builder = Annotated[
     Identity, Depends(require("compute_iaas_vmware_infrastructure_read", "compute_iaas_vmware_infrastructure_write"))
 ]
@@ -58,23 +53,18 @@ def list_machines(
     allOptions: bool = False,  # noqa: N803, FBT001, FBT002, ARG001 - sent by every client; the full form is always given
 ) -> list[Machine]:
     """The tenant's machines; filters are combined, an unknown id matches nothing."""
-    query = (
-        sa.select(VirtualMachine).where(VirtualMachine.tenant_id == identity.tenant_id).order_by(VirtualMachine.name)
+    query = listing.machines(
+        identity.tenant_id,
+        name=name,
+        manager_id=machineManagerId,
+        datacenter_ids=datacenters,
+        cpool_ids=clusters,
+        blade_ids=hosts,
+        lun_ids=datastores,
+        vlan_ids=networks,
     )
-    if name is not None:
-        query = query.where(VirtualMachine.name == name)
     with services.database.read() as session:
-        found = [machine_wire(session, machine) for machine in session.scalars(query)]
-    return [
-        machine
-        for machine in found
-        if machineManagerId in (None, machine.machine_manager.id)
-        and matches(machine.datacenter.id, datacenters)
-        and matches(machine.datastore.id, datastores)
-        and matches(machine.host_cluster.id, clusters)
-        and matches(machine.host.id if machine.host else None, hosts)
-        and (not networks or set(networks) & set(machine.distributed_virtual_port_group_ids))
-    ]
+        return machines_wire(session, identity.tenant_id, query)
 
 
 @router.get("/virtual_machines/{machine_id}")
@@ -87,74 +77,12 @@ def read_machine(machine_id: ResourceId, identity: Reader, services: ServicesOf)
 @router.post("/virtual_machines", **ASYNCHRONOUS)
 def create_machine(body: MachineCreation, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """Create a machine without disk or adapter, powered off."""
-    request = MachineRequest(
-        name=body.name,
-        cpool_id=body.host_cluster_id,
-        lun_id=body.datastore_id,
-        cpu=body.cpu,
-        memory=body.memory,
-        blade_id=body.host_id,
-        datacenter_id=body.datacenter_id,
-    )
     return submit(
         services,
         identity,
         key,
-        lambda session: machines.plan_create(session, services.world, identity.tenant_id, request),
+        lambda session: creation.plan(session, services.world, identity.tenant_id, body),
     )
-
-
-@router.post("/content_libraries/{library_id}/items", **ASYNCHRONOUS)
-def deploy_machine(
-    library_id: ResourceId, body: Deployment, identity: Manager, services: ServicesOf, key: RequestKeyOf
-) -> JSONResponse:
-    """Deploy a template as a machine: disk, adapters and seed, and started if so wished."""
-    request = request_of(body)
-    return submit(
-        services,
-        identity,
-        key,
-        lambda session: machines.plan_create(
-            session, services.world, identity.tenant_id, request, library_id=library_id
-        ),
-    )
-
-
-@router.patch("/virtual_machines", **ASYNCHRONOUS)
-def update_machine(body: MachineUpdate, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Another number of vCPUs or another memory."""
-    return submit(
-        services,
-        identity,
-        key,
-        lambda session: machines.plan_update(
-            session,
-            services.world,
-            identity.tenant_id,
-            body.id,
-            cpu=body.cpu,
-            memory=body.ram,
-            cores_per_socket=body.core_per_socket,
-        ),
-    )
-
-
-@router.patch("/virtual_machines/power", **ASYNCHRONOUS)
-def change_power(body: PowerChange, identity: PowerUser, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """On, off, shutdown or reset."""
-    tenant = identity.tenant_id
-    plans: dict[str, Callable[[Session], Plan]] = {
-        "on": lambda session: machines.plan_power_on(session, tenant, body.id),
-        "off": lambda session: machines.plan_power_off(session, tenant, body.id),
-        "shutdown": lambda session: machines.plan_shutdown(session, tenant, body.id, seconds=body.timeout),
-        "reset": lambda session: machines.plan_reset(session, tenant, body.id),
-    }
-
-    def check(session: Session) -> Plan:
-        machines.find_in(session, tenant, body.id, body.datacenter_id)
-        return plans[body.power_action](session)
-
-    return submit(services, identity, key, check)
 
 
 @router.patch("/virtual_machines/rename", **ASYNCHRONOUS)
@@ -166,24 +94,6 @@ def rename_machine(body: Renaming, identity: Manager, services: ServicesOf, key:
         key,
         lambda session: machines.plan_rename(session, identity.tenant_id, body.id, body.name),
     )
-
-
-@router.post("/virtual_machines/relocate", **ASYNCHRONOUS)
-def relocate_machine(body: Relocation, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Move a machine to another blade of its cpool, live when it runs."""
-
-    def check(session: Session) -> Plan:
-        machine = machines.find_in(session, identity.tenant_id, body.virtual_machines[0], body.datacenter_id)
-        return machines.plan_relocate(
-            session,
-            identity.tenant_id,
-            machine.id,
-            blade_id=body.host_id,
-            cpool_id=body.host_cluster_id,
-            lun_id=body.datastore_id,
-        )
-
-    return submit(services, identity, key, check)
 
 
 @router.delete("/virtual_machines/{machine_id}", **ASYNCHRONOUS)
@@ -229,4 +139,9 @@ def delete_vlan(vlan_id: ResourceId, identity: NetworkWriter, services: Services
 
 
 router.include_router(device_routes.router)
+router.include_router(copy_routes.router)
 router.include_router(console.router)
+router.include_router(configuration_routes.router)
+router.include_router(guest_routes.router)
+router.include_router(deployment_routes.router)
+router.include_router(export_routes.router)

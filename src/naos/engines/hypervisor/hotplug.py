@@ -155,8 +155,8 @@ def resize(
     live = domains.live(domain_id)
     if live is not None:
         _check_room(domains.where, live, vcpus, memory)
+        _shrink(domains, domain_id, vcpus, deadline)  # first: it is what the guest may refuse
         _grow(domains, domain_id, live, max(vcpus, xml.processors(live)[0]), memory)
-        _shrink(domains, domain_id, vcpus, deadline)
     root = domains.inactive(domain_id)
     before = xml.render(root)
     now, most = xml.processors(root)

@@ -1,5 +1,7 @@
 """What a machine can be set to, and what it was seen to use"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,7 +16,7 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    added = [
+    added: list[sa.Column[Any]] = [
         sa.Column("hot_remove_cpu", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("memory_reservation", NUMBER, nullable=False, server_default="0"),
         sa.Column("nested", sa.Boolean(), nullable=False, server_default=sa.false()),

@@ -1,0 +1,58 @@
+"""What a machine's seed says, of all that was ever said to it: its deployment, its extra configuration, its customisation. Pure."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from naos.compute import extra_config
+from naos.compute.customisation import network_config
+
+NETWORK = ("addresses", "dns", "network_config")
+
+
+def is_needed(machine: Any) -> bool:
+    """Whether a machine has a seed at all: one from a template, or one to which something was said."""
+    if machine.template_id is not None or machine.seed.get("customised"):
+        return True
+    return any(key in machine.extra_config for key in ("guestinfo.userdata", "guestinfo.metadata"))
+
+
+def effective(machine_id: str, seed: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The seed as it is written. Extra configuration goes before what the deployment said, a customisation before both.
+
+    A revision is part of the instance's id: the guest takes in what was changed because it sees a new instance.
+    """
+    said = extra_config.seed_of_metadata(config)
+    found = {**seed, **said}
+    user_data = extra_config.user_data(config)
+    if user_data is not None:
+        found["user_data"] = user_data
+    if seed.get("customised"):
+        found |= {key: seed[key] for key in ("hostname", *NETWORK) if seed.get(key) is not None}
+        if seed.get("network_config") is None:
+            found.pop("network_config", None)
+    if found.get("dns") and not found.get("network_config"):
+        made = network_config(found.get("addresses", []), found["dns"])
+        found["network_config"] = json.dumps(made, indent=1) if made else None
+    revision = seed.get("revision", 0)
+    instance = found.get("instance_id") or machine_id
+    return {**found, "instance_id": f"{instance}-{revision}" if revision else instance}
+
+
+def customised(seed: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """The seed after a customisation; addresses that it gives take the place of a whole network configuration."""
+    after = {**seed, **change, "customised": True, "revision": seed.get("revision", 0) + 1}
+    if "addresses" in change:
+        after.pop("network_config", None)
+    return after
+
+
+def reconfigured(seed: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The seed after its machine's extra configuration was changed: a new instance when the guest should take it in, unless its
+    own instance id says when that is."""
+    watched = ("guestinfo.userdata", "guestinfo.metadata")
+    if all(before.get(key) == after.get(key) for key in watched):
+        return dict(seed)
+    if extra_config.seed_of_metadata(after).get("instance_id"):
+        return dict(seed)
+    return {**seed, "revision": seed.get("revision", 0) + 1}
