@@ -1,10 +1,13 @@
 """The durable work of templates."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
-from naos.catalogue import library
-from naos.catalogue.models import Template
+from naos.catalogue import exports, library
+from naos.catalogue.models import Export, Template
+from naos.catalogue.ovf import packing
+from naos.catalogue.ovf.descriptor import Descriptor
 from naos.lifecycle import keep
 from naos.world import World
 
@@ -35,6 +38,47 @@ def delete_template(run: Run, arguments: dict[str, Any]) -> str:
     run.step("check that nobody needs it", library.check_unused_still, world, arguments["template_id"])
     run.step("forget", library.forget, world, arguments["template_id"])
     return str(arguments["template_id"])
+
+
+@workflow("template.export")
+def export_template(run: Run, arguments: dict[str, Any]) -> str:
+    world, export_id, template_id = cast(World, run.world), arguments["export_id"], arguments["template_id"]
+    said = Descriptor.model_validate(run.step("describe it", _describe, world, template_id))
+    for position in range(len(said.disks)):
+        run.step("copy a disk", _copy_disk, world, export_id, template_id, position, run.progress)
+    run.step("pack", exports.pack, world, export_id, said)
+    run.step("publish", exports.publish, world, export_id)
+    return str(export_id)
+
+
+def _describe(world: World, template_id: str) -> dict[str, Any]:
+    with world.database.read() as session:
+        return exports.of_template(session, session.get_one(Template, template_id)).model_dump()
+
+
+def _copy_disk(
+    world: World, export_id: str, template_id: str, position: int, progress: Callable[[float], None]
+) -> None:
+    source = packing.of_image(library.image(world, library.image_id(template_id, position)))
+    exports.convert_disk(world, export_id, position, source, progress)
+
+
+@workflow("export.delete", steps=1)
+def delete_export(run: Run, arguments: dict[str, Any]) -> str:
+    run.step("forget", exports.forget, cast(World, run.world), arguments["export_id"])
+    return str(arguments["export_id"])
+
+
+@undo("export.keep")
+def _keep_export(world: World, arguments: dict[str, Any]) -> bool:
+    with world.database.write() as session:
+        keep(session, Export, arguments["export_id"])
+    return False
+
+
+@undo("export.forget")
+def _forget_export(world: World, arguments: dict[str, Any]) -> None:
+    exports.forget(world, arguments["export_id"])
 
 
 @undo("template.keep")

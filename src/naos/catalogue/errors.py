@@ -54,3 +54,12 @@ class TemplateInUse(NaosError):
     name: str
     count: int
     users: str
+
+
+@dataclass(eq=False)
+class ExportUnfinished(NaosError):
+    code: ClassVar[str] = "catalogue.export_unfinished"
+    status: ClassVar[int] = 409
+    retryable: ClassVar[bool] = True
+    sentence: ClassVar[str] = "The export of {name!r} is not complete, or on its way out; wait for its activity."
+    name: str

@@ -129,7 +129,11 @@ def item_wire(template: Template, disks: Sequence[TemplateDisk]) -> ContentLibra
             for entry in said.adapters
         ],
         properties=[
-            ItemProperty(id=entry.key, value=entry.default, **entry.model_dump(exclude={"key", "default"}))
+            ItemProperty(
+                id=entry.key,
+                value=entry.default,
+                **entry.model_dump(exclude={"key", "default", "product_class", "instance"}),
+            )
             for entry in said.properties
         ],
     )

@@ -82,11 +82,11 @@ def seed_of(item: str, declared: Sequence[Property], options: Sequence[tuple[str
             raise OptionInvalid(name, "it is given twice")
         given[name] = value
     seed: dict[str, Any] = {}
-    if declared:
-        wanted = {key: value for key, value in given.items() if key in keys}
-        seed["properties"] = properties.settle(item, declared, wanted)
     for name, value in given.items():
         if name in _OPTIONS and value:
             field, read = _OPTIONS[name]
             seed[field] = read(name, value)
+    if declared:
+        wanted = {key: value for key, value in given.items() if key in keys}
+        seed["properties"] = properties.settle(item, declared, wanted)
     return seed

@@ -1,5 +1,6 @@
 """Machines from items: where they go, what hardware they get, which networks their adapters are on."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from naos.activity import Plan
 from naos.catalogue import library
 from naos.catalogue.models import Template
 from naos.catalogue.ovf.descriptor import Adapter, Descriptor
-from naos.compute import machines, seeds
+from naos.compute import extra_config, guest_systems, machines, seeds
 from naos.compute.deploy_options import seed_of
 from naos.compute.deployment_wire import AdapterWish, Deployment
 from naos.compute.machines import AdapterRequest, DiskRequest, MachineRequest
@@ -131,8 +132,22 @@ def _cores(body: Deployment, said: Descriptor) -> int:
 
 
 def _settings(said: Descriptor) -> dict[str, Any]:
-    """What else the item says of a machine."""
-    return {"firmware": said.firmware} if said.firmware else {}
+    """What else the item says of a machine: only what naos knows of it."""
+    found: dict[str, Any] = {"firmware": said.firmware} if said.firmware else {}
+    if said.system_id in guest_systems.guest_systems():
+        found["guest_os"] = said.system_id
+    config: dict[str, extra_config.Value] = {}
+    for entry in said.extra_config:
+        with contextlib.suppress(NaosError):
+            config |= extra_config.checked({entry.key: _typed(entry.key, entry.value)})
+    return found | ({"extra_config": config} if config else {})
+
+
+def _typed(key: str, text: str) -> extra_config.Value:
+    """A descriptor writes everything as text."""
+    if key in extra_config.FLAGS and text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    return int(text) if key in extra_config.NUMBERS and text.isdecimal() and len(text) < 10 else text
 
 
 def _disks(session: Session, template: Template, first: int | None) -> list[DiskRequest]:

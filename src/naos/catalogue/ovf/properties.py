@@ -40,7 +40,8 @@ class PropertyMissing(NaosError):
 
 
 class Property(BaseModel):
-    """`key`: ``class.key.instance`` of the OVF environment, the parts that there are. type, qualifiers: as the descriptor has them."""
+    """`key`: ``class.key.instance`` of the OVF environment, the parts that there are; product_class, instance: two of them. type,
+    qualifiers: as the descriptor has them."""
 
     model_config = ConfigDict(frozen=True)
     key: str
@@ -53,6 +54,15 @@ class Property(BaseModel):
     label: str = ""
     description: str = ""
     category: str = ""
+    product_class: str = ""
+    instance: str = ""
+
+    @property
+    def bare_key(self) -> str:
+        """The key within its section."""
+        start = len(self.product_class) + 1 if self.product_class else 0
+        end = len(self.key) - (len(self.instance) + 1 if self.instance else 0)
+        return self.key[start:end]
 
 
 def declared(name: str, system: Element, configuration: str) -> list[Property]:
@@ -77,9 +87,11 @@ def _of_section(name: str, section: Element, configuration: str) -> list[Propert
         if not key or len(key) > 255 or not key.isprintable():
             raise BadDescriptor(name, f"a property has the key {key[:60]!r}")
         parts = (attribute(section, "class"), key, attribute(section, "instance"))
+        if sum(len(part) + 1 for part in parts) > 256:
+            raise BadDescriptor(name, f"the key {key[:60]!r} with its class has more than 255 characters")
         found.append(
             Property(
-                key=".".join(part for part in parts if part)[:255],
+                key=".".join(part for part in parts if part),
                 type=attribute(element, "type", "string")[:64],
                 qualifiers=attribute(element, "qualifiers")[:4096],
                 default=_default(element, configuration),
@@ -89,6 +101,8 @@ def _of_section(name: str, section: Element, configuration: str) -> list[Propert
                 label=inner(element, "Label")[:255],
                 description=inner(element, "Description"),
                 category=category,
+                product_class=parts[0],
+                instance=parts[2],
             )
         )
     return found
