@@ -58,6 +58,31 @@ def _disk(platform: Platform) -> None:
     platform.made["disk"] = platform.done("POST", f"{COMPUTE}/virtual_disks", body)
 
 
+def _spread(platform: Platform) -> None:
+    """A running machine with its disks on two volumes of its zone."""
+    _disk(platform)
+    volume = {"name": "fast", "datacenterId": "AZ05", "storageClass": "premium", "capacity": 500 * GIB}
+    platform.made["fast"] = platform.done("POST", f"{COMPUTE}/datastores", volume)
+    place = {"virtualDiskId": platform.made["disk"], "datastoreId": platform.made["fast"]}
+    body = {"virtualMachines": [platform.made["machine"]], "diskPlacements": [place]}
+    platform.done("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+
+
+def _clone(platform: Platform) -> str:
+    body = {"name": "copy", "datastoreId": platform.made["fast"], "powerOn": True}
+    return platform.write("POST", f"{COMPUTE}/virtual_machines/{platform.made['machine']}/clone", body)
+
+
+def _relocate(platform: Platform) -> str:
+    """To the other zone, disks and all, while it runs."""
+    body = {
+        "virtualMachines": [platform.made["machine"]],
+        "hostClusterId": platform.made["pool-AZ06"],
+        "datastoreId": platform.made["volume-AZ06"],
+    }
+    return platform.write("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+
+
 def _power(action: str) -> Callable[[Platform], str]:
     return lambda platform: platform.write("PATCH", POWER, {"id": platform.made["machine"], "powerAction": action})
 
@@ -91,6 +116,8 @@ SCENARIOS = {
     "machine start": Scenario("virtual_machine.power_on", _power("on"), _stopped),
     "machine stop": Scenario("virtual_machine.power_off", _power("off"), _machine),
     "machine migrate": Scenario("virtual_machine.migrate", _migrate, _machine),
+    "machine clone": Scenario("virtual_machine.clone", _clone, _spread),
+    "machine relocate": Scenario("virtual_machine.migrate", _relocate, _spread),
     "machine delete": Scenario(
         "virtual_machine.delete",
         lambda p: p.write("DELETE", f"{COMPUTE}/virtual_machines/{p.made['machine']}"),

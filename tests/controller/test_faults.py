@@ -90,6 +90,49 @@ def _migrate(platform: Platform) -> str:
     )
 
 
+def _spread(platform: Platform) -> None:
+    """A running machine with its disks on two volumes of its zone."""
+    if not platform.get(DATASTORES, name="second"):
+        body = {"name": "second", "datacenterId": "AZ05", "storageClass": "standard", "capacity": 500 * GIB}
+        platform.made["second"] = platform.done("POST", DATASTORES, body)
+    _with_disk(platform)
+    place = {"virtualDiskId": _second(platform, DISKS)["id"], "datastoreId": platform.made["second"]}
+    _completed(platform, _relocate(platform, diskPlacements=[place]))
+
+
+def _spread_at_rest(platform: Platform) -> None:
+    _spread(platform)
+    _completed(platform, _power(platform, "off"))
+
+
+def _defined(platform: Platform) -> None:
+    """A machine that came from another cpool is on no blade until it starts."""
+    _completed(platform, _power(platform, "on"))
+    _completed(platform, _power(platform, "off"))
+
+
+def _relocate(platform: Platform, **where: Any) -> str:
+    body = {"virtualMachines": [platform.made["subject"]], **where}
+    return platform.write("POST", f"{MACHINES}/relocate", body)
+
+
+def _to_the_other_zone(platform: Platform) -> str:
+    """Or back, when it is there."""
+    there = platform.machine(platform.made["subject"])["datacenter"]["name"] == "AZ06"
+    zone = "AZ05" if there else "AZ06"
+    made = platform.made
+    return _relocate(platform, hostClusterId=made[f"pool-{zone}"], datastoreId=made[f"volume-{zone}"])
+
+
+def _clone(platform: Platform) -> str:
+    body = {"name": "copy", "datastoreId": platform.made["second"], "powerOn": True}
+    return platform.write("POST", f"{MACHINES}/{platform.made['subject']}/clone", body)
+
+
+def _cloned(platform: Platform) -> None:
+    platform.remove(platform.get(MACHINES, name="copy")[0]["id"])
+
+
 def _with_disk(platform: Platform) -> None:
     _running(platform)
     _add_disk(platform)
@@ -175,6 +218,9 @@ CASES = {
     "machine shutdown": Case(lambda p: _power(p, "shutdown"), _running, ready=_awake),
     "machine migrate": Case(_migrate, _running),
     "stopped machine migrate": Case(_migrate, _ran),
+    "machine clone": Case(_clone, _spread, _cloned),
+    "machine relocate": Case(_to_the_other_zone, _spread),
+    "stopped machine relocate": Case(_to_the_other_zone, _spread_at_rest, ready=_defined),
     "machine delete": Case(lambda p: p.write("DELETE", f"{MACHINES}/{p.made['subject']}"), _stopped, _stopped),
     "disk create": Case(_disk, _running, _after(_drop_disk)),
     "disk extend": Case(_extend, _with_disk, _larger),

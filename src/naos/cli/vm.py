@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from naos.cli import configuration, creation, naming, options, waiting
+from naos.cli import configuration, copying, creation, naming, options, waiting
 from naos.cli.client import Api, Json, connect
 from naos.cli.naming import BLADE, MACHINE, POOL, VOLUME, find, find_id
 from naos.cli.options import AsCsv, AsJson, MachineName, NoWait, Yes, completes
@@ -321,6 +321,10 @@ def migrate(
         body = {"virtualMachines": [machine["id"]], "hostId": blade["id"]}
         activity = api.write("POST", f"{MACHINE.path}/relocate", body)
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"{name} is on {blade['name']} now.")
+
+
+app.command(epilog="Example: naos vm clone web-1 web-2 --start")(copying.clone)
+app.command(epilog="Example: naos vm move web-1 --volume fast")(copying.move)
 
 
 @app.command(epilog="Example: naos vm console web-1 (Ctrl-] leaves)")

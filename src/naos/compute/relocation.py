@@ -15,6 +15,7 @@ from naos.compute.errors import PlacementUnsupported
 from naos.compute.models import Power, VirtualMachine
 from naos.fleet import cpools
 from naos.fleet.models import Cpool
+from naos.insistence import insist
 from naos.lifecycle import check_ready, check_staying
 from naos.names import listing
 from naos.network import adapters, vlans
@@ -331,13 +332,13 @@ def _place_at_rest(world: World, journey: Journey) -> None:
     machine = steps.row(world, journey.machine_id)
     stays = machine.cpool_id == journey.cpool_id
     blade = journey.blade if journey.blade is not None or not stays else machine.blade
-    old = machine.blade
-    if (machine.cpool_id, old) != (journey.cpool_id, blade):
-        steps.update(world, machine.id, cpool_id=journey.cpool_id, blade=blade)
-    if blade is not None and (blade != old or journey.disks):
-        steps.bring_networks(world, machine.id, blade)
-        steps.define(world, machine.id, blade)
     movements.undefine_everywhere_but(world, machine.id, blade, [machine.cpool_id, journey.cpool_id])
+    moves = (machine.cpool_id, machine.blade) != (journey.cpool_id, blade)
+    if moves:
+        steps.update(world, machine.id, cpool_id=journey.cpool_id, blade=blade)
+    if blade is not None and (moves or journey.disks):
+        insist(steps.bring_networks, world, machine.id, blade)
+        insist(steps.define, world, machine.id, blade)
 
 
 def _note_volume(world: World, machine_id: str, lun_id: str) -> None:

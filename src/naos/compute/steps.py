@@ -283,22 +283,6 @@ def move(world: World, machine_id: str, source: str, target: str, progress: Call
     undefine(world, machine_id, source)
 
 
-def abandon_move(world: World, machine_id: str, target: str) -> bool:
-    """Clean the target of a move that did not happen. False for a machine that did arrive: it is noted there instead."""
-    if world.rack.hypervisor(target).state(machine_id) != PowerState.RUNNING:
-        undefine(world, machine_id, target)
-        return True
-    source = row(world, machine_id).blade
-    update(world, machine_id, blade=target)
-    if source is not None and source != target:
-        seeds.remove(world, machine_id, source)
-    return False
-
-
-def record_blade(world: World, machine_id: str, blade: str) -> None:
-    update(world, machine_id, blade=blade)
-
-
 # ----------------------------------------------------------------------------------------------------------------- life
 
 

@@ -114,11 +114,14 @@ def drop(domains: Domains, domain_id: str, disk_id: str) -> None:
 
 
 def source(domains: Domains, domain_id: str, disk_id: str) -> NbdAddress | None:
+    """libvirt notes a switch in the definition by itself, so that a machine that stopped right after it says so, too."""
     try:
-        live = domains.live(domain_id)
+        root = domains.live(domain_id)
+        if root is None:
+            root = domains.inactive(domain_id)
     except Missing:
         return None
-    present = devices.find(live, disk_id) if live is not None else None
+    present = devices.find(root, disk_id)
     return None if present is None else devices.address_of(present)
 
 

@@ -81,7 +81,9 @@ class Faults:
             attached = db.execute(query, key).fetchone()
             if attached is None:
                 raise Missing(blade, f"disk {disk_id} of domain {domain_id}", "the guest does not have it")
-            if guests.refused(db, attached["host"], attached["port"], attached["name"]) or not _grow(db, attached, size):
+            if guests.refused(db, attached["host"], attached["port"], attached["name"]) or not _grow(
+                db, attached, size
+            ):
                 guests.stall(db, "blade = ? AND domain = ?", (blade, domain_id))
                 return False
             counters = "write_operations = write_operations + 1, write_bytes = write_bytes + ?"

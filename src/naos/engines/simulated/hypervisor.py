@@ -253,7 +253,7 @@ class SimulatedHypervisor(SimulatedEngine):
     def disk_source(self, domain_id: str, disk_id: str) -> NbdAddress | None:
         with self._call("disk_source") as db:
             domain = running.find(db, self.name, domain_id)
-        return None if domain is None or domain.live is None else mirrors.source(domain, disk_id)
+        return None if domain is None else mirrors.source(domain, disk_id)
 
     # ---------------------------------------------------------------------------------------------------------- devices
 

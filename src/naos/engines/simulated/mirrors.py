@@ -10,8 +10,8 @@ _MINE = "blade = ? AND domain = ? AND disk = ?"
 
 
 def source(domain: Domain, disk_id: str) -> NbdAddress | None:
-    """Where the running guest's disk is."""
-    return next((disk.source for disk in definitions.disks(domain.live or "") if disk.id == disk_id), None)
+    """Where the running guest's disk is, or a stopped machine's was."""
+    return next((disk.source for disk in definitions.disks(domain.live or domain.xml) if disk.id == disk_id), None)
 
 
 def begin(db: Db, domain: Domain, disk: DomainDisk) -> bool:
