@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 from api_platform import Clock, FakeEngine, Platform
 
+from naos.addresses import Network
 from naos.api.app import area_routers, create_app
 from naos.api.services import Services
 from naos.database import Base, Database
@@ -22,7 +23,7 @@ def build(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
     """Makes a platform; `requests_per_second` sets its rate limit (None: off)."""
     databases = []
 
-    def make(*, requests_per_second: float | None = None) -> Platform:
+    def make(*, requests_per_second: float | None = None, trusted_proxies: tuple[Network, ...] = ()) -> Platform:
         area_routers()  # their tables are known once their modules are
         database = Database(f"sqlite:///{tmp_path}/naos.db")
         databases.append(database)
@@ -34,6 +35,7 @@ def build(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
             token_lifetime_seconds=1800,
             credentials=tmp_path / "credentials",
             requests_per_second=requests_per_second,
+            trusted_proxies=trusted_proxies,
         )
         world = World(database, cast(Any, None), Inventory(regions=[]), load_blades(), load_storage(), settings)
         clock = Clock()
