@@ -2,11 +2,21 @@
 
 import os
 import socket
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 GRACE_SECONDS = 10
+
+
+class Server(uvicorn.Server):
+    """Tells answers that have no end of their own that the controller stops (`app.state.stopping`)."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if isinstance(self.config.app, FastAPI):
+            self.config.app.state.stopping = True
+        super().handle_exit(sig, frame)
 
 
 def serve(app: FastAPI, *, fd: int | None, host: str, port: int) -> None:
@@ -15,7 +25,7 @@ def serve(app: FastAPI, *, fd: int | None, host: str, port: int) -> None:
     fd: a listening socket inherited from whoever started this process (then `host` and `port` are not used), so that a
     restart refuses no connection.
     """
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             app,
             host=host,
