@@ -46,6 +46,9 @@ class Refusal(BaseModel):
     error: Fault
 
 
+REFUSAL = {"$ref": "#/components/schemas/Refusal"}
+
+
 class Health(BaseModel):
     status: str
     version: str
@@ -154,6 +157,8 @@ def _describe_permissions(app: FastAPI) -> None:
             for method, path, groups in requirements(app):
                 operation = schema["paths"].get(path, {}).get(method.lower())
                 if operation is not None:
+                    for status in ("4XX", "5XX"):  # a refusal is JSON, also where success is text
+                        operation["responses"][status]["content"] = {"application/json": {"schema": REFUSAL}}
                     needed = [alternatives(group) for group in groups]
                     operation["x-permissions"] = needed
                     shown = ", ".join(f"`{item}`" for item in needed) or "none"
