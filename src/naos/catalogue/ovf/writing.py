@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 
 from lxml import etree
 
@@ -99,21 +99,25 @@ def _system(root: Element, machine: Descriptor, disks: int) -> None:
 
 
 def _items(hardware: Element, machine: Descriptor, disks: int) -> None:
+    """Their ids are numbers, from 1 on: some readers take nothing else."""
+    numbers = map(str, count(1))
     cores = str(machine.cores_per_socket or 1)
-    _item(hardware, {"ElementName": f"{machine.cpu} virtual CPUs", "InstanceID": "cpu", "ResourceType": "3",
+    _item(hardware, {"ElementName": f"{machine.cpu} virtual CPUs", "InstanceID": next(numbers), "ResourceType": "3",
                      "VirtualQuantity": str(machine.cpu), "vmw:CoresPerSocket": cores})  # fmt: skip
     _item(hardware, {"AllocationUnits": "byte * 2^20", "ElementName": f"{machine.memory >> 20} MiB of memory",
-                     "InstanceID": "memory", "ResourceType": "4", "VirtualQuantity": str(machine.memory >> 20)})  # fmt: skip
+                     "InstanceID": next(numbers), "ResourceType": "4",
+                     "VirtualQuantity": str(machine.memory >> 20)})  # fmt: skip
+    parents = {controller.id: next(numbers) for controller in machine.controllers}
     for position, controller in enumerate(machine.controllers):
-        _item(hardware, {"Address": str(position), "ElementName": controller.name, "InstanceID": controller.id,
+        _item(hardware, {"Address": str(position), "ElementName": controller.name, "InstanceID": parents[controller.id],
                          "ResourceSubType": controller.sub_type, "ResourceType": _TYPES[controller.type]})  # fmt: skip
     for number, disk in enumerate(machine.disks[:disks], start=1):
         _item(hardware, {"AddressOnParent": str(disk.unit), "ElementName": disk.name,
-                         "HostResource": f"ovf:/disk/disk{number}", "InstanceID": f"d{number}",
-                         "Parent": disk.controller, "ResourceType": "17"})  # fmt: skip
+                         "HostResource": f"ovf:/disk/disk{number}", "InstanceID": next(numbers),
+                         "Parent": parents[disk.controller], "ResourceType": "17"})  # fmt: skip
     for place, adapter in enumerate(machine.adapters):
         _item(hardware, {"AddressOnParent": str(7 + place), "AutomaticAllocation": "true",
-                         "Connection": adapter.network, "ElementName": adapter.name, "InstanceID": adapter.id,
+                         "Connection": adapter.network, "ElementName": adapter.name, "InstanceID": next(numbers),
                          "ResourceSubType": adapter.type, "ResourceType": "10"})  # fmt: skip
 
 
