@@ -335,7 +335,7 @@ def test_a_machine_carries_a_bounded_number_of_disks_and_adapters(used: Platform
     for _ in range(23):
         used.write("POST", DISKS, {"virtualMachineId": machine_id, "capacity": MIB})
     error = used.refused("POST", DISKS, {"virtualMachineId": machine_id, "capacity": MIB})
-    assert (error["code"], error["details"]["limit"]) == ("storage.too_many_disks", 24)
+    assert (error["code"], error["details"]["limit"]) == ("storage.controller_full", 24)
     for _ in range(9):
         used.write("POST", ADAPTERS, {"virtualMachineId": machine_id, "networkId": used.made["vlan"]})
     error = used.refused("POST", ADAPTERS, {"virtualMachineId": machine_id, "networkId": used.made["vlan"]})

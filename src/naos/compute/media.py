@@ -16,9 +16,8 @@ from naos.compute.models import VirtualMachine
 from naos.engines.ports import DomainCdrom
 from naos.errors import Unknown
 from naos.lifecycle import Lifecycle
-from naos.names import listing
 from naos.storage import controllers
-from naos.storage.errors import MediumChoice, MediumMounted, MediumUnknown, NoImage
+from naos.storage.errors import MediumChoice, MediumUnknown, NoImage
 from naos.storage.models import VirtualController
 from naos.world import World
 
@@ -75,10 +74,7 @@ def users_of(session: Session, item_id: str) -> list[str]:
     return list(session.scalars(query))
 
 
-def check_unmounted(session: Session, item: Template) -> None:
-    """Raises MediumMounted, naming the machines. To be asked before an item is deleted."""
-    if users := users_of(session, item.id):
-        raise MediumMounted(item.name, listing(users))
+library.USERS.append(users_of)
 
 
 # --------------------------------------------------------------------------------------------------------------- drives

@@ -7,7 +7,7 @@ from itertools import chain
 from naos.catalogue import library
 from naos.compute import seeds
 from naos.compute.models import Power
-from naos.doctor import snapshot
+from naos.doctor import devices, snapshot
 from naos.doctor.findings import Finding
 from naos.doctor.snapshot import Tables
 from naos.engines.errors import EngineError
@@ -29,7 +29,7 @@ def examine(world: World) -> list[Finding]:
     hosts += [(_array, array.name) for array in world.inventory.arrays]
     with ThreadPoolExecutor(max_workers=8) as pool:
         of_hosts = pool.map(lambda task: _safely(task[1], task[0](world, tables, task[1])), hosts)
-        return [*_rows(tables), *_library(world, tables), *chain.from_iterable(of_hosts)]
+        return [*_rows(tables), *devices.rows(tables), *_library(world, tables), *chain.from_iterable(of_hosts)]
 
 
 def _safely(host: str, findings: Iterator[Finding]) -> list[Finding]:
@@ -91,6 +91,7 @@ def _blade(world: World, tables: Tables, blade: str) -> Iterator[Finding]:
     yield from _strangers(tables, blade, states)
     yield from _networks(world, tables, blade)
     yield from _seeds(world, tables, blade)
+    yield from devices.images(world, tables, blade)
 
 
 def _strangers(tables: Tables, blade: str, states: dict[str, PowerState]) -> Iterator[Finding]:
@@ -157,6 +158,7 @@ def _array(world: World, tables: Tables, array: str) -> Iterator[Finding]:
             sentence = f"{array} holds volume {lun_id}, which is in no table"
             repair = "look into it, then remove it by hand; naos never deletes data that it does not know"
             yield Finding("lun.orphan", lun_id, sentence, repair)
+    yield from devices.snapshots(world, tables, array)
 
 
 def _volume(tables: Tables, array: str, lun_id: str, contents: LunContents) -> Iterator[Finding]:
@@ -178,6 +180,7 @@ def _volume(tables: Tables, array: str, lun_id: str, contents: LunContents) -> I
         if not moving and not (known and known.exported):
             sentence = f"disk {disk_id} is exported in epoch {epoch}, and no running machine has it"
             yield Finding("export.orphan", disk_id, sentence, "cut the export", "lun.recover", {"lun_id": lun_id})
+    yield from devices.volatile(tables, lun_id, contents, still)
     yield from _unknown_files(tables, array, lun_id, contents, rows)
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 from naos.activity import Plan, Run, workflow
 from naos.activity.locks import release
 from naos.catalogue import library
-from naos.compute import seeds, steps
+from naos.compute import media, seeds, steps
 from naos.compute.models import Power
 from naos.doctor.examine import examine
 from naos.doctor.findings import Finding
@@ -55,6 +55,15 @@ def _remove_seed(world: World, arguments: Mapping[str, str]) -> None:
     seeds.remove(world, arguments["machine_id"], arguments["blade"])
 
 
+def _remove_image(world: World, arguments: Mapping[str, str]) -> None:
+    path = media.path_on_blade(arguments["drive_id"], arguments["item_id"])
+    world.rack.blade_host(arguments["blade"]).run(["rm", "-f", path])
+
+
+def _bring_image(world: World, arguments: Mapping[str, str]) -> None:
+    media.bring(world, arguments["drive_id"], arguments["item_id"], arguments["blade"])
+
+
 def _forget_upload(world: World, arguments: Mapping[str, str]) -> None:
     library.drop_upload(world, arguments["upload_id"])
 
@@ -72,6 +81,8 @@ REPAIRS: dict[str, Repair] = {
     "vlan.take": _take_vlan,
     "base.drop": _drop_base,
     "seed.remove": _remove_seed,
+    "image.remove": _remove_image,
+    "image.bring": _bring_image,
     "upload.forget": _forget_upload,
     "lock.release": _release_locks,
 }

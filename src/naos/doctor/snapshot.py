@@ -11,7 +11,7 @@ from naos.catalogue.models import Template, Upload
 from naos.compute.models import VirtualMachine
 from naos.fleet.models import Blade, Cpool
 from naos.network.models import Adapter, Propagation, Vlan
-from naos.storage.models import Disk, Lun
+from naos.storage.models import Disk, Lun, Snapshot, SnapshotDisk, VirtualController
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class Tables:
     images: dict[str, str]  # id of a file of the library -> its template's
     uploads: dict[str, Upload]
     carried: dict[str, set[int]]  # cpool id -> tags
+    controllers: dict[str, VirtualController]
+    snapshots: dict[str, Snapshot]
+    snapshotted: dict[str, set[str]]  # disk id -> snapshots that hold it
     moving: frozenset[str]
     unfinished: frozenset[str]  # activity ids
     stale_locks: list[str]  # activity ids
@@ -45,6 +48,9 @@ def read(session: Session) -> Tables:
     carried: dict[str, set[int]] = {}
     for propagation in session.scalars(sa.select(Propagation)):
         carried.setdefault(propagation.cpool_id, set()).add(tags[propagation.vlan_id])
+    snapshotted: dict[str, set[str]] = {}
+    for held in session.scalars(sa.select(SnapshotDisk)):
+        snapshotted.setdefault(held.disk_id, set()).add(held.snapshot_id)
     failed = session.scalars(sa.select(ActivityUndo).where(ActivityUndo.state == UndoState.FAILED))
     return Tables(
         machines={row.id: row for row in session.scalars(sa.select(VirtualMachine))},
@@ -58,6 +64,9 @@ def read(session: Session) -> Tables:
         images=library.image_ids(session),
         uploads={row.id: row for row in session.scalars(sa.select(Upload))},
         carried=carried,
+        controllers={row.id: row for row in session.scalars(sa.select(VirtualController))},
+        snapshots={row.id: row for row in session.scalars(sa.select(Snapshot))},
+        snapshotted=snapshotted,
         moving=frozenset(lock.resource for lock in locks if lock.activity_id in unfinished and not lock.shared),
         unfinished=frozenset(unfinished),
         stale_locks=sorted({lock.activity_id for lock in locks} - unfinished),

@@ -294,15 +294,6 @@ class NoImage(NaosError):
 
 
 @dataclass(eq=False)
-class MediumMounted(NaosError):
-    code: ClassVar[str] = "storage.medium_mounted"
-    status: ClassVar[int] = 409
-    sentence: ClassVar[str] = "Item {item!r} is in a drive of machine(s) {machines}; unmount it there first."
-    item: str
-    machines: str
-
-
-@dataclass(eq=False)
 class TooManySnapshots(NaosError):
     code: ClassVar[str] = "storage.too_many_snapshots"
     status: ClassVar[int] = 409
