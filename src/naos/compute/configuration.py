@@ -7,7 +7,12 @@ from sqlalchemy.orm import Session
 
 from naos.activity import Plan
 from naos.compute import customisation, extra_config, guest_seed, guest_systems, machines, rules, seeds
-from naos.compute.configuration_errors import BootOptionRefused, NotWhileRunning, ReservationTooLarge
+from naos.compute.configuration_errors import (
+    BootOptionRefused,
+    CustomisationRefused,
+    NotWhileRunning,
+    ReservationTooLarge,
+)
 from naos.compute.customisation import Customisation
 from naos.compute.firmware import EFI
 from naos.compute.models import Power, VirtualMachine
@@ -149,7 +154,11 @@ def plan_customise(session: Session, tenant_id: str, machine_id: str, wish: Cust
     check_customisable(machine)
     plugged = adapters.of_machine(session, machine.id)
     change = customisation.seed_of(machine.name, wish, [adapter.mac for adapter in plugged])
-    seeds.check_effective(machine, guest_seed.customised(machine.seed, change), machine.extra_config)
+    after = guest_seed.customised(machine.seed, change)
+    if any(change["dns"].values()) and guest_seed.has_whole_network(after, machine.extra_config):
+        reason = "its network configuration was given as a whole, by deployment or metadata; give its adapters, too"
+        raise CustomisationRefused(machine.name, reason)
+    seeds.check_effective(machine, after, machine.extra_config)
     description = f"Customise the guest of {machine.name} as {change['hostname']}"
     return machines.plan(session, machine, "virtual_machine.customise", description, arguments={"change": change})
 

@@ -128,7 +128,7 @@ class AdapterChange(Request):
 
 
 class NetworkConfig(Request):
-    hostname: Text
+    hostname: Annotated[str, Field(min_length=1, max_length=253)]
     domain: Text = ""
     dns_server_list: list[Text] = Field(default_factory=list, max_length=16)
     dns_suffix_list: list[Text] = Field(default_factory=list, max_length=16)

@@ -7,8 +7,6 @@ from typing import Any
 from naos.compute import extra_config
 from naos.compute.customisation import network_config
 
-NETWORK = ("addresses", "dns", "network_config")
-
 
 def is_needed(machine: Any) -> bool:
     """Whether a machine has a seed at all: one from a template, or one to which something was said."""
@@ -28,11 +26,12 @@ def effective(machine_id: str, seed: Mapping[str, Any], config: Mapping[str, Any
     if user_data is not None:
         found["user_data"] = user_data
     if seed.get("customised"):
-        found |= {key: seed[key] for key in ("hostname", *NETWORK) if seed.get(key) is not None}
-        if seed.get("network_config") is None:
-            found.pop("network_config", None)
-    if found.get("dns") and not found.get("network_config"):
-        made = network_config(found.get("addresses", []), found["dns"])
+        found["hostname"] = seed["hostname"]
+    if seed.get("own_network"):
+        found["network_config"] = None
+    dns = seed.get("dns", {})
+    if any(dns.values()) and not found.get("network_config"):
+        made = network_config(found.get("addresses", []), dns)
         found["network_config"] = json.dumps(made, indent=1) if made else None
     revision = seed.get("revision", 0)
     instance = found.get("instance_id") or machine_id
@@ -41,10 +40,14 @@ def effective(machine_id: str, seed: Mapping[str, Any], config: Mapping[str, Any
 
 def customised(seed: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """The seed after a customisation; addresses that it gives take the place of a whole network configuration."""
-    after = {**seed, **change, "customised": True, "revision": seed.get("revision", 0) + 1}
-    if "addresses" in change:
-        after.pop("network_config", None)
-    return after
+    own = seed.get("own_network", False) or "addresses" in change
+    return {**seed, **change, "customised": True, "own_network": own, "revision": seed.get("revision", 0) + 1}
+
+
+def has_whole_network(seed: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether the guest was given a network configuration as one text, into which no name server can be put."""
+    said = extra_config.seed_of_metadata(config)
+    return not seed.get("own_network") and bool(said.get("network_config") or seed.get("network_config"))
 
 
 def reconfigured(seed: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
