@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from naos.addresses import parse_address
 from naos.api.paths import bare
 
-LOGIN = "/iam/v2/auth/"
+LOGIN = ("/iam/v2/auth/", "/login/")
 LOGIN_SHARE = 5  # logins get a fifth of the other requests' rate: 5 and 25 a second
 DATASTORES = "/compute/v1/vcenters/datastores"
 DATASTORES_SHARE = 1.25  # 20 and 25 a second

@@ -7,7 +7,7 @@ withdrawn permission is gone with the next one.
 
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -162,19 +162,23 @@ class Authority:
 
     def issue(self, token: PersonalAccessToken) -> str:
         """A signed session of `token`, no longer than the token itself lives."""
+        return self.sign("patId", token.id, token.user_id, token.tenant_id, token.expires_at)
+
+    def sign(self, claim: str, identifier: str, user_id: str, tenant_id: str, latest: datetime) -> str:
+        """A signed session of what `claim` names (see PROOFS), in one tenant, that ends at `latest` or before."""
         now = self.now()
-        ends = min(now + self.lifetime, token.expires_at)
+        ends = min(now + self.lifetime, latest)
         with self.database.write() as session:
             key_id, key = keys.sign_until(session, self.key_folder, ends)
-            company = session.scalar(sa.select(Tenant.organisation_id).where(Tenant.id == token.tenant_id))
+            company = session.scalar(sa.select(Tenant.organisation_id).where(Tenant.id == tenant_id))
         claims = {
             "iat": int(now.timestamp()),
             "exp": int(ends.timestamp()),
             "jti": str(uuid.uuid4()),
-            "patId": token.id,
-            "userId": token.user_id,
+            claim: identifier,
+            "userId": user_id,
             "companyId": company,
-            "scope": {"id": token.tenant_id},
+            "scope": {"id": tenant_id},
         }
         return jwt.encode({"alg": keys.ALGORITHM, "kid": key_id}, claims, key)
 
@@ -198,9 +202,7 @@ class Authority:
 
 
 def _claims(bearer: str, find_key: Callable[[GuestProtocol], OctKey], now: datetime) -> dict[str, object]:
-    registry = jwt.JWTClaimsRegistry(
-        now=int(now.timestamp()), exp={"essential": True}, patId={"essential": True}, scope={"essential": True}
-    )
+    registry = jwt.JWTClaimsRegistry(now=int(now.timestamp()), exp={"essential": True}, scope={"essential": True})
     try:
         decoded = jwt.decode(bearer, find_key, algorithms=[keys.ALGORITHM])
         # When it was signed says nothing that the signature does not; another controller's clock may be ahead of this one.
@@ -213,6 +215,13 @@ def _claims(bearer: str, find_key: Callable[[GuestProtocol], OctKey], now: datet
 
 
 def _identity(session: Session, claims: dict[str, object], now: datetime) -> Identity:
+    for claim, prove in PROOFS.items():
+        if claim in claims:
+            return prove(session, claims, now)
+    raise Unauthenticated("the session stands for nothing that this controller knows")
+
+
+def _of_token(session: Session, claims: Mapping[str, object], now: datetime) -> Identity:
     token = session.get(PersonalAccessToken, str(claims["patId"]))
     if token is None or token.revoked_at is not None or token.expires_at <= now:
         raise Unauthenticated("the personal access token behind this session was deleted or has expired")
@@ -227,6 +236,11 @@ def _identity(session: Session, claims: dict[str, object], now: datetime) -> Ide
         permissions=rules.of_token(token.roles, held),
         token_id=token.id,
     )
+
+
+Proof = Callable[[Session, Mapping[str, object], datetime], Identity]
+PROOFS: dict[str, Proof] = {"patId": _of_token}
+"""By the claim that names it: who acts in a session of that kind, with what they hold now. Raises Unauthenticated."""
 
 
 def _matches(secret_hash: str, secret: str) -> bool:
