@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from naos.api.authentication import require
 from naos.api.services import ServicesOf
@@ -34,9 +34,11 @@ def list_tags(resource_id: str, identity: Reader, services: ServicesOf) -> list[
 
 
 @router.delete("/resources/{resource_id}/keys/{key:path}", status_code=204)
-def remove_tag(resource_id: str, key: str, request: Request, identity: Writer, services: ServicesOf) -> Response:
+def remove_tag(
+    resource_id: str, _key: Annotated[str, Path(alias="key")], request: Request, identity: Writer, services: ServicesOf
+) -> Response:
     """Remove a tag. The key stands at the end of the address, escaped or not; a tag that is not there is removed already."""
-    wanted = rules.named(key, request.scope["raw_path"], request.scope["query_string"])
+    wanted = rules.named(request.scope["raw_path"], request.scope["query_string"])
     with services.database.write() as session:
         storage.remove(session, identity.tenant_id, normal_id(resource_id) or "", wanted)
     return Response(status_code=204)

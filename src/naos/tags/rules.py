@@ -37,13 +37,13 @@ def check_value(key: str, value: str) -> str:
     return value
 
 
-def named(key: str, raw_path: bytes, query: bytes) -> Iterator[str]:
-    """The keys that an address may mean, the likeliest first.
+def named(raw_path: bytes, query: bytes) -> Iterator[str]:
+    """The keys that an address may mean, the likeliest first; raw_path and query: the address as it came.
 
-    key: the end of the path, decoded; raw_path and query: the address as it came. A client that does not escape sends the
-    key `50%25` as it is and the key `a?b` as a path and a query.
+    A client that does not escape sends the key `50%25` as it is, and the key `a?b` as a path and a query.
     """
     raw = raw_path.partition(b"/keys/")[2]
-    for path in (key, raw.decode("utf-8", "replace")):
-        queries = [f"?{part.decode('utf-8', 'replace')}" for part in (unquote_to_bytes(query), query)] if query else []
-        yield from (found for tail in (*queries, "") if "\0" not in (found := path + tail))
+    for path in (unquote_to_bytes(raw), raw):
+        tails = [b"?" + part for part in (unquote_to_bytes(query), query)] if query else []
+        keys = [(path + tail).decode("utf-8", "replace") for tail in (*tails, b"")]
+        yield from (key for key in keys if "\0" not in key)
