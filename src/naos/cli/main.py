@@ -6,7 +6,28 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from naos.cli import activity, blade, disk, inventory, journey, lab, nic, pool, template, vlan, vm, volume, zone
+from naos.cli import (
+    access,
+    activity,
+    blade,
+    controller,
+    disk,
+    inventory,
+    journey,
+    lab,
+    login,
+    nic,
+    organisation,
+    pool,
+    template,
+    tenant,
+    token,
+    user,
+    vlan,
+    vm,
+    volume,
+    zone,
+)
 from naos.cli.client import DEFAULT_URL, Connection, check_url
 from naos.cli.doctor import doctor
 from naos.cli.failures import Failure
@@ -77,6 +98,8 @@ def root(
 
 
 for noun in (vm, pool, blade, zone, volume, vlan, disk, nic, template, activity, inventory, lab):
+    app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
+for noun in (organisation, tenant, user, token, access, login, controller):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 app.command(epilog="Example: naos up --zones 2 --blades 2")(journey.up)
 app.command(epilog="Example: naos down --yes")(journey.down)
