@@ -1,4 +1,4 @@
-"""Tables of the catalogue: content libraries, their items with their disks, uploads, exports, and the marketplace."""
+"""Tables of the catalogue: content libraries, their items with their disks, uploads and exports."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -76,30 +76,6 @@ class Export(Identified, Base):
     checksum: Mapped[str] = mapped_column(sa.String(160), default="")
     lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
     created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
-
-
-class MarketplaceItem(Identified, Base):
-    """What every tenant may deploy: an item of the platform's own tenant, with its texts in French and English.
-
-    details: ``overview``, ``howToUse``, ``support`` and ``termsAndConditions`` each.
-    """
-
-    __tablename__ = "marketplace_items"
-    __table_args__ = (sa.UniqueConstraint("name", "version", "build"),)
-    tenant_id: Mapped[str] = mapped_column(sa.String(36), index=True)
-    template_id: Mapped[str] = mapped_column(sa.ForeignKey("templates.id"), index=True)
-    name: Mapped[str] = mapped_column(sa.String(255))
-    editor: Mapped[str] = mapped_column(sa.String(255))
-    icon: Mapped[str] = mapped_column(sa.Text, default="")
-    description: Mapped[str] = mapped_column(sa.Text, default="")
-    description_en: Mapped[str] = mapped_column(sa.Text, default="")
-    categories: Mapped[list[str]] = mapped_column(default=list)
-    version: Mapped[str] = mapped_column(sa.String(64))
-    build: Mapped[str] = mapped_column(sa.String(64), default="")
-    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    details_en: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
-    updated_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
 
 
 class Upload(Identified, Base):

@@ -1,0 +1,1 @@
+"""The marketplace: machine images that the platform offers to every tenant."""
