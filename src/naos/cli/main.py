@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from naos.cli import (
     access,
     activity,
+    audit,
     blade,
     controller,
     disk,
@@ -19,6 +20,7 @@ from naos.cli import (
     nic,
     organisation,
     pool,
+    tag,
     template,
     tenant,
     token,
@@ -97,7 +99,7 @@ def root(
     context.obj = Connection(url, file, held.transport, held.sleep)
 
 
-for noun in (vm, pool, blade, zone, volume, vlan, disk, nic, template, activity, inventory, lab):
+for noun in (vm, pool, blade, zone, volume, vlan, disk, nic, tag, template, activity, audit, inventory, lab):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 for noun in (organisation, tenant, user, token, access, login, controller):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])

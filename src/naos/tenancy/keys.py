@@ -92,7 +92,8 @@ def rotate_key(session: Session, folder: Path, *, now: datetime, leaked: bool = 
         if key.accepted_until is not None and key.accepted_until <= now:
             (folder / key.file).unlink(missing_ok=True)
         elif leaked:
-            key.accepted_until = now
+            # Not `now`: a controller whose clock is behind would accept the key for that long.
+            key.accepted_until = min(now, key.created_at)
         elif key.accepted_until is None:
             key.accepted_until = max(now, key.sessions_end_at or now)
     return _make(session, folder, now)
