@@ -363,6 +363,11 @@ def _change(platform: Platform, request: httpx.Request, kind: str) -> httpx.Resp
     return platform.start("Change", wire_kind, json.loads(request.content)["id"])
 
 
+@route(rf"PATCH {COMPUTE}/virtual_machines/([^/]+)/(?:guest|guest/customize|extra_config)")
+def _configure(platform: Platform, _request: httpx.Request, machine_id: str) -> httpx.Response:
+    return platform.start("Configure", "virtual_machine", machine_id)
+
+
 @route(rf"DELETE {COMPUTE}/content_libraries/[^/]+/(items)/([^/]+)")
 @route(rf"DELETE {COMPUTE}/(\w+)/([^/]+)")
 def _delete(platform: Platform, _request: httpx.Request, kind: str, reference: str) -> httpx.Response:
