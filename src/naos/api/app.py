@@ -18,7 +18,7 @@ from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 
 import naos
-from naos.api import errors, holdings
+from naos.api import errors, holdings, metrics
 from naos.api.auditing import audited
 from naos.api.authentication import Requirement, alternatives
 from naos.api.client_address import forwarded
@@ -111,7 +111,7 @@ def create_app(
         app.add_middleware(forwarded, trusted=settings.trusted_proxies)
     holdings.install()
     refusals: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refusal}, "5XX": {"model": Refusal}}
-    for router in (own, *area_routers()):
+    for router in (own, metrics.router, *area_routers()):
         app.include_router(router, responses=refusals)
         app.include_router(router, prefix=PREFIX, include_in_schema=False)
     _describe_permissions(app)

@@ -1,0 +1,187 @@
+"""Health figures of a tenant's objects for Prometheus: `/metrics`.
+
+Everything is read from the tables: a host that does not answer, or a domain that is busy, delays no scrape; the age of each
+figure is beside it. Prometheus holds a personal access token: its id and secret are user name and password of `basic_auth`.
+"""
+
+import base64
+import binascii
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from fastapi.security.utils import get_authorization_scheme_param
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from sqlalchemy.orm import Session
+from starlette.requests import HTTPConnection
+
+from naos.activity.models import UNFINISHED, Activity
+from naos.api.authentication import Bearer, Requirement
+from naos.api.client_address import client_address
+from naos.api.services import ServicesOf
+from naos.compute.models import MachineSample, Power, VirtualMachine
+from naos.fleet.models import Blade, Cpool
+from naos.identity import Identity, Unauthenticated
+from naos.inventory.catalogues import iops_limit
+from naos.lifecycle import Lifecycle
+from naos.storage.models import Disk, Lun, LunSample
+from naos.world import World
+
+router = APIRouter(tags=["Metrics"])
+_bearer = Bearer()
+
+
+def _session(connection: HTTPConnection) -> str:
+    """A session: of the header's bearer, or of the token whose id and secret it holds. Raises Unauthenticated."""
+    scheme, given = get_authorization_scheme_param(connection.headers.get("Authorization"))
+    if scheme.lower() != "basic":
+        return _bearer(connection)
+    try:
+        token_id, _, secret = base64.b64decode(given, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise Unauthenticated("the header `Authorization: Basic` does not hold a token's id and secret") from error
+    session: str = connection.app.state.authority.login(token_id, secret, client_address(connection))
+    return session
+
+
+class ScrapeRequirement(Requirement):
+    """As `require`, with a token's id and secret too."""
+
+    def __call__(self, connection: HTTPConnection, token: Annotated[str, Depends(_session)]) -> Identity:
+        return super().__call__(connection, token)
+
+
+Scraper = Annotated[Identity, Depends(ScrapeRequirement((("metric_read",),)))]
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(request: Request, identity: Scraper, services: ServicesOf) -> Response:
+    """Health figures of the tenant's machines, volumes, cpools and blades, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(TenantCollector(services.world, identity.tenant_id))
+    encode, kind = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(registry), headers={"Content-Type": kind})
+
+
+class TenantCollector(Collector):
+    def __init__(self, world: World, tenant_id: str) -> None:
+        self._world, self._tenant = world, tenant_id
+
+    def describe(self) -> Sequence[Metric]:
+        """Nothing before the scrape: the registry would otherwise collect twice."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        started = time.monotonic()
+        with self._world.database.read() as session:
+            yield from _machines(session, self._tenant)
+            yield from _volumes(session, self._world, self._tenant)
+            yield from _pools(session, self._tenant)
+            yield from _activities(session, self._tenant)
+        yield _gauge("naos_scrape_seconds", "How long it took to gather this.", (), [((), time.monotonic() - started)])
+
+
+def _gauge(name: str, told: str, labels: Sequence[str], rows: Sequence[tuple[Sequence[str], float]]) -> Metric:
+    family = GaugeMetricFamily(name, told, labels=labels)
+    for values, figure in rows:
+        family.add_metric(values, figure)
+    return family
+
+
+def _age(moment: datetime | None, now: datetime) -> float:
+    return (now - moment).total_seconds() if moment is not None else float("inf")
+
+
+def _machines(session: Session, tenant_id: str) -> Iterator[Metric]:
+    rows = session.execute(
+        sa.select(VirtualMachine, Cpool.name, MachineSample)
+        .join(Cpool, Cpool.id == VirtualMachine.cpool_id)
+        .outerjoin(MachineSample, MachineSample.machine_id == VirtualMachine.id)
+        .where(VirtualMachine.tenant_id == tenant_id)
+        .order_by(VirtualMachine.name)
+    ).all()
+    now, labels = datetime.now(UTC), ("machine", "cpool")
+    named = [((machine.name, pool), machine, sample) for machine, pool, sample in rows]
+    seen = [(key, sample) for key, machine, sample in named if sample is not None and machine.power == Power.RUNNING]
+    running = [(key, float(machine.power == Power.RUNNING)) for key, machine, _ in named]
+    yield _gauge("naos_machine_running", "1 when the machine runs.", labels, running)
+    yield _gauge("naos_machine_vcpus", "Virtual processors.", labels, [(key, row.cpu) for key, row, _ in named])
+    memory = [(key, row.memory) for key, row, _ in named]
+    yield _gauge("naos_machine_memory_bytes", "Memory that the machine is set to.", labels, memory)
+    used = [(key, sample.cpu * 1e6) for key, sample in seen]
+    yield _gauge("naos_machine_cpu_usage_hertz", "Processor in use, of running machines.", labels, used)
+    resident = [(key, sample.memory) for key, sample in seen]
+    yield _gauge("naos_machine_memory_usage_bytes", "The blade's memory in use, of running machines.", labels, resident)
+    ages = [(key, _age(sample.seen_at, now)) for key, sample in seen]
+    yield _gauge("naos_machine_sample_age_seconds", "How old these two figures are.", labels, ages)
+
+
+def _volumes(session: Session, world: World, tenant_id: str) -> Iterator[Metric]:
+    rows = session.execute(
+        sa.select(Lun, LunSample)
+        .outerjoin(LunSample, LunSample.lun_id == Lun.id)
+        .where(Lun.tenant_id == tenant_id)
+        .order_by(Lun.name)
+    ).all()
+    sums = sa.select(Disk.lun_id, sa.func.sum(Disk.capacity)).where(Disk.tenant_id == tenant_id).group_by(Disk.lun_id)
+    provisioned = {lun_id: float(size) for lun_id, size in session.execute(sums)}
+    now, labels = datetime.now(UTC), ("volume", "zone", "class")
+    named = [((lun.name, lun.zone, lun.storage_class), lun, sample) for lun, sample in rows]
+    seen = [(key, sample) for key, _, sample in named if sample is not None]
+    yield _gauge("naos_volume_capacity_bytes", "Size.", labels, [(key, lun.capacity) for key, lun, _ in named])
+    promised = [(key, provisioned.get(lun.id, 0.0)) for key, lun, _ in named]
+    yield _gauge("naos_volume_provisioned_bytes", "Sum of its disks' sizes.", labels, promised)
+    limits = [(key, _limit(world, lun)) for key, lun, _ in named]
+    yield _gauge("naos_volume_iops_limit", "Operations a second that are let through.", labels, limits)
+    yield _gauge("naos_volume_used_bytes", "Blocks in use.", labels, [(key, sample.used) for key, sample in seen])
+    reachable = [(key, float(sample.reachable)) for key, sample in seen]
+    yield _gauge("naos_volume_reachable", "1 when the array answered at the last look.", labels, reachable)
+    ages = [(key, _age(sample.measured_at, now)) for key, sample in seen]
+    yield _gauge("naos_volume_sample_age_seconds", "How old the blocks in use are.", labels, ages)
+
+
+def _limit(world: World, lun: Lun) -> float:
+    found = world.storage.classes.get(lun.storage_class)
+    limit = iops_limit(found, lun.capacity) if found is not None else None
+    return float("inf") if limit is None else float(limit)
+
+
+def _pools(session: Session, tenant_id: str) -> Iterator[Metric]:
+    pools = list(session.scalars(sa.select(Cpool).where(Cpool.tenant_id == tenant_id).order_by(Cpool.name)))
+    sums = (
+        sa.select(VirtualMachine.cpool_id, sa.func.sum(VirtualMachine.reserved))
+        .where(VirtualMachine.tenant_id == tenant_id)
+        .group_by(VirtualMachine.cpool_id)
+    )
+    taken = {pool_id: float(size) for pool_id, size in session.execute(sums)}
+    labels = ("cpool", "zone")
+    enabled = [((pool.name, pool.zone), pool.memory) for pool in pools if pool.lifecycle == Lifecycle.ACTIVE]
+    yield _gauge("naos_cpool_memory_bytes", "Memory that is enabled.", labels, enabled)
+    reserved = [((pool.name, pool.zone), taken.get(pool.id, 0.0)) for pool in pools]
+    yield _gauge("naos_cpool_memory_reserved_bytes", "Memory that running machines have.", labels, reserved)
+    blades = session.execute(
+        sa.select(Blade.name, Cpool.name, Blade.connected)
+        .join(Cpool, Cpool.id == Blade.cpool_id)
+        .where(Cpool.tenant_id == tenant_id)
+        .order_by(Blade.name)
+    )
+    connected = [((blade, pool), float(up)) for blade, pool, up in blades]
+    yield _gauge("naos_blade_connected", "1 when its hypervisor answers.", ("blade", "cpool"), connected)
+
+
+def _activities(session: Session, tenant_id: str) -> Iterator[Metric]:
+    counted = session.execute(
+        sa.select(Activity.state, sa.func.count())
+        .where(Activity.tenant_id == tenant_id, Activity.state.in_(UNFINISHED))
+        .group_by(Activity.state)
+    )
+    found = {str(state): float(count) for state, count in counted}
+    rows = [((str(state),), found.get(str(state), 0.0)) for state in UNFINISHED]
+    yield _gauge("naos_activities", "Activities that have not ended.", ("state",), rows)
