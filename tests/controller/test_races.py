@@ -149,10 +149,10 @@ def test_memory_is_given_once_however_many_ask_at_once(simulated: Platform) -> N
         if "failed" in state:
             assert "2 GiB of memory enabled, 2 GiB in use" in state["failed"]["reason"]
     pool = f"{COMPUTE}/host_clusters/{simulated.made['pool-AZ05']}"
-    assert simulated.get(pool)["metrics"]["memoryUsed"] == 2 * GIB
+    assert simulated.get(pool)["metrics"]["reservedMemory"] == 2 * GIB
     for machine_id in made:
         simulated.remove(machine_id)
-    assert simulated.get(pool)["metrics"]["memoryUsed"] == 0
+    assert simulated.get(pool)["metrics"]["reservedMemory"] == 0
 
 
 def test_two_deletions_at_once_delete_once(simulated: Platform) -> None:
@@ -413,6 +413,6 @@ def test_random_orders_end_in_one_truth(simulated: Platform) -> None:
     assert simulated.settled() == []
     running = [machine_id for machine_id in made if simulated.machine(machine_id)["powerState"] == "running"]
     pool = simulated.get(f"{COMPUTE}/host_clusters/{simulated.made['pool-AZ05']}")
-    assert pool["metrics"]["memoryUsed"] == len(running) * 128 * 2**20
+    assert pool["metrics"]["reservedMemory"] == len(running) * 128 * 2**20
     for machine_id in made:
         simulated.remove(machine_id)

@@ -37,7 +37,7 @@ def test_every_tenant_has_nobackup_and_two_catalogue_jobs(vaulted: Platform) -> 
     assert [job["name"] for job in jobs] == ["Hypervisor Inventory", "Storage Server Inventory"]
     for job in jobs:
         assert job["id"].isdecimal()
-        assert (job["type"], job["status"], job["policyId"]) == ("catalog", "IDLE", "")
+        assert (job["type"], job["status"], job["policyId"]) == ("catalog", "IDLE", job["id"])
         assert vaulted.get(f"{BACKUP}/jobs/{job['id']}") == job
     (nobackup,) = [policy for policy in vaulted.get(f"{BACKUP}/policies") if policy["name"] == "nobackup"]
     assert nobackup["subPolicies"] == []

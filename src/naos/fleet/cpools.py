@@ -64,6 +64,14 @@ def blades_of(session: Session, cpool_ids: Iterable[str]) -> list[Blade]:
     return list(session.scalars(sa.select(Blade).where(Blade.cpool_id.in_(list(cpool_ids))).order_by(Blade.name)))
 
 
+def blades_by_cpool(session: Session, cpool_ids: Iterable[str]) -> dict[str, list[Blade]]:
+    """The blades of some cpools, by name: one statement."""
+    found: dict[str, list[Blade]] = {}
+    for blade in blades_of(session, cpool_ids):
+        found.setdefault(blade.cpool_id or "", []).append(blade)
+    return found
+
+
 def model_of(world: World, name: str) -> BladeModel:
     """A model of the blade catalogue. Raises ModelUnknown."""
     try:

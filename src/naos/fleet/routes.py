@@ -1,6 +1,11 @@
-"""Regions, zones, cpools and blades over HTTP (wire-API sections 4.1 to 4.4)."""
+"""Regions, zones, cpools, blades, resource pools and folders over HTTP (wire-API sections 4.1 to 4.6).
 
+Every list and read is a fixed number of statements, and lists are in the order of names, then ids.
+"""
+
+from collections.abc import Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends
@@ -12,28 +17,12 @@ from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
 from naos.compute import usage
 from naos.errors import Unknown
-from naos.fleet import cpools
-from naos.fleet.models import Blade, Cpool, Region, Zone
-from naos.fleet.wire import (
-    ClusterMetrics,
-    CpoolRequest,
-    Esx,
-    Host,
-    HostCluster,
-    HostCpu,
-    HostMemory,
-    HostMetrics,
-    Member,
-    VirtualDatacenter,
-    Worker,
-    cluster_of,
-    datacenter_of,
-    manager_of,
-    moref,
-)
+from naos.fleet import cpools, folders, views
+from naos.fleet.models import Blade, Cpool, Region
+from naos.fleet.places import Places
+from naos.fleet.wire import CpoolRequest, Folder, Host, HostCluster, ResourcePool, VirtualDatacenter, Worker
 from naos.identity import Identity
 from naos.tenancy.models import Tenant
-from naos.wire import Reference
 from naos.world import World
 
 router = APIRouter(prefix="/compute/v1/vcenters", tags=["Cpools and blades"])
@@ -44,30 +33,15 @@ Builder = Annotated[
 ]
 
 
-def _worker(session: Session, region: Region, tenant_id: str) -> Worker:
-    tenant = session.get_one(Tenant, tenant_id)
-    return Worker(
-        id=region.id,
-        name=region.name,
-        full_name=f"naos region {region.name}",
-        instance_uuid=region.id,
-        tenant_id=tenant.id,
-        tenant_name=tenant.name,
-    )
+# ---------------------------------------------------------------------------------------------------- regions and zones
 
 
 @router.get("")
 def list_workers(identity: Reader, services: ServicesOf) -> list[Worker]:
     """The regions; the wire API calls each a machine manager."""
     with services.database.read() as session:
-        regions = session.scalars(sa.select(Region).order_by(Region.name))
-        return [_worker(session, region, identity.tenant_id) for region in regions]
-
-
-def _datacenter(session: Session, zone: Zone, tenant_id: str) -> VirtualDatacenter:
-    return VirtualDatacenter(
-        id=zone.id, name=zone.name, tenant_id=tenant_id, machine_manager=manager_of(session, zone.name)
-    )
+        tenant = session.get_one(Tenant, identity.tenant_id)
+        return [views.worker(region, tenant) for region in Places(session).regions]
 
 
 @router.get("/virtual_datacenters")
@@ -75,50 +49,52 @@ def list_zones(
     identity: Reader,
     services: ServicesOf,
     name: str | None = None,
-    machineManagerId: str | None = None,  # noqa: N803
+    machineManagerId: str | None = None,  # noqa: N803 - the wire API's name, as all that follow
 ) -> list[VirtualDatacenter]:
     """The availability zones."""
     with services.database.read() as session:
-        zones = [
-            _datacenter(session, zone, identity.tenant_id)
-            for zone in session.scalars(sa.select(Zone).order_by(Zone.name))
-        ]
-    return [zone for zone in zones if name in (None, zone.name) and machineManagerId in (None, zone.machine_manager.id)]
+        places = Places(session)
+    wanted = places.names(manager_id=machineManagerId)
+    return [
+        views.zone(places, zone, identity.tenant_id)
+        for zone in places.zones
+        if zone.name in wanted and name in (None, zone.name)
+    ]
 
 
 @router.get("/virtual_datacenters/{zone_id}")
 def read_zone(zone_id: ResourceId, identity: Reader, services: ServicesOf) -> VirtualDatacenter:
     """One availability zone."""
     with services.database.read() as session:
-        zone = session.get(Zone, zone_id)
-        if zone is None:
-            raise Unknown("zone", zone_id)
-        return _datacenter(session, zone, identity.tenant_id)
+        places = Places(session)
+    for zone in places.zones:
+        if zone.id == zone_id:
+            return views.zone(places, zone, identity.tenant_id)
+    raise Unknown("zone", zone_id)
 
 
-def _cluster(session: Session, world: World, cpool: Cpool) -> HostCluster:
-    blades = cpools.blades_of(session, [cpool.id])
-    model = cpools.model_of(world, cpool.model)
-    used = usage.of_cpool(session, cpool)
-    return HostCluster(
-        id=cpool.id,
-        name=cpool.name,
-        moref=moref("domain-c", cpool.id),
-        hosts=[Member(id=moref("host-", blade.id), type="HostSystem") for blade in blades],
-        metrics=ClusterMetrics(
-            total_cpu=int(model.base_ghz * 1000) * model.cores * len(blades),
-            total_memory=cpool.memory,
-            total_storage=used.storage,
-            cpu_used=used.cpu * int(model.base_ghz * 1000),
-            memory_used=used.memory,
-            storage_used=used.storage_used,
-        ),
-        virtual_machines_number=used.machines,
-        machine_manager=manager_of(session, cpool.zone),
-        datacenter=datacenter_of(session, cpool.zone),
-        model=cpool.model,
-        status=cpool.lifecycle,
-    )
+# --------------------------------------------------------------------------------------------------------------- cpools
+
+
+def _mine(tenant_id: str) -> sa.Select[Cpool]:
+    return sa.select(Cpool).where(Cpool.tenant_id == tenant_id).order_by(Cpool.name, Cpool.id)
+
+
+def _clusters(session: Session, world: World, tenant_id: str, found: Sequence[Cpool]) -> list[HostCluster]:
+    identifiers = [cpool.id for cpool in found]
+    places, used = Places(session), usage.of_cpools(session, identifiers)
+    blades, storage = cpools.blades_by_cpool(session, identifiers), usage.storage_of(session, tenant_id)
+    return [
+        views.cluster(
+            places,
+            cpool,
+            cpools.model_of(world, cpool.model),
+            blades.get(cpool.id, []),
+            used.get(cpool.id, usage.PoolUsage()),
+            storage.get(cpool.zone, usage.ZoneStorage()),
+        )
+        for cpool in found
+    ]
 
 
 @router.get("/host_clusters")
@@ -126,20 +102,27 @@ def list_cpools(
     identity: Reader,
     services: ServicesOf,
     name: str | None = None,
+    machineManagerId: str | None = None,  # noqa: N803
     datacenterId: str | None = None,  # noqa: N803
+    datastoreId: str | None = None,  # noqa: N803
+    datastoreClusterId: str | None = None,  # noqa: N803
 ) -> list[HostCluster]:
-    """The tenant's cpools."""
-    query = sa.select(Cpool).where(Cpool.tenant_id == identity.tenant_id).order_by(Cpool.name)
+    """The tenant's cpools. A cpool reaches every datastore of its zone."""
     with services.database.read() as session:
-        found = [_cluster(session, services.world, cpool) for cpool in session.scalars(query)]
-    return [cpool for cpool in found if name in (None, cpool.name) and datacenterId in (None, cpool.datacenter.id)]
+        within = usage.zones_of_storage(session, identity.tenant_id, lun_id=datastoreId, cluster_id=datastoreClusterId)
+        zones = Places(session).names(manager_id=machineManagerId, datacenter_id=datacenterId, within=within)
+        query = _mine(identity.tenant_id).where(Cpool.zone.in_(zones))
+        if name is not None:
+            query = query.where(Cpool.name == name)
+        return _clusters(session, services.world, identity.tenant_id, list(session.scalars(query)))
 
 
 @router.get("/host_clusters/{cpool_id}")
 def read_cpool(cpool_id: ResourceId, identity: Reader, services: ServicesOf) -> HostCluster:
     """One cpool."""
     with services.database.read() as session:
-        return _cluster(session, services.world, cpools.find(session, identity.tenant_id, cpool_id))
+        cpool = cpools.find(session, identity.tenant_id, cpool_id)
+        return _clusters(session, services.world, identity.tenant_id, [cpool])[0]
 
 
 @router.post("/host_clusters", **ASYNCHRONOUS)
@@ -161,33 +144,21 @@ def create_cpool(body: CpoolRequest, identity: Builder, services: ServicesOf, ke
     return submit(services, identity, key, check)
 
 
-def _host(session: Session, world: World, blade: Blade) -> Host:
-    model = cpools.model_of(world, blade.model)
-    machines = usage.on_blade(session, blade.name)
-    cluster = cluster_of(session, blade.cpool_id) if blade.cpool_id else None
-    return Host(
-        id=blade.id,
-        name=blade.name,
-        moref=moref("host-", blade.id),
-        machine_manager=manager_of(session, blade.zone),
-        metrics=HostMetrics(
-            esx=Esx(version=blade.hypervisor_version, full_name=f"QEMU {blade.hypervisor_version}".strip()),
-            cpu=HostCpu(
-                overall_cpu_usage=sum(machine.cpu for machine in machines) * int(model.base_ghz * 1000),
-                cpu_mhz=int(model.base_ghz * 1000),
-                cpu_cores=model.cores,
-                cpu_threads=model.threads,
-            ),
-            memory=HostMemory(
-                memory_size=model.physical_memory,
-                memory_usage=sum(machine.reserved for machine in machines) // 2**20,
-            ),
-            connected=blade.connected,
-        ),
-        virtual_machines=[Member(id=moref("vm-", machine.id), type="VirtualMachine") for machine in machines],
-        host_cluster=Reference(id=cluster.id, name=cluster.name) if cluster else None,
-        acceleration=blade.acceleration,
-    )
+# --------------------------------------------------------------------------------------------------------------- blades
+
+
+def _hosts(session: Session, world: World, found: Sequence[tuple[Blade, Cpool]]) -> list[Host]:
+    places, used = Places(session), usage.of_blades(session, [blade.name for blade, _ in found])
+    return [
+        views.host(
+            places,
+            blade,
+            cpool,
+            cpools.model_of(world, blade.model),
+            used.get(blade.name, usage.BladeUsage()),
+        )
+        for blade, cpool in found
+    ]
 
 
 @router.get("/hosts")
@@ -195,25 +166,26 @@ def list_blades(
     identity: Reader,
     services: ServicesOf,
     name: str | None = None,
+    machineManagerId: str | None = None,  # noqa: N803
     datacenterId: str | None = None,  # noqa: N803
     hostClusterId: str | None = None,  # noqa: N803
+    datastoreId: str | None = None,  # noqa: N803
 ) -> list[Host]:
-    """The blades of the tenant's cpools."""
-    query = (
-        sa.select(Blade)
-        .join(Cpool, Cpool.id == Blade.cpool_id)
-        .where(Cpool.tenant_id == identity.tenant_id)
-        .order_by(Blade.name)
-    )
-    if name is not None:
-        query = query.where(Blade.name == name)
-    if hostClusterId is not None:
-        query = query.where(Blade.cpool_id == hostClusterId)
+    """The blades of the tenant's cpools. A blade reaches every datastore of its zone."""
     with services.database.read() as session:
-        if datacenterId is not None:
-            zone = session.get(Zone, datacenterId)
-            query = query.where(Blade.zone == (zone.name if zone else ""))
-        return [_host(session, services.world, blade) for blade in session.scalars(query)]
+        within = usage.zones_of_storage(session, identity.tenant_id, lun_id=datastoreId, cluster_id=None)
+        zones = Places(session).names(manager_id=machineManagerId, datacenter_id=datacenterId, within=within)
+        query = (
+            sa.select(Blade, Cpool)
+            .join(Cpool, Cpool.id == Blade.cpool_id)
+            .where(Cpool.tenant_id == identity.tenant_id, Blade.zone.in_(zones))
+            .order_by(Blade.name, Blade.id)
+        )
+        if name is not None:
+            query = query.where(Blade.name == name)
+        if hostClusterId is not None:
+            query = query.where(Blade.cpool_id == hostClusterId)
+        return _hosts(session, services.world, [(blade, cpool) for blade, cpool in session.execute(query)])
 
 
 @router.get("/hosts/{blade_id}")
@@ -221,18 +193,93 @@ def read_blade(blade_id: ResourceId, identity: Reader, services: ServicesOf) -> 
     """One blade of the tenant's cpools."""
     with services.database.read() as session:
         blade = session.get(Blade, blade_id)
-        if blade is None or blade.cpool_id is None:
+        cpool = session.get(Cpool, blade.cpool_id) if blade is not None and blade.cpool_id else None
+        if blade is None or cpool is None or cpool.tenant_id != identity.tenant_id:
             raise Unknown("blade", blade_id)
-        if session.get_one(Cpool, blade.cpool_id).tenant_id != identity.tenant_id:
-            raise Unknown("blade", blade_id)
-        return _host(session, services.world, blade)
+        return _hosts(session, services.world, [(blade, cpool)])[0]
+
+
+# ------------------------------------------------------------------------------------------- resource pools and folders
+
+
+def _resource_pools(session: Session, world: World, found: Sequence[Cpool]) -> list[ResourcePool]:
+    identifiers = [cpool.id for cpool in found]
+    places, used = Places(session), usage.of_cpools(session, identifiers)
+    blades = cpools.blades_by_cpool(session, identifiers)
+    return [
+        views.resource_pool(
+            places,
+            cpool,
+            cpools.model_of(world, cpool.model),
+            blades.get(cpool.id, []),
+            used.get(cpool.id, usage.PoolUsage()),
+        )
+        for cpool in found
+    ]
+
+
+@router.get("/resource_pools")
+def list_resource_pools(
+    identity: Reader,
+    services: ServicesOf,
+    machineManagerId: str | None = None,  # noqa: N803
+    datacenterId: str | None = None,  # noqa: N803
+    hostClusterId: str | None = None,  # noqa: N803
+) -> list[ResourcePool]:
+    """One for each cpool, of the same name: all that the cpool has."""
+    with services.database.read() as session:
+        zones = Places(session).names(manager_id=machineManagerId, datacenter_id=datacenterId)
+        query = _mine(identity.tenant_id).where(Cpool.zone.in_(zones))
+        if hostClusterId is not None:
+            query = query.where(Cpool.id == hostClusterId)
+        return _resource_pools(session, services.world, list(session.scalars(query)))
+
+
+@router.get("/resource_pools/{pool_id}")
+def read_resource_pool(pool_id: ResourceId, identity: Reader, services: ServicesOf) -> ResourcePool:
+    """One resource pool."""
+    with services.database.read() as session:
+        for cpool in session.scalars(_mine(identity.tenant_id)):
+            if views.resource_pool_id(cpool) == pool_id:
+                return _resource_pools(session, services.world, [cpool])[0]
+    raise Unknown("resource pool", pool_id)
+
+
+@router.get("/folders")
+def list_folders(
+    identity: Reader,
+    services: ServicesOf,
+    name: str | None = None,
+    machineManagerId: str | None = None,  # noqa: N803
+    datacenterId: str | None = None,  # noqa: N803
+) -> list[Folder]:
+    """Two in each zone: `vm` holds its machines, `network` its networks."""
+    with services.database.read() as session:
+        places = Places(session)
+    wanted = places.names(manager_id=machineManagerId, datacenter_id=datacenterId)
+    return [
+        views.folder(places, folder)
+        for folder in folders.folders(places, identity.tenant_id)
+        if folder.zone in wanted and name in (None, folder.name)
+    ]
+
+
+@router.get("/folders/{folder_id}")
+def read_folder(folder_id: ResourceId, identity: Reader, services: ServicesOf) -> Folder:
+    """One folder."""
+    with services.database.read() as session:
+        places = Places(session)
+    for folder in folders.folders(places, identity.tenant_id):
+        if folder.id == folder_id:
+            return views.folder(places, folder)
+    raise Unknown("folder", folder_id)
 
 
 @router.get("/{worker_id:uuid}")
-def read_worker(worker_id: ResourceId, identity: Reader, services: ServicesOf) -> Worker:
+def read_worker(worker_id: UUID, identity: Reader, services: ServicesOf) -> Worker:
     """One region. Its path takes ids only, so that it stands beside the collections."""
     with services.database.read() as session:
-        region = session.get(Region, worker_id)
+        region = session.get(Region, str(worker_id))
         if region is None:
-            raise Unknown("machine manager", worker_id)
-        return _worker(session, region, identity.tenant_id)
+            raise Unknown("machine manager", str(worker_id))
+        return views.worker(region, session.get_one(Tenant, identity.tenant_id))

@@ -48,12 +48,16 @@ class Member(Wire):
 
 
 class ClusterMetrics(Wire):
+    """Processor in MHz, the rest in bytes. Used is what was seen last; `reserved_memory`, what is set aside for running
+    machines, is naos' own addition."""
+
     total_cpu: int
     total_memory: int
     total_storage: int
     cpu_used: int
     memory_used: int
     storage_used: int
+    reserved_memory: int
 
 
 class HostCluster(Wire):
@@ -83,6 +87,8 @@ class HostCpu(Wire):
 
 
 class HostMemory(Wire):
+    """`memory_size`: bytes. `memory_usage`: MiB, as the wire wants it."""
+
     memory_size: int
     memory_usage: int
 
@@ -92,7 +98,7 @@ class HostMetrics(Wire):
     cpu: HostCpu
     memory: HostMemory
     maintenance_mode: bool = False
-    uptime: int = 0
+    uptime: int | None = Field(default=None, description="Not measured.")
     connected: bool
 
 
@@ -103,8 +109,49 @@ class Host(Wire):
     machine_manager: Reference
     metrics: HostMetrics
     virtual_machines: list[Member]
-    host_cluster: Reference | None
+    host_cluster: Reference
     acceleration: str
+
+
+class PoolCpu(Wire):
+    """MHz. Nothing of the processors is reserved."""
+
+    max_usage: int
+    reservation_used: int = 0
+
+
+class PoolMemory(Wire):
+    """Bytes. Guests have no balloon: what they are given they keep."""
+
+    max_usage: int
+    reservation_used: int
+    ballooned_memory: int = 0
+
+
+class PoolMetrics(Wire):
+    cpu: PoolCpu
+    memory: PoolMemory
+
+
+class ResourcePool(Wire):
+    """The one pool of a cpool: everything that it has."""
+
+    id: str
+    name: str
+    moref: str
+    parent: Member
+    metrics: PoolMetrics
+    machine_manager: Reference
+
+
+class Folder(Wire):
+    """`type` and `datacenter` are naos' own additions."""
+
+    id: str
+    name: str
+    machine_manager: Reference
+    type: str
+    datacenter: Reference
 
 
 class CpoolRequest(Request):

@@ -8,7 +8,8 @@ from naos.wire import Reference, Request, Whole, Wire
 
 
 class Network(Wire):
-    """`vlan_id`: the tag, naos' own addition; `vpc` is left out: its presence would mean a managed layer-3 network."""
+    """`vlan_id` (the tag), `host_clusters`, `datacenters` (the zones of these) and `status` are naos' own additions. `vpc` is
+    left out: its presence would mean a managed layer-3 network."""
 
     id: str
     name: str
@@ -19,7 +20,22 @@ class Network(Wire):
     host_names: list[str]
     vlan_id: int
     host_clusters: list[Reference]
+    datacenters: list[Reference]
     status: str
+
+
+class VirtualSwitch(Wire):
+    """What joins the blades of a zone, and the zones with each other. `datacenter`, `drivers` (how VLANs reach its blades) and
+    `vlans` (how many of the tenant's it carries) are naos' own additions."""
+
+    id: str
+    name: str
+    moref: str
+    folder_id: str
+    machine_manager: Reference
+    datacenter: Reference
+    drivers: list[str]
+    vlans: int
 
 
 class VlanRequest(Request):

@@ -1,7 +1,6 @@
 """Backup sites: the zones that have a vault, the server that stands for each, and the vaults' space."""
 
 import re
-import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,18 +8,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.engines.errors import EngineError
-from naos.fleet.models import Region, Zone
+from naos.fleet.models import Zone
+from naos.fleet.places import stable_id
 from naos.inventory.model import Inventory, Vault
 from naos.protection.errors import SiteUnknown
 from naos.protection.models import VaultSample
 from naos.world import World
 
 _SPACE = re.compile(r"^(\d+) (\d+) (\d+)$")
-
-
-def stable_id(owner: str, what: str) -> str:
-    """The id of something that has no row: always the same for the same owner (a UUID)."""
-    return str(uuid.uuid5(uuid.UUID(owner), what))
 
 
 def sites(session: Session, inventory: Inventory) -> list[Zone]:
@@ -51,10 +46,6 @@ def address_of(vault: Vault) -> str:
     if vault.access.driver == "ssh":
         return vault.access.target.rpartition("@")[2].partition(":")[0]
     return vault.name
-
-
-def region_of(session: Session, zone: Zone) -> Region | None:
-    return session.scalar(sa.select(Region).where(Region.name == zone.region))
 
 
 def measure(world: World, vault: Vault) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from naos.errors import Unknown
 from naos.fleet.models import Region, Zone
+from naos.fleet.places import stable_id
 from naos.fleet.wire import moref
 from naos.inventory.model import Inventory
 from naos.protection import policies, rules, sites
@@ -68,7 +69,7 @@ def jobs(session: Session, found: Sequence[BackupJob]) -> list[Job]:
             display_name=job.name,
             type=job.type,
             status=rules.job_status(running=job.number in running, held=job.number in held),
-            policy_id=job.policy_id or "",
+            policy_id=job.policy_id or str(job.number),
         )
         for job in found
     ]
@@ -152,7 +153,7 @@ def storages(session: Session, inventory: Inventory, version: str) -> list[Stora
     for vault in sorted(inventory.vaults, key=lambda vault: vault.name):
         sample = samples.get(vault.name)
         ready = sample is not None and sample.reachable
-        identifier = sites.stable_id(zones[vault.zone], f"vault {vault.name}")
+        identifier = stable_id(zones[vault.zone], f"vault {vault.name}")
         found.append(
             StorageWire(
                 id=identifier,

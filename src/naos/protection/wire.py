@@ -19,6 +19,8 @@ def now() -> int:
 
 
 class Job(Wire):
+    """`policy_id`: of an inventory, which has no policy, its own number: clients want it filled."""
+
     id: str
     name: str
     display_name: str

@@ -44,6 +44,12 @@ def find(session: Session, tenant_id: str, cluster_id: str) -> DatastoreCluster:
     return cluster
 
 
+def zone_of(session: Session, tenant_id: str, cluster_id: str) -> str | None:
+    """The zone of a datastore cluster of the tenant; None when there is none."""
+    cluster = session.get(DatastoreCluster, cluster_id)
+    return cluster.zone if cluster is not None and cluster.tenant_id == tenant_id else None
+
+
 def cluster_of(session: Session, lun_ids: Iterable[str]) -> dict[str, Reference]:
     """Of some volumes those that are in a cluster, with it: one statement."""
     wanted = list(lun_ids)

@@ -1,5 +1,7 @@
-"""Volumes over HTTP (wire-API section 4.8, and their ordering)."""
+"""Volumes over HTTP (wire-API section 4.8, and their ordering). Lists are a fixed number of statements and no call of an
+array: they show the space that was measured last."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -11,19 +13,18 @@ from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
 from naos.engines.errors import EngineError
-from naos.engines.ports import LunUsage
 from naos.fleet import cpools
-from naos.fleet.models import Blade, Cpool
-from naos.fleet.wire import datacenter_of, manager_of, moref
+from naos.fleet.places import Places
 from naos.identity import Identity
-from naos.inventory.catalogues import iops_limit
 from naos.lifecycle import Lifecycle
-from naos.storage import luns
-from naos.storage.models import Disk, Lun
+from naos.storage import cluster_routes, clusters, luns, views
+from naos.storage.models import ClusterMember, Lun, LunSample
 from naos.storage.wire import Datastore, GrowthRequest, LunRequest
 from naos.world import World
 
-router = APIRouter(prefix="/compute/v1/vcenters/datastores", tags=["Volumes"])
+router = APIRouter(tags=["Volumes"])
+router.include_router(cluster_routes.router)
+datastores = APIRouter(prefix="/compute/v1/vcenters/datastores")
 
 Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]
 Builder = Annotated[
@@ -31,73 +32,79 @@ Builder = Annotated[
 ]
 
 
-def _usage(world: World, lun: Lun) -> LunUsage | None:
-    """What the array says of it; None while it does not answer."""
+def _measured(world: World, lun: Lun) -> LunSample | None:
+    """What the array says of one volume at this moment; None while it does not answer."""
     if lun.lifecycle != Lifecycle.ACTIVE:
         return None
     try:
-        return luns.usage(world, lun.id)
+        found = luns.usage(world, lun.id)
     except EngineError:
         return None
+    return LunSample(lun_id=lun.id, used=found.used, free=found.free, reachable=True)
 
 
-def _datastore(session: Session, world: World, lun: Lun, measured: LunUsage | None) -> Datastore:
-    hosts = list(
-        session.scalars(
-            sa.select(Blade.name)
-            .join(Cpool, Cpool.id == Blade.cpool_id)
-            .where(Cpool.tenant_id == lun.tenant_id, Cpool.zone == lun.zone)
-            .order_by(Blade.name)
+def _datastores(
+    session: Session, world: World, tenant_id: str, found: Sequence[tuple[Lun, LunSample | None]]
+) -> list[Datastore]:
+    places, hosts = Places(session), views.hosts_by_zone(session, tenant_id)
+    machines = views.machines_by_lun(session, tenant_id)
+    groups = clusters.cluster_of(session, [lun.id for lun, _ in found])
+    return [
+        views.datastore(
+            places,
+            world.storage.classes[lun.storage_class],
+            lun,
+            sample,
+            hosts=[host.name for host in hosts.get(lun.zone, [])],
+            machines=machines.get(lun.id, 0),
+            cluster=groups.get(lun.id),
         )
-    )
-    machines = sa.select(sa.func.count(sa.distinct(Disk.machine_id))).where(Disk.lun_id == lun.id)
-    return Datastore(
-        id=lun.id,
-        name=lun.name,
-        machine_manager=manager_of(session, lun.zone),
-        moref=moref("datastore-", lun.id),
-        max_capacity=lun.capacity,
-        free_capacity=measured.free if measured else 0,
-        accessible=1 if measured else 0,
-        unique_id=lun.id,
-        virtual_machines_number=session.scalar(machines) or 0,
-        hosts_number=len(hosts),
-        hosts_names=hosts,
-        associated_folder=lun.zone,
-        storage_class=lun.storage_class,
-        iops=iops_limit(world.storage.classes[lun.storage_class], lun.capacity),
-        datacenter=datacenter_of(session, lun.zone),
-        status=lun.lifecycle,
-    )
+        for lun, sample in found
+    ]
 
 
-@router.get("")
+@datastores.get("")
 def list_volumes(
     identity: Reader,
     services: ServicesOf,
     name: str | None = None,
+    machineManagerId: str | None = None,  # noqa: N803 - the wire API's name, as all that follow
     datacenterId: str | None = None,  # noqa: N803
+    hostId: str | None = None,  # noqa: N803
+    hostClusterId: str | None = None,  # noqa: N803
+    datastoreClusterId: str | None = None,  # noqa: N803
 ) -> list[Datastore]:
-    """The tenant's volumes, with the free space that each array measures."""
+    """The tenant's volumes, with the space that their arrays named last. A volume is reached by every blade of its zone."""
     with services.database.read() as session:
-        rows = list(session.scalars(sa.select(Lun).where(Lun.tenant_id == identity.tenant_id).order_by(Lun.name)))
-    measured = {lun.id: _usage(services.world, lun) for lun in rows}
-    with services.database.read() as session:
-        shown = [_datastore(session, services.world, lun, measured[lun.id]) for lun in rows]
-    return [lun for lun in shown if name in (None, lun.name) and datacenterId in (None, lun.datacenter.id)]
+        within = views.zones_of_hosts(session, identity.tenant_id, blade_id=hostId, cpool_id=hostClusterId)
+        zones = Places(session).names(manager_id=machineManagerId, datacenter_id=datacenterId, within=within)
+        query = (
+            sa.select(Lun, LunSample)
+            .outerjoin(LunSample, LunSample.lun_id == Lun.id)
+            .where(Lun.tenant_id == identity.tenant_id, Lun.zone.in_(zones))
+            .order_by(Lun.name, Lun.id)
+        )
+        if name is not None:
+            query = query.where(Lun.name == name)
+        if datastoreClusterId is not None:
+            query = query.join(ClusterMember, ClusterMember.lun_id == Lun.id).where(
+                ClusterMember.cluster_id == datastoreClusterId
+            )
+        found = [(lun, sample) for lun, sample in session.execute(query)]
+        return _datastores(session, services.world, identity.tenant_id, found)
 
 
-@router.get("/{lun_id}")
+@datastores.get("/{lun_id}")
 def read_volume(lun_id: ResourceId, identity: Reader, services: ServicesOf) -> Datastore:
-    """One volume."""
+    """One volume, with the space that its array names now."""
     with services.database.read() as session:
         lun = luns.find(session, identity.tenant_id, lun_id)
-    measured = _usage(services.world, lun)
+    measured = _measured(services.world, lun)
     with services.database.read() as session:
-        return _datastore(session, services.world, lun, measured)
+        return _datastores(session, services.world, identity.tenant_id, [(lun, measured)])[0]
 
 
-@router.post("", **ASYNCHRONOUS)
+@datastores.post("", **ASYNCHRONOUS)
 def create_volume(body: LunRequest, identity: Builder, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """Create a volume of an IOPS class."""
     return submit(
@@ -116,7 +123,7 @@ def create_volume(body: LunRequest, identity: Builder, services: ServicesOf, key
     )
 
 
-@router.patch("", **ASYNCHRONOUS)
+@datastores.patch("", **ASYNCHRONOUS)
 def grow_volume(body: GrowthRequest, identity: Builder, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """Grow a volume; its IOPS limit grows with it at once."""
     return submit(
@@ -127,3 +134,6 @@ def grow_volume(body: GrowthRequest, identity: Builder, services: ServicesOf, ke
             session, services.world, tenant_id=identity.tenant_id, lun_id=body.id, size=body.capacity
         ),
     )
+
+
+router.include_router(datastores)

@@ -8,6 +8,9 @@ from naos.wire import Reference, Request, Whole, Wire
 
 
 class Datastore(Wire):
+    """`accessible`: 1 when its array answered last, else 0. `associated_folder`: its datastore cluster, or else its zone.
+    `storage_class`, `iops`, `datacenter`, `datastore_cluster` and `status` are naos' own additions."""
+
     id: str
     name: str
     machine_manager: Reference
@@ -25,7 +28,56 @@ class Datastore(Wire):
     storage_class: str
     iops: int | None
     datacenter: Reference
+    datastore_cluster: Reference | None
     status: str
+
+
+class DatastoreClusterMetrics(Wire):
+    """Bytes, and how disks are placed: once, when they are made, by free space. naos moves none afterwards, so that what would
+    steer that is off and zero."""
+
+    free_capacity: int
+    max_capacity: int
+    enabled: bool = True
+    default_vm_behavior: str = "manual"
+    load_balance_interval: int = 0
+    space_threshold_mode: str = "freeSpace"
+    space_utilization_threshold: int = 0
+    min_space_utilization_difference: int = 0
+    reservable_percent_threshold: int = 0
+    reservable_threshold_mode: str = "manual"
+    io_latency_threshold: int = 0
+    io_load_imbalance_threshold: int = 0
+    io_load_balance_enabled: bool = False
+
+
+class DatastoreCluster(Wire):
+    """`datastores`: their ids. `storage_class` is naos' own addition."""
+
+    id: str
+    name: str
+    moref: str
+    datastores: list[str]
+    metrics: DatastoreClusterMetrics
+    machine_manager: Reference
+    datacenter: Reference
+    storage_class: str
+
+
+class ClusterRequest(Request):
+    """`datastore_ids`: volumes of one zone and class, each in no other cluster."""
+
+    name: Name
+    datastore_ids: list[ResourceId] = Field(min_length=1, max_length=64)
+
+
+class ClusterChange(Request):
+    """Another name, volumes to add, volumes to take out (their disks stay on them)."""
+
+    id: ResourceId
+    name: Name | None = None
+    add: list[ResourceId] = Field(default_factory=list, max_length=64)
+    remove: list[ResourceId] = Field(default_factory=list, max_length=64)
 
 
 class LunRequest(Request):
