@@ -37,7 +37,12 @@ _OWN_OF_CONTROLLER = frozenset({"id", "machine_id", "item_id", "connected"})
 _OWN_OF_ADAPTER = frozenset({"id", "machine_id", "mac", "mac_key", "mac_type", "lifecycle"})
 
 # An identity, and addresses that two machines cannot both have.
-_IDENTITY_IN_SEED = frozenset({"instance_id", "revision", "hostname", "addresses", "network_config"})
+_IDENTITY_IN_SEED = frozenset(
+    {
+        *("instance_id", "revision", "hostname", "addresses", "network_config"),
+        *("customised", "customised_by", "own_network"),
+    }
+)
 _IDENTITY_IN_CONFIG = frozenset(
     {"guestinfo.metadata", "guestinfo.metadata.encoding", "guestinfo.afterburn.initrd.network-kargs"}
 )

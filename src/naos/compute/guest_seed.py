@@ -25,7 +25,7 @@ def effective(machine_id: str, seed: Mapping[str, Any], config: Mapping[str, Any
     user_data = extra_config.user_data(config)
     if user_data is not None:
         found["user_data"] = user_data
-    if seed.get("customised"):
+    if seed.get("customised") and seed.get("hostname"):
         found["hostname"] = seed["hostname"]
     if seed.get("own_network"):
         found["network_config"] = None
