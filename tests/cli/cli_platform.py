@@ -102,7 +102,30 @@ TEMPLATE: Json = {
     "checksum": "sha256:00",
     "creationTime": "2026-11-25T07:00:00+00:00",
     "status": "active",
+    "cpu": 0,
+    "memory": 0,
+    "operatingSystem": "",
+    "disks": [{"name": "Hard disk 1", "capacity": 64 * 2**20}],
+    "networkAdapters": [],
+    "properties": [],
 }
+OFFER: Json = {
+    "id": identifier(8),
+    "name": "debian",
+    "editor": "Debian",
+    "version": "12",
+    "build": "",
+    "descriptionEn": "A machine",
+    "lastUpdate": "2026-11-25T07:00:00+00:00",
+}
+OFFERED: Json = {
+    "name": "debian",
+    "cpu": {"count": 2, "numCoresPerSocket": 1},
+    "memory": GIB,
+    "networkAdapters": [{"name": "Network adapter 1", "networkName": "lan", "type": "VmxNet3"}],
+    "extraConfig": [{"key": "hostname", "value": "debian", "required": False}],
+}
+OVA = b"an archive"
 
 
 def machine(number: int, name: str, **changes: Any) -> Json:
@@ -165,6 +188,8 @@ class Platform:
             "networks": [dict(VLAN)],
             "content_libraries": [dict(LIBRARY)],
             "items": [dict(TEMPLATE)],
+            "exports": [],
+            "offers": [dict(OFFER)],
             "virtual_disks": [],
             "network_adapters": [],
         }
@@ -316,7 +341,51 @@ def _create(platform: Platform, request: httpx.Request, _library: str, kind: str
     if kind == "templates":
         made = {**TEMPLATE, "id": identifier(71), "name": body["name"]}
         return _created(platform, "items", "content_library_item", made)
-    made = machine(50, body["name"], cpu=body["cpu"], memory=body["memory"])
+    made = machine(50, body["name"], cpu=body.get("cpu", 1), memory=body.get("memory", 128 * 2**20))
+    return _created(platform, "virtual_machines", "virtual_machine", made)
+
+
+@route(rf"POST {COMPUTE}/exports")
+def _export(platform: Platform, request: httpx.Request) -> httpx.Response:
+    facts = {"size": len(OVA), "checksum": f"sha256:{hashlib.sha256(OVA).hexdigest()}", "status": "active"}
+    (source,) = json.loads(request.content).values()
+    return _created(
+        platform, "exports", "export", {"id": identifier(90), "name": "export", "sourceId": source, **facts}
+    )
+
+
+@route(rf"GET {COMPUTE}/exports/[^/]+/file")
+def _fetch(_platform: Platform, _request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, content=OVA)
+
+
+@route(r"GET /marketplace/v1/items")
+def _offers(platform: Platform, _request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json=platform.lists["offers"])
+
+
+@route(r"GET /marketplace/v1/items/[^/]+/vmware/info")
+def _offered(_platform: Platform, _request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json=OFFERED)
+
+
+@route(r"POST /marketplace/v1/items")
+def _publish(platform: Platform, request: httpx.Request) -> httpx.Response:
+    body = json.loads(request.content)
+    made = {**OFFER, "id": identifier(81), **{key: body[key] for key in ("name", "editor", "version", "build")}}
+    platform.lists["offers"].append(made)
+    return httpx.Response(201, json=made)
+
+
+@route(r"DELETE /marketplace/v1/items/([^/]+)")
+def _withdraw(platform: Platform, _request: httpx.Request, reference: str) -> httpx.Response:
+    platform.lists["offers"] = [item for item in platform.lists["offers"] if item["id"] != reference]
+    return httpx.Response(204)
+
+
+@route(r"POST /marketplace/v1/items/vmware/deploy")
+def _buy(platform: Platform, request: httpx.Request) -> httpx.Response:
+    made = machine(51, json.loads(request.content)["name"])
     return _created(platform, "virtual_machines", "virtual_machine", made)
 
 

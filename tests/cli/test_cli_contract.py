@@ -58,7 +58,15 @@ template list
 template libraries
 template add t {file} --checksum md5:00 --description x
 template add u https://images.example/x
+template show naos-tiny
+template export naos-tiny --output {folder}/t.ova
 template delete naos-tiny --yes
+vm export web-1 --output {folder}/m.ova
+marketplace list
+marketplace show debian
+marketplace publish naos-tiny --editor Debian --version 12 --category Linux
+marketplace withdraw debian --yes
+marketplace deploy debian d --network lan=front --set hostname=d
 activity list
 doctor --fix --yes
 """.strip().splitlines()
@@ -97,7 +105,7 @@ def test_every_request_and_answer_is_the_api_s(
     cli.platform.lists["virtual_machines"] = [machine(10, "web-1"), machine(11, "db")]
     cli.platform.lists["virtual_disks"] = [disk(20, identifier(10), "Disk")]
     cli.platform.lists["network_adapters"] = [adapter(30, identifier(10), "Adapter")]
-    cli.ok(*(word.format(file=tmp_path / "image") for word in line.split()))
+    cli.ok(*(word.format(file=tmp_path / "image", folder=tmp_path) for word in line.split()))
     for request, answer in cli.platform.answers:
         operation = _operation(operations, request)
         known = {field.alias for field in _fields(operation.dependant, "query_params")}

@@ -11,21 +11,27 @@ from naos.cli import naming
 from naos.cli.client import Api, Json
 from naos.cli.naming import BLADE, MACHINE, POOL, VLAN, VOLUME, find, find_id
 from naos.cli.options import read_text
+from naos.units import MIB
 
 DHCP = "dhcp"
+DEFAULTS = {"cpu": 1, "memory": 128 * MIB}
+"""Of a machine without a template."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """A machine to make. Sizes in bytes; the nth address belongs to the nth VLAN."""
+    """A machine to make. Sizes in bytes; the nth address belongs to the nth VLAN. cpus, memory None: what the template says.
+
+    networks: VLANs by the networks or adapters of the template. settings: values by the template's properties.
+    """
 
     name: str
     template: str | None
     pool: str | None
     volume: str | None
     blade: str | None
-    cpus: int
-    memory: int
+    cpus: int | None
+    memory: int | None
     disk: int | None
     vlans: list[str] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
@@ -35,6 +41,20 @@ class Wish:
     network_config: Path | None = None
     hostname: str | None = None
     start: bool | None = None
+    networks: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    """``KEY=VALUE`` each, once for each key. Raises a usage error."""
+    found: dict[str, str] = {}
+    for text in given or []:
+        key, sign, value = text.partition("=")
+        if not sign or not key or key in found:
+            reason = f"{key!r} is given twice" if key in found else f"{text!r} is no KEY=VALUE"
+            raise typer.BadParameter(reason, param_hint=option)
+        found[key] = value
+    return found
 
 
 def check(wish: Wish) -> None:
@@ -49,6 +69,8 @@ def check(wish: Wish) -> None:
             "--network-config": wish.network_config,
             "--hostname": wish.hostname,
             "--start": wish.start,
+            "--network": wish.networks,
+            "--set": wish.settings,
         }
         for option, value in given.items():
             if value:
@@ -56,6 +78,10 @@ def check(wish: Wish) -> None:
                     "it needs --template; an empty machine is filled by `naos disk add` and `naos nic add`",
                     param_hint=option,
                 )
+    if wish.vlans and wish.networks:
+        raise typer.BadParameter(
+            "it maps the adapters that the template has; --vlan takes their place", param_hint="--network"
+        )
     if len(wish.addresses) > len(wish.vlans):
         raise typer.BadParameter(
             f"{len(wish.addresses)} addresses for {len(wish.vlans)} adapters; give a --vlan for each",
@@ -92,20 +118,27 @@ def submit(api: Api, wish: Wish) -> str:
         "name": wish.name,
         "hostClusterId": pool["id"],
         "datastoreId": volume["id"],
-        "cpu": wish.cpus,
-        "memory": wish.memory,
     }
     if wish.blade is not None:
         body["hostId"] = find_id(api, BLADE, wish.blade, hostClusterId=pool["id"])
+    sizes = {"cpu": wish.cpus, "memory": wish.memory}
     if wish.template is None:
+        body |= {key: size if size is not None else DEFAULTS[key] for key, size in sizes.items()}
         return api.write("POST", MACHINE.path, body)
+    body |= {key: size for key, size in sizes.items() if size is not None}
     template = naming.find_template(api, wish.template)
     body |= {
         "contentLibraryItemId": template["id"],
         "powerOn": wish.start is not False,
-        "networkAdapters": _adapters(api, wish),
         "deployOptions": _options(wish),
     }
+    if wish.vlans or not template["networkAdapters"]:
+        body["networkAdapters"] = _adapters(api, wish)
+    elif wish.networks:
+        body["networkData"] = [
+            {"networkAdapterId": source, "networkId": find_id(api, VLAN, vlan)}
+            for source, vlan in wish.networks.items()
+        ]
     if wish.disk is not None:
         body["diskCapacity"] = wish.disk
     return api.write("POST", f"{naming.LIBRARY.path}/{template['library']['id']}/items", body)
@@ -125,8 +158,8 @@ def _adapters(api: Api, wish: Wish) -> list[Json]:
 
 
 def _options(wish: Wish) -> list[Json]:
-    """cloud-init's part; texts travel as base64."""
-    found: list[Json] = []
+    """The template's properties, and cloud-init's part; texts travel as base64."""
+    found: list[Json] = [{"id": key, "value": value} for key, value in wish.settings.items()]
     if wish.hostname is not None:
         found.append({"id": "hostname", "value": wish.hostname})
     if wish.ssh_keys:

@@ -17,6 +17,7 @@ from naos.cli import (
     journey,
     lab,
     login,
+    marketplace,
     nic,
     organisation,
     pool,
@@ -99,7 +100,7 @@ def root(
     context.obj = Connection(url, file, held.transport, held.sleep)
 
 
-for noun in (vm, pool, blade, zone, volume, vlan, disk, nic, tag, template, activity, audit, inventory, lab):
+for noun in (vm, pool, blade, zone, volume, vlan, disk, nic, tag, template, marketplace, activity, audit, inventory, lab):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 for noun in (organisation, tenant, user, token, access, login, controller):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from naos.cli import naming, options, waiting
+from naos.cli import exporting, naming, options, waiting
 from naos.cli.client import Api, Json, connect
 from naos.cli.failures import Failure
 from naos.cli.naming import LIBRARY, find
@@ -29,7 +29,18 @@ LIST = (
     field("LIBRARY", "library", "name"),
     field("ID", "id"),
 )
-SHOW = (*LIST[:-1], field("CHECKSUM", "checksum"), field("DESCRIPTION", "description"), LIST[-1])
+SHOW = (
+    *LIST[:-1],
+    field("VCPUS", "cpu"),
+    field("MEMORY", "memory", show=gib),
+    field("SYSTEM", "operatingSystem"),
+    field("CHECKSUM", "checksum"),
+    field("DESCRIPTION", "description"),
+    LIST[-1],
+)
+DISKS = (field("DISK", "name"), field("SIZE", "capacity", show=gib, right=True))
+ADAPTERS = (field("ADAPTER", "name"), field("NETWORK", "networkName"), field("TYPE", "type"))
+PROPERTIES = (field("PROPERTY", "id"), field("TYPE", "type"), field("DEFAULT", "value"), field("LABEL", "label"))
 IN_LIBRARY = typer.Option(
     "--library",
     help="Content library; may be left out when there is one.",
@@ -69,7 +80,16 @@ def list_libraries(context: typer.Context, as_json: AsJson = False, as_csv: AsCs
 def show(context: typer.Context, name: TemplateName, library: Library = None, as_json: AsJson = False) -> None:
     """Show a template."""
     with connect(context) as api:
-        show_object(naming.find_template(api, name, library), SHOW, as_json=as_json)
+        found = naming.find_template(api, name, library)
+    show_object(found, SHOW, as_json=as_json)
+    if not as_json:
+        for items, columns in (
+            (found["disks"], DISKS),
+            (found["networkAdapters"], ADAPTERS),
+            (found["properties"], PROPERTIES),
+        ):
+            if items:
+                show_list(items, columns)
 
 
 @app.command(epilog="Example: naos template add rescue ./rescue.qcow2")
@@ -133,6 +153,9 @@ def build(
             "uploadId": upload(api, target),
         }
         _add(api, place, wanted, no_wait=no_wait, as_json=as_json)
+
+
+app.command("export", epilog="Example: naos template export rescue --output rescue.ova")(exporting.export_template)
 
 
 @app.command(epilog="Example: naos template delete rescue")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from naos.cli import configuration, copying, creation, naming, options, waiting
+from naos.cli import configuration, copying, creation, exporting, naming, options, waiting
 from naos.cli.client import Api, Json, connect
 from naos.cli.naming import BLADE, MACHINE, POOL, VOLUME, find, find_id
 from naos.cli.options import AsCsv, AsJson, MachineName, NoWait, Yes, completes
@@ -114,10 +114,18 @@ def create(
         str | None,
         typer.Option(help="Blade to start on; left out, naos chooses.", autocompletion=completes(BLADE)),
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="Virtual processors.")] = 1,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="Virtual processors; left out, the template's, else 1.", show_default=False)
+    ] = None,
     memory: Annotated[
-        int, typer.Option(metavar="SIZE", parser=options.size, help=f"Memory: {options.SIZE_HELP}")
-    ] = "128MiB",  # type: ignore[assignment] # the parser reads the default too
+        int | None,
+        typer.Option(
+            metavar="SIZE",
+            parser=options.size,
+            help=f"Memory; left out, the template's, else 128MiB: {options.SIZE_HELP}",
+            show_default=False,
+        ),
+    ] = None,
     disk: Annotated[
         int | None,
         typer.Option(
@@ -153,6 +161,14 @@ def create(
     hostname: Annotated[
         str | None, typer.Option(help="Host name in the guest; left out, one is made from NAME.")
     ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE=VLAN", help="VLAN for an adapter that the template has, by its network or name."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Value of a property that the template declares."),
+    ] = None,
     start: Annotated[
         bool | None, typer.Option("--start/--no-start", help="Start it at once; done so with a template.")
     ] = None,
@@ -177,6 +193,8 @@ def create(
         network_config=network_config,
         hostname=hostname,
         start=start,
+        networks=creation.pairs(network, "--network"),
+        settings=creation.pairs(setting, "--set"),
     )
     creation.check(wish)
     with connect(context) as api:
@@ -355,6 +373,9 @@ def log(
     if sys.stdout.isatty():  # a guest's control characters are for a console, not for this screen
         said = "\n".join(plain(line.rstrip("\r")) for line in said.split("\n"))
     sys.stdout.write(said if said.endswith("\n") or not said else said + "\n")
+
+
+app.command("export", epilog="Example: naos vm export web-1 --output web-1.ova")(exporting.export_machine)
 
 
 @app.command(epilog="Example: naos vm delete web-1")
