@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Callable
@@ -58,28 +59,28 @@ def _disk(platform: Platform) -> None:
     platform.made["disk"] = platform.done("POST", f"{COMPUTE}/virtual_disks", body)
 
 
-def _spread(platform: Platform) -> None:
-    """A running machine with its disks on two volumes of its zone."""
-    _disk(platform)
+def _roomy(platform: Platform) -> None:
+    """A running machine, and a second volume in its zone."""
+    _machine(platform)
     volume = {"name": "fast", "datacenterId": "AZ05", "storageClass": "premium", "capacity": 500 * GIB}
     platform.made["fast"] = platform.done("POST", f"{COMPUTE}/datastores", volume)
-    place = {"virtualDiskId": platform.made["disk"], "datastoreId": platform.made["fast"]}
-    body = {"virtualMachines": [platform.made["machine"]], "diskPlacements": [place]}
-    platform.done("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+
+
+def _spread(platform: Platform) -> None:
+    """With a second disk there, so that its disks lie on two volumes."""
+    _roomy(platform)
+    disk = {"virtualMachineId": platform.made["machine"], "capacity": GIB, "datastoreId": platform.made["fast"]}
+    platform.done("POST", f"{COMPUTE}/virtual_disks", disk)
 
 
 def _clone(platform: Platform) -> str:
-    body = {"name": "copy", "datastoreId": platform.made["fast"], "powerOn": True}
+    body = {"name": "copy", "datastoreId": platform.made["fast"]}
     return platform.write("POST", f"{COMPUTE}/virtual_machines/{platform.made['machine']}/clone", body)
 
 
-def _relocate(platform: Platform) -> str:
-    """To the other zone, disks and all, while it runs."""
-    body = {
-        "virtualMachines": [platform.made["machine"]],
-        "hostClusterId": platform.made["pool-AZ06"],
-        "datastoreId": platform.made["volume-AZ06"],
-    }
+def _move_disk(platform: Platform) -> str:
+    """While its guest runs."""
+    body = {"virtualMachines": [platform.made["machine"]], "datastoreId": platform.made["fast"]}
     return platform.write("POST", f"{COMPUTE}/virtual_machines/relocate", body)
 
 
@@ -104,20 +105,93 @@ def _extend_disk(platform: Platform) -> str:
     return platform.write("PATCH", f"{COMPUTE}/virtual_disks", {"id": platform.made["disk"], "newCapacity": 2 * GIB})
 
 
+def _growing(platform: Platform) -> None:
+    """A running machine with room for more."""
+    _stopped(platform)
+    body = {"id": platform.made["machine"], "hotCpuAdd": True, "hotMemAdd": True}
+    platform.done("PATCH", f"{COMPUTE}/virtual_machines", body)
+    platform.done("PATCH", POWER, {"id": platform.made["machine"], "powerAction": "on"})
+
+
+def _grow(platform: Platform) -> str:
+    body = {"id": platform.made["machine"], "cpu": 2, "ram": 2**28}
+    return platform.write("PATCH", f"{COMPUTE}/virtual_machines", body)
+
+
 def _create_vlan(platform: Platform) -> str:
     pools = [platform.made["pool-AZ05"], platform.made["pool-AZ06"]]
     return platform.write("POST", f"{COMPUTE}/networks", {"name": "second", "hostClusterIds": pools})
 
 
+def _two_volumes(platform: Platform) -> None:
+    """A running machine with disks on two volumes, and a snapshot of both."""
+    _machine(platform)
+    volume = {"name": "second", "datacenterId": "AZ05", "storageClass": "standard", "capacity": 500 * GIB}
+    second = platform.done("POST", f"{COMPUTE}/datastores", volume)
+    body = {"virtualMachineId": platform.made["machine"], "capacity": GIB, "datastoreId": second}
+    platform.done("POST", f"{COMPUTE}/virtual_disks", body)
+    platform.made["snapshot"] = platform.done("POST", f"{COMPUTE}/snapshots", _snapshot(platform, "first"))
+
+
+def _snapshot(platform: Platform, name: str) -> dict[str, Any]:
+    return {"virtualMachineId": platform.made["machine"], "name": name, "quiesce": True}
+
+
+def _two_volumes_stopped(platform: Platform) -> None:
+    _two_volumes(platform)
+    platform.done("PATCH", POWER, {"id": platform.made["machine"], "powerAction": "off"})
+
+
+def _drive(platform: Platform) -> None:
+    """A drive of a running machine, and an image in the library."""
+    _machine(platform)
+    image = platform.folder / "tools.iso"
+    (platform.folder / "content").mkdir()
+    command = ["genisoimage", "-quiet", "-o", str(image), str(platform.folder / "content")]
+    subprocess.run(command, check=True)
+    platform.made["item"] = platform.add_template("tools", image)
+    body = {"virtualMachineId": platform.made["machine"], "type": "CD/DVD"}
+    platform.made["drive"] = platform.done("POST", f"{COMPUTE}/virtual_controllers", body)
+    platform.done("PATCH", f"{COMPUTE}/virtual_controllers/cdrom/connect", {"id": platform.made["drive"]})
+
+
+def _volatile(platform: Platform) -> None:
+    _machine(platform)
+    body = {"virtualMachineId": platform.made["machine"], "capacity": GIB, "diskMode": "independent_nonpersistent"}
+    platform.done("POST", f"{COMPUTE}/virtual_disks", body)
+
+
 SCENARIOS = {
+    "snapshot create": Scenario(
+        "snapshot.create", lambda p: p.write("POST", f"{COMPUTE}/snapshots", _snapshot(p, "second")), _two_volumes
+    ),
+    "snapshot revert": Scenario(
+        "snapshot.revert",
+        lambda p: p.write("POST", f"{COMPUTE}/snapshots/revert", {"id": p.made["snapshot"]}),
+        _two_volumes_stopped,
+    ),
+    "snapshot delete": Scenario(
+        "snapshot.delete", lambda p: p.write("DELETE", f"{COMPUTE}/snapshots/{p.made['snapshot']}"), _two_volumes
+    ),
+    "image mount": Scenario(
+        "drive.update",
+        lambda p: p.write(
+            "PATCH",
+            f"{COMPUTE}/virtual_controllers/cdrom/mount",
+            {"id": p.made["drive"], "contentLibraryItemId": p.made["item"]},
+        ),
+        _drive,
+    ),
+    "volatile stop": Scenario("virtual_machine.power_off", _power("off"), _volatile),
     "machine create": Scenario(
         "virtual_machine.create", lambda p: p.write("POST", p.deploy_path, p.deployment("subject"))
     ),
     "machine start": Scenario("virtual_machine.power_on", _power("on"), _stopped),
     "machine stop": Scenario("virtual_machine.power_off", _power("off"), _machine),
+    "machine grow": Scenario("virtual_machine.update", _grow, _growing),
     "machine migrate": Scenario("virtual_machine.migrate", _migrate, _machine),
     "machine clone": Scenario("virtual_machine.clone", _clone, _spread),
-    "machine relocate": Scenario("virtual_machine.migrate", _relocate, _spread),
+    "disk move": Scenario("virtual_machine.migrate", _move_disk, _roomy),
     "machine delete": Scenario(
         "virtual_machine.delete",
         lambda p: p.write("DELETE", f"{COMPUTE}/virtual_machines/{p.made['machine']}"),
