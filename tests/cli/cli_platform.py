@@ -266,9 +266,58 @@ def route(pattern: str) -> Callable[[Answer], Answer]:
     return register
 
 
+ENTRY: Json = {
+    "sequence": 7,
+    "time": "2026-11-25T08:00:00Z",
+    "userName": "Ada",
+    "address": "192.0.2.1",
+    "method": "POST",
+    "path": "/x",
+    "outcome": "refused",
+    "status": 403,
+}
+
+
+@route(r"GET /audit/v1/entries")
+def _entries(_platform: Platform, _request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json=[ENTRY])
+
+
+@route(r"GET /audit/v1/verification")
+def _verification(_platform: Platform, _request: httpx.Request) -> httpx.Response:
+    found = {"sound": True, "checked": 7, "first": 1, "last": 7, "began": None, "bad": None, "reason": ""}
+    return httpx.Response(200, json=found)
+
+
+@route(r"POST /tag/v1/tags")
+def _tag(_platform: Platform, request: httpx.Request) -> httpx.Response:
+    body = json.loads(request.content)
+    tag = {
+        "key": body["key"],
+        "value": body["value"],
+        "tenant": identifier(9),
+        "resource": body["resources"][0]["uuid"],
+    }
+    return httpx.Response(201, json=[tag])
+
+
+@route(r"GET /tag/v1/tags/resources/[^/]+")
+def _tags(_platform: Platform, _request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json=[])
+
+
+@route(r"DELETE /tag/v1/tags/resources/[^/]+/keys/.+")
+def _untag(_platform: Platform, _request: httpx.Request) -> httpx.Response:
+    return httpx.Response(204)
+
+
 @route(r"GET /activity/v1/activities")
-def _activities(platform: Platform, _request: httpx.Request) -> httpx.Response:
-    return httpx.Response(200, json=[{**item, "state": platform.story[-1]} for item in platform.activities.values()])
+def _activities(platform: Platform, request: httpx.Request) -> httpx.Response:
+    (state,) = platform.story[-1]
+    newest = sorted(platform.activities.values(), key=lambda item: item.get("creationDate", ""), reverse=True)
+    shown = newest if request.url.params.get("state", state) == state else []
+    limit = int(request.url.params.get("limit", 200))
+    return httpx.Response(200, json=[{**item, "state": platform.story[-1]} for item in shown[:limit]])
 
 
 @route(r"GET /activity/v1/activities/([^/]+)")

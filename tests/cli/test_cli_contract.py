@@ -67,7 +67,12 @@ marketplace show debian
 marketplace publish naos-tiny --editor Debian --version 12 --category Linux
 marketplace withdraw debian --yes
 marketplace deploy debian d --network lan=front --set hostname=d
-activity list
+activity list --state failed --kind x --text y --archived
+audit list --since 2026-01-01 --outcome refused --path x
+audit verify
+tag list web-1
+tag set web-1 owner billing
+tag remove web-1 a/b?c
 doctor --fix --yes
 """.strip().splitlines()
 

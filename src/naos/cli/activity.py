@@ -1,14 +1,16 @@
 """`naos activity`: what was asked for, how far it is and how it ended."""
 
+import json
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
 
 from naos.cli import naming, waiting
 from naos.cli.client import Api, Json, connect
-from naos.cli.failures import Failure
+from naos.cli.failures import Failure, Unreachable
 from naos.cli.options import AsCsv, AsJson
-from naos.cli.output import Column, field, json_out, moment, note, show_list, show_object, text
+from naos.cli.output import Column, field, json_out, moment, note, plain, show_list, show_object, text
 from naos.cli.waiting import ACTIVITIES, share_of, state_of
 
 app = typer.Typer(no_args_is_help=True, help="Activities: every write, followed from start to end.")
@@ -52,25 +54,36 @@ ActivityId = Annotated[
 ]
 
 
-@app.command("list", epilog="Example: naos activity list --limit 5")
+@app.command("list", epilog="Example: naos activity list --state failed --limit 5")
 def list_activities(
     context: typer.Context,
     *,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most, the newest first.")] = 20,
     state: Annotated[
         str | None,
         typer.Option(help="Only those that are waiting, running, completed or failed.", show_default=False),
     ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only of this kind, e.g. virtual_machine.create.", show_default=False)
+    ] = None,
+    contains: Annotated[
+        str | None, typer.Option("--text", help="Only with this in description or reason.", show_default=False)
+    ] = None,
+    user: Annotated[str | None, typer.Option(metavar="ID", help="Only of this user.", show_default=False)] = None,
+    concerns: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only those that concern this object.", show_default=False)
+    ] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Only those that ended more than 30 days ago.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """List the activities, the newest first."""
     if state not in (None, "waiting", "running", "completed", "failed"):
         raise typer.BadParameter(f"{state!r} is not waiting, running, completed or failed", param_hint="--state")
+    filters = {"state": state, "kind": kind, "text": contains, "initiator": user, "concernedItem": concerns}
     with connect(context) as api:
-        found = [item for item in api.get(ACTIVITIES) if state in (None, state_of(item)[0])]
-    found.sort(key=lambda item: item.get("creationDate") or "", reverse=True)
-    show_list(found[:limit], LIST, as_json=as_json, as_csv=as_csv, empty="There is no such activity.")
+        found: list[Json] = api.get(ACTIVITIES, limit=limit, archived="true" if archived else None, **filters)
+    show_list(found, LIST, as_json=as_json, as_csv=as_csv, empty="There is no such activity.")
 
 
 @app.command(epilog="Example: naos activity show 5d0f8c0e-6f0e-4a53-9c3c-7b1d0f0a9a63")
@@ -89,6 +102,62 @@ def watch(context: typer.Context, activity: ActivityId, as_json: AsJson = False)
         json_out(ended)
     else:
         note(f"{ended.get('description', 'The activity')}: completed.")
+
+
+@app.command(epilog="Example: naos activity follow")
+def follow(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each activity as one line of JSON.")] = False,
+) -> None:
+    """Print every activity that is unfinished, and each change as it happens, until Ctrl-C."""
+    last = ""
+    seen: dict[str, str] = {}
+    with connect(context) as api:
+        while True:
+            headers = {"Last-Event-ID": last} if last else {}
+            try:
+                for event in events(api.stream(f"{ACTIVITIES}/stream", headers=headers)):
+                    last = event.get("id", last)
+                    if event.get("event") == "end":
+                        raise Failure(event["data"])
+                    if event.get("event") == "activity":
+                        _print_change(event["data"], seen, as_json=as_json)
+            except Unreachable:
+                if not last:
+                    raise
+            api.connection.sleep(1.0)
+
+
+def events(parts: Iterable[bytes]) -> Iterator[dict[str, str]]:
+    """The server-sent events of a stream: what stands behind each name; comments are left out."""
+    rest = b""
+    event: dict[str, str] = {}
+    for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            name, colon, value = line.decode("utf-8", "replace").rstrip("\r").partition(":")
+            if name:
+                event[name] = value.removeprefix(" ")
+            elif not colon and event:
+                yield event
+                event = {}
+
+
+def _print_change(data: str, seen: dict[str, str], *, as_json: bool) -> None:
+    """Print an activity, unless it was printed as it is: a stream that goes on after a break repeats what it may have said."""
+    activity = json.loads(data)
+    if seen.get(activity["id"]) == data:
+        return
+    if len(seen) > 10_000:
+        seen.clear()
+    seen[activity["id"]] = data
+    if as_json:
+        print(data, flush=True)
+        return
+    state, facts = state_of(activity)
+    told = facts.get("status") if state == "running" else facts.get("reason")
+    words = [plain(str(activity.get("description", ""))), state, plain(str(told or ""))]
+    print(": ".join(word for word in words if word), flush=True)
 
 
 def find(api: Api, reference: str) -> Json:

@@ -56,7 +56,7 @@ class Api:
     def url(self) -> str:
         return self.connection.url.rstrip("/")
 
-    def get(self, path: str, **filters: str | int | None) -> Any:
+    def get(self, path: str, /, **filters: str | int | None) -> Any:
         """What `path` holds, as JSON. Raises Failure with the API's sentence."""
         return _decoded(self._call("GET", path, filters=filters), self.url)
 
@@ -83,6 +83,24 @@ class Api:
         """Ask for a write that is done when it answers; what it answers, None for an empty answer."""
         answer = self._call(method, path, body=body)
         return _decoded(answer, self.url) if answer.content else None
+
+    def stream(
+        self, path: str, filters: Mapping[str, str | None] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[bytes]:
+        """What `path` holds, piece by piece as it comes; a stream of events has no end of its own."""
+        import httpx
+
+        query = {name: value for name, value in (filters or {}).items() if value is not None}
+        given = {**(headers or {}), **self._authorization()}
+        try:
+            with self._http.stream("GET", self.url + path, params=query, headers=given) as answer:
+                if not answer.is_success:
+                    raise refusal(
+                        answer.status_code, answer.read().decode("utf-8", "replace"), answer.headers, self.url
+                    )
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise Broken(f"The connection to {self.url} broke during GET {path}: {error}.") from error
 
     def upload(self, path: str, content: Iterable[bytes], size: int) -> Json:
         """Send `size` bytes as the body; what the API answers. It is sent once: content cannot be rewound."""
