@@ -1,12 +1,13 @@
 """`naos disk`: the disks of machines."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from naos.cli import options, waiting
-from naos.cli.client import Api, connect
-from naos.cli.naming import DISK, MACHINE, VOLUME, find, find_id
+from naos.cli.client import Api, Json, connect
+from naos.cli.naming import DEVICE, DISK, MACHINE, VOLUME, find, find_id
 from naos.cli.options import AsCsv, AsJson, DiskName, MachineName, NoWait, Yes, completes
 from naos.cli.output import field, gib, note, show_list, show_object
 
@@ -17,10 +18,23 @@ LIST = (
     field("SIZE", "capacity", show=gib, right=True),
     field("VOLUME", "datastore", "name"),
     field("PROVISIONING", "provisioningType"),
+    field("MODE", "diskMode"),
+    field("CONTROLLER", "controller", "type"),
     field("MACHINE ID", "virtualMachineId"),
     field("STATUS", "status"),
     field("ID", "id"),
 )
+MODE_HELP = "persistent; independent_persistent: takes no part in snapshots; independent_nonpersistent: drops at power off what was written."
+
+
+class Mode(StrEnum):
+    """Of disks, in the API's words."""
+
+    PERSISTENT = "persistent"
+    INDEPENDENT = "independent_persistent"
+    NONPERSISTENT = "independent_nonpersistent"
+
+
 OF_MACHINE = typer.Option("--vm", metavar="VM", help="Of which machine.", autocompletion=completes(MACHINE))
 
 
@@ -61,12 +75,19 @@ def add(
         str | None,
         typer.Option(help="Volume to lie on; left out, the machine's.", autocompletion=completes(VOLUME)),
     ] = None,
+    mode: Annotated[Mode, typer.Option(help=MODE_HELP)] = Mode.PERSISTENT,
+    controller: Annotated[
+        str | None, typer.Option(help="Controller to hang it on; left out, the platform's choice.", show_default=False)
+    ] = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Add a disk to a machine; a running guest sees it at once."""
     with connect(context) as api:
-        body = {"virtualMachineId": find_id(api, MACHINE, machine), "capacity": size}
+        machine_id = find_id(api, MACHINE, machine)
+        body: Json = {"virtualMachineId": machine_id, "capacity": size, "diskMode": mode.value}
+        if controller is not None:
+            body["controllerId"] = find_id(api, DEVICE, controller, virtualMachineId=machine_id)
         if volume is not None:
             body["datastoreId"] = find_id(api, VOLUME, volume)
         activity = api.write("POST", DISK.path, body)
@@ -93,6 +114,57 @@ def grow(
         disk = find(api, DISK, name, virtualMachineId=_machine(api, machine))
         activity = api.write("PATCH", DISK.path, {"id": disk["id"], "newCapacity": size})
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"{disk['name']} has {gib(size)} now.")
+
+
+@app.command("mode", epilog="Example: naos disk mode 'Hard disk 2' independent_persistent --vm web-1")
+def change_mode(
+    context: typer.Context,
+    *,
+    name: DiskName,
+    mode: Annotated[Mode, typer.Argument(metavar="MODE", help=MODE_HELP, show_default=False)],
+    machine: Annotated[str | None, OF_MACHINE] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change what becomes of what is written to a disk."""
+    with connect(context) as api:
+        disk = find(api, DISK, name, virtualMachineId=_machine(api, machine))
+        activity = api.write("PATCH", DISK.path, {"id": disk["id"], "diskMode": mode.value})
+        _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"{disk['name']} is {mode.value} now.")
+
+
+@app.command(epilog="Example: naos disk unmount 'Hard disk 2' --vm web-1")
+def unmount(
+    context: typer.Context,
+    *,
+    name: DiskName,
+    machine: Annotated[str | None, OF_MACHINE] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a disk from its machine and keep it, for `naos disk mount`."""
+    with connect(context) as api:
+        disk = find(api, DISK, name, virtualMachineId=_machine(api, machine))
+        activity = api.write("POST", f"{DISK.path}/unmount", {"virtualDiskId": disk["id"]})
+        said = f"{disk['name']} belongs to no machine now; it is {disk['diskPath']}."
+        _finish(api, activity, no_wait=no_wait, as_json=as_json, said=said)
+
+
+@app.command(epilog="Example: naos disk mount web-2 0a1b2c3d-0000-4000-8000-000000000001")
+def mount(
+    context: typer.Context,
+    *,
+    machine: MachineName,
+    disk: Annotated[str, typer.Argument(metavar="DISK", help="Id of the disk, or its path.", show_default=False)],
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give a machine a disk that was unmounted."""
+    with connect(context) as api:
+        path = disk if disk.startswith("[") else find(api, DISK, disk)["diskPath"]
+        body = {"virtualMachineId": find_id(api, MACHINE, machine), "path": path}
+        activity = api.write("POST", f"{DISK.path}/mount", body)
+        _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"{machine} has it now.")
 
 
 @app.command(epilog="Example: naos disk delete 'Hard disk 2' --vm web-1")

@@ -1,5 +1,6 @@
 """`naos nic`: the network adapters of machines."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -15,12 +16,23 @@ app = typer.Typer(no_args_is_help=True, help="Network adapters of machines.")
 LIST = (
     field("NAME", "name"),
     field("VLAN", "network", "name"),
+    field("TYPE", "type"),
     field("MAC", "macAddress"),
     field("CONNECTED", "connected"),
     field("AT START", "autoConnect"),
     field("MACHINE ID", "virtualMachineId"),
     field("ID", "id"),
 )
+
+
+class Type(StrEnum):
+    """What adapters there are, in the API's words."""
+
+    VMXNET3 = "VMXNET3"
+    E1000 = "E1000"
+    E1000E = "E1000E"
+
+
 OF_MACHINE = typer.Option("--vm", metavar="VM", help="Of which machine.", autocompletion=completes(MACHINE))
 
 
@@ -54,12 +66,17 @@ def add(
     machine: MachineName,
     vlan: Annotated[str, typer.Option(help="VLAN to plug it into.", autocompletion=completes(VLAN))],
     mac: Annotated[str | None, typer.Option(help="MAC address; left out, one is given.", show_default=False)] = None,
+    kind: Annotated[Type, typer.Option("--type", help="VMXNET3 is the paravirtual one.")] = Type.VMXNET3,
     connect_it: Annotated[bool, typer.Option("--connect/--no-connect", help="Whether to put its cable in.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Add an adapter to a machine and put its cable in."""
     with connect(context) as api:
-        body: Json = {"virtualMachineId": find_id(api, MACHINE, machine), "networkId": find_id(api, VLAN, vlan)}
+        body: Json = {
+            "virtualMachineId": find_id(api, MACHINE, machine),
+            "networkId": find_id(api, VLAN, vlan),
+            "type": kind.value,
+        }
         if mac is not None:
             body["macAddress"] = mac
         ended = waiting.follow(api, api.write("POST", NIC.path, body))

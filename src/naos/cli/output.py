@@ -86,6 +86,11 @@ def moment(value: str | None) -> str:
         return plain(value)
 
 
+def since_epoch(milliseconds: Any) -> str:
+    """A time of the API in milliseconds since 1970, in the local zone."""
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z").strip()
+
+
 def names(references: Any) -> str:
     """References as their names."""
     return ", ".join(plain(str(item.get("name", ""))) for item in references or [])

@@ -53,11 +53,12 @@ class VirtualDisk(Wire):
 
 
 class VirtualController(Wire):
-    """`sub_type`: as it was given; `summary`: what the guest gets. `mounted`, `connected` and `iso_item_id` are naos' own, of
+    """`name`: the label, for clients that look for one. `sub_type`: as it was given; `summary`: what the guest gets. `mounted`, `connected` and `iso_item_id` are naos' own, of
     drives."""
 
     id: str
     virtual_machine_id: str
+    name: str
     hot_add_remove: bool
     type: str
     sub_type: str
@@ -239,6 +240,7 @@ def _controller(row: Controller, disks: list[str]) -> VirtualController:
     return VirtualController(
         id=row.id,
         virtual_machine_id=row.machine_id,
+        name=controllers.label(row),
         hot_add_remove=device.pluggable,
         type=row.type,
         sub_type=row.sub_type,

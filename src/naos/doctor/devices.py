@@ -9,14 +9,15 @@ from naos.doctor.snapshot import Tables
 from naos.engines.ports import LunContents
 from naos.lifecycle import TRANSITIONAL
 from naos.storage import controllers
-from naos.storage.models import Disk
+from naos.storage.models import Disk, Snapshot, VirtualController
 from naos.storage.rules import NONPERSISTENT
 from naos.world import World
 
 
 def rows(tables: Tables) -> Iterator[Finding]:
     """Controllers and snapshots that an activity has left half-way."""
-    for entry in (*tables.controllers.values(), *tables.snapshots.values()):
+    entries: list[VirtualController | Snapshot] = [*tables.controllers.values(), *tables.snapshots.values()]
+    for entry in entries:
         if entry.lifecycle in TRANSITIONAL and not tables.is_moving("virtual_machine", entry.machine_id):
             sentence = (
                 f"device {entry.id} of machine {entry.machine_id} is {entry.lifecycle} and no activity works on it"
