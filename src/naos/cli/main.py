@@ -12,6 +12,7 @@ from naos.cli import (
     audit,
     blade,
     controller,
+    device,
     disk,
     inventory,
     journey,
@@ -21,6 +22,7 @@ from naos.cli import (
     nic,
     organisation,
     pool,
+    snapshot,
     tag,
     template,
     tenant,
@@ -100,7 +102,25 @@ def root(
     context.obj = Connection(url, file, held.transport, held.sleep)
 
 
-for noun in (vm, pool, blade, zone, volume, vlan, disk, nic, tag, template, marketplace, activity, audit, inventory, lab):
+for noun in (
+    vm,
+    pool,
+    blade,
+    zone,
+    volume,
+    vlan,
+    disk,
+    device,
+    nic,
+    snapshot,
+    tag,
+    template,
+    marketplace,
+    activity,
+    audit,
+    inventory,
+    lab,
+):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 for noun in (organisation, tenant, user, token, access, login, controller):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
