@@ -17,7 +17,7 @@ LIST = (
     field("REACHED", "metrics", "connected"),
     field("CORES", "metrics", "cpu", "cpuCores", right=True),
     field("MEMORY", "metrics", "memory", "memorySize", show=gib, right=True),
-    field("RESERVED", "metrics", "memory", "memoryUsage", show=mib, right=True),
+    field("IN USE", "metrics", "memory", "memoryUsage", show=mib, right=True),
     Column("MACHINES", lambda blade: len(blade.get("virtualMachines") or []), right=True),
     field("ACCELERATION", "acceleration"),
     field("ID", "id"),

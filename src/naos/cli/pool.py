@@ -19,6 +19,7 @@ LIST = (
     Column("BLADES", lambda pool: len(pool.get("hosts") or []), right=True),
     field("MACHINES", "virtualMachinesNumber", right=True),
     field("MEMORY", "metrics", "totalMemory", show=gib, right=True),
+    field("RESERVED", "metrics", "reservedMemory", show=gib, right=True),
     field("IN USE", "metrics", "memoryUsed", show=gib, right=True),
     field("STATUS", "status"),
     field("ID", "id"),
@@ -30,10 +31,10 @@ def _gigahertz(megahertz: int | None) -> str:
 
 
 SHOW = (
-    *LIST[:7],
+    *LIST[:8],
     field("PROCESSORS", "metrics", "totalCpu", show=_gigahertz),
-    field("OF IT GIVEN", "metrics", "cpuUsed", show=_gigahertz),
-    *LIST[7:],
+    field("OF IT IN USE", "metrics", "cpuUsed", show=_gigahertz),
+    *LIST[8:],
 )
 
 

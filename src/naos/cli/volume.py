@@ -20,6 +20,7 @@ LIST = (
     field("FREE", "freeCapacity", show=gib, right=True),
     field("IOPS", "iops", right=True),
     field("MACHINES", "virtualMachinesNumber", right=True),
+    field("CLUSTER", "datastoreCluster", "name"),
     field("STATUS", "status"),
     field("ID", "id"),
 )
