@@ -1,10 +1,12 @@
 """Everything at once and for real: the rack, the controller, the command line, and guests that say what they see."""
 
+import hashlib
 import os
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from real_platform import Real, real_lab, until
@@ -79,6 +81,161 @@ def test_a_disk_is_added_seen_grown_and_removed(real: Real) -> None:
     real.naos("disk", "delete", disk["id"], "--yes")
     until(lambda: real.ask("first-az05", "ls -d /sys/block/vdb; echo end").endswith("end"), "the guest lets go")
     assert "No such file" in real.ask("first-az05", "ls /sys/block/vdb")
+
+
+def _writes_on(real: Real, name: str, before: int) -> None:
+    """Not one write failed, and the guest has noticed nothing."""
+    until(lambda: _counter(real, name) > before + 5, "the guest writes on")
+    assert real.ask(name, "cat /tmp/errors 2> /dev/null; dmesg | grep -ci 'i/o error'; echo end") == "0 end"
+
+
+def test_a_running_guests_disk_moves_to_another_volume_to_the_other_zone_and_back(real: Real) -> None:
+    real.naos("volume", "create", "fast-az05", "--zone", "AZ05", "--class", "premium", "--size", "500GiB")
+    _write_for_ever(real, "first-az05")
+    before = _counter(real, "first-az05")
+    real.naos("vm", "move", "first-az05", "--volume", "fast-az05")
+    assert real.machine("first-az05")["datastore"]["name"] == "fast-az05"
+    _writes_on(real, "first-az05", before)
+    real.naos("vm", "move", "first-az05", "--pool", "pool-AZ06", "--volume", "volume-AZ06")
+    moved = real.machine("first-az05")
+    assert (moved["datacenter"]["name"], moved["datastore"]["name"]) == ("AZ06", "volume-AZ06")
+    _writes_on(real, "first-az05", before)
+    assert real.ask("first-az05", "ping -c 2 -W 2 192.168.100.12 | grep -c ttl") == "2"
+    real.naos("vm", "move", "first-az05", "--pool", "pool-AZ05", "--volume", "volume-AZ05")
+    # once more, with the controller killed while the disk is on its way
+    activity = real.json("vm", "move", "first-az05", "--volume", "fast-az05", "--no-wait")["id"]
+    (controller,) = [pid for pid in real.pids("controller") if b"controller" in _words(pid)]
+    os.kill(controller, signal.SIGKILL)
+    real.up()
+    until(lambda: not real.json("activity", "show", activity)["state"].keys() & {"running", "waiting"}, "it has ended")
+    assert "completed" in real.json("activity", "show", activity)["state"]
+    _writes_on(real, "first-az05", before)
+    assert real.machine("first-az05")["datastore"]["name"] == "fast-az05"
+
+
+def _words(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_a_clone_of_a_writing_guest_is_of_one_instant_over_two_volumes(real: Real) -> None:
+    """A record goes to the second disk first, then to the first: the clone has both, or the first half of the last one."""
+
+    def recorded() -> int:
+        return int(real.ask("first-az05", "cat /tmp/recorded 2> /dev/null || echo 0"))
+
+    disk = real.json("disk", "add", "first-az05", "--size", "1GiB", "--volume", "volume-AZ05")
+    loop = (
+        "i=0; while :; do i=$((i+1)); echo $i | dd of=/dev/vdb conv=fsync,notrunc 2> /dev/null; "
+        "echo $i $(echo $i | md5sum) >> /root/records; sync; echo $i > /tmp/recorded; done"
+    )
+    until(lambda: real.ask("first-az05", "cat /sys/block/vdb/size") == str(2 * 2**20), "the guest sees the disk")
+    real.ask("first-az05", f"rm -f /root/records /tmp/recorded; ({loop}) > /dev/null 2>&1 & true")
+    until(lambda: recorded() > 10, "the guest writes")
+    before = recorded()
+    real.naos("vm", "clone", "first-az05", "twin", "--start")
+    until(lambda: recorded() > before + 5, "the source writes on")
+    until(lambda: "ready:" in real.naos("vm", "log", "twin"), "the clone is up")
+    assert real.ask("twin", "hostname") == "twin"
+    records = real.ask("twin", "cat /root/records").split()
+    numbers, sums = [int(word) for word in records[::3]], records[1::3]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert sums == [hashlib.md5(f"{number}\n".encode()).hexdigest() for number in numbers]
+    ahead = int(real.ask("twin", "dd if=/dev/vdb bs=16 count=1 2> /dev/null").split()[0])
+    assert len(numbers) >= before
+    assert ahead in (len(numbers), len(numbers) + 1)
+    macs = {name: real.json("nic", "list", "--vm", name)[0]["macAddress"] for name in ("first-az05", "twin")}
+    assert real.ask("twin", "cat /sys/class/net/eth0/address") == macs["twin"] != macs["first-az05"]
+    real.ask("first-az05", "kill %1; kill $(pgrep -f records); true")
+    real.naos("disk", "delete", disk["id"], "--yes")
+    real.naos("vm", "stop", "twin", "--force")
+    real.naos("vm", "delete", "twin", "--yes")
+
+
+@pytest.fixture(scope="module")
+def settable(real: Real) -> Iterator[str]:
+    """The name of a machine that is set to this and that, off at first."""
+    name = "set-az06"
+    network = ["--vlan", "lab", "--address", "192.168.100.66/24"]
+    place = ["--pool", "pool-AZ06", "--volume", "volume-AZ06", "--memory", "256MiB", "--no-start"]
+    real.naos("vm", "create", name, "--template", "naos-tiny", *place, *network)
+    yield name
+    if record.read(real.root) is not None:
+        real.naos("vm", "stop", name, "--force")
+        real.naos("vm", "delete", name, "--yes")
+
+
+def _start(real: Real, name: str, said: str = "ready:", seconds: float = 120.0) -> None:
+    """Start it and wait for the words on its serial line."""
+    real.naos("vm", "start", name)
+    until(lambda: said in real.naos("vm", "log", name), f"{name} says {said!r}", seconds)
+
+
+def test_a_running_guest_takes_processors_and_memory_and_gives_processors_back(real: Real, settable: str) -> None:
+    real.naos("vm", "set", settable, "--cpu-hot-add", "--cpu-hot-remove", "--memory-hot-add", "--nested")
+    _start(real, settable)
+    assert real.ask(settable, "nproc; grep -c svm /proc/cpuinfo") == "1 1"
+    small = int(real.ask(settable, "awk '/MemTotal/ { print $2 }' /proc/meminfo"))
+    real.naos("vm", "set", settable, "--cpus", "3", "--memory", "512MiB")
+    until(lambda: real.ask(settable, "nproc") == "3", "the guest uses its new processors")
+    until(
+        lambda: int(real.ask(settable, "awk '/MemTotal/ { print $2 }' /proc/meminfo")) > small + 240_000,
+        "the guest uses its new memory",
+    )
+    real.naos("vm", "set", settable, "--cpus", "1")
+    assert real.ask(settable, "nproc") == "1"
+    refused = real.attempt("vm", "set", settable, "--memory", "256MiB")
+    assert "less memory" in refused.stderr
+    assert "power it off first" in refused.stderr
+
+
+def test_a_guest_takes_in_its_customisation_and_guest_information_under_efi(real: Real, settable: str) -> None:
+    real.naos("vm", "stop", settable)
+    named = [
+        "--hostname",
+        "front-9",
+        "--address",
+        "192.168.100.77/24",
+        "--dns",
+        "192.168.100.53",
+        "--search",
+        "naos.test",
+    ]
+    real.naos("vm", "customise", settable, *named)
+    data = "guestinfo.userdata=#!/bin/sh\necho told > /root/told"
+    real.naos("vm", "set", settable, "--firmware", "efi", "--extra", data, "--extra", "disk.enableUUID=true")
+    _start(real, settable, "user-data: exit code 0")
+    assert real.ask(settable, "hostname") == "front-9"
+    assert "192.168.100.77/24" in real.ask(settable, "ip -4 addr show eth0")
+    assert real.ask(settable, "cat /etc/resolv.conf") == "nameserver 192.168.100.53 search naos.test"
+    assert real.ask(settable, "cat /root/told") == "told"
+    told = "/sys/firmware/qemu_fw_cfg/by_name/opt/naos/guestinfo.userdata/raw"
+    assert real.ask(settable, f"cat {told}") == "#!/bin/sh echo told > /root/told"
+    assert real.ask(settable, "ls -d /sys/firmware/efi") == "/sys/firmware/efi"
+
+
+VARIABLE = "/sys/firmware/efi/efivars/NaosTest-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+
+def test_an_efi_machines_variables_are_with_it_on_another_blade(real: Real, settable: str) -> None:
+    mount = "mount -t efivarfs none /sys/firmware/efi/efivars"
+    real.ask(settable, f"{mount}; printf '\\007\\000\\000\\000kept' > {VARIABLE}")
+    before = real.machine(settable)["host"]["name"]
+    target = "az06-blade2" if before == "az06-blade1" else "az06-blade1"
+    real.naos("vm", "stop", settable)
+    real.naos("vm", "migrate", settable, "--to", target)
+    _start(real, settable)
+    assert real.machine(settable)["host"]["name"] == target
+    assert real.ask(settable, f"{mount}; tail -c 4 {VARIABLE}") == "kept"
+
+
+def test_secure_boot_starts_nothing_that_nobody_signed(real: Real, settable: str) -> None:
+    real.naos("vm", "stop", settable)
+    real.naos("vm", "set", settable, "--secure-boot")
+    _start(real, settable, "Access Denied")
+    real.naos("vm", "stop", settable, "--force")
+    real.naos("vm", "set", settable, "--no-secure-boot", "--setup")
+    _start(real, settable, "Boot Manager")
+    assert "ready:" not in real.naos("vm", "log", settable)
 
 
 def test_a_guest_that_shuts_itself_down_is_noted_and_starts_again_with_its_data(real: Real) -> None:

@@ -1,21 +1,22 @@
 """The durable work of machines."""
 
 import time
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
+from naos.compute import cloning as _cloning  # noqa: F401 - its workflow
 from naos.compute import configuring as _configuring  # noqa: F401 - its workflows and compensations
 from naos.compute import exporting as _exporting  # noqa: F401 - its workflow
-from naos.compute import firmware, hooks, machines, rules, seeds, steps
+from naos.compute import firmware, machines, rules, steps
+from naos.compute import relocation as _relocation  # noqa: F401 - its workflow and compensations
 from naos.compute.errors import GuestIgnored
 from naos.compute.models import Power, VirtualMachine
+from naos.compute.startup import start
 from naos.errors import Unknown
 from naos.fleet import cpools
 from naos.lifecycle import keep
-from naos.network import adapters, vlans
+from naos.network import vlans
 from naos.storage import disks
 from naos.world import World
 
@@ -57,63 +58,6 @@ def power_on(run: Run, arguments: dict[str, Any]) -> str:
     if not run.step("look", steps.may_run, world, machine_id):
         start(run, world, machine_id, arguments)
     return str(machine_id)
-
-
-def start(run: Run, world: World, machine_id: str, wishes: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Place, connect, export, define, start: each undone when a later one fails.
-
-    wishes: `blade` to start on if it has room, `only` there or nowhere; `setup`: into the firmware's own screens.
-    """
-    run.step("check that it may start", hooks.check_start_of, world, machine_id)
-    blade = run.step(
-        "choose a blade",
-        steps.place,
-        world,
-        machine_id,
-        wishes.get("blade"),
-        wishes.get("only", False),
-        undo=Undo("virtual_machine.release", {"machine_id": machine_id}, "gave the memory back"),
-    )
-    run.step("bring the networks", steps.bring_networks, world, machine_id, blade)
-    run.step("put the cables in", adapters.connect_at_start, world, machine_id)
-    run.step(
-        "put the seed",
-        seeds.put,
-        world,
-        machine_id,
-        blade,
-        undo=Undo(
-            "virtual_machine.undefine", {"machine_id": machine_id, "blade": blade}, f"took the definition off {blade}"
-        ),
-    )
-    run.step("bring the firmware's variables", _bring_firmware, world, machine_id, blade, wishes.get("setup", False))
-    for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
-        run.step(
-            "export a disk",
-            _export,
-            world,
-            disk_id,
-            undo=Undo("disk.fence", {"disk_id": disk_id}, "cut the disk's export"),
-        )
-    run.step("define", steps.define, world, machine_id, blade)
-    run.step("tidy earlier blades", steps.undefine_elsewhere, world, machine_id, blade)
-    run.step(
-        "start",
-        steps.start,
-        world,
-        machine_id,
-        blade,
-        undo=Undo("virtual_machine.power_off", {"machine_id": machine_id}, "cut the power"),
-    )
-    run.step("note that it runs", steps.record_running, world, machine_id)
-
-
-def _bring_firmware(world: World, machine_id: str, blade: str, setup: bool) -> None:  # noqa: FBT001 - of a step
-    firmware.bring(world, machine_id, blade, setup=setup)
-
-
-def _export(world: World, disk_id: str) -> None:
-    disks.export(world, disk_id)
 
 
 @workflow("virtual_machine.power_off")

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Lock, Plan, Run, Undo, workflow
-from naos.compute import activities, destinations, hooks, instants, machines, rules, steps
+from naos.compute import destinations, hooks, instants, machines, rules, steps
 from naos.compute.models import Power, VirtualMachine
+from naos.compute.startup import start
 from naos.database import Base
 from naos.fleet import cpools
 from naos.fleet.models import Cpool
@@ -230,7 +231,7 @@ def clone_machine(run: Run, arguments: dict[str, Any]) -> str:
     for leg in legs:
         run.step("close a disk", _close, world, leg)
     if arguments["power_on"]:
-        activities.start(run, world, machine_id)
+        start(run, world, machine_id)
     run.step("publish", publish, world, machine_id)
     return str(machine_id)
 
