@@ -96,6 +96,17 @@ def test_a_machine_without_a_place_is_asked_for_one(simulated: Platform) -> None
     assert simulated.refused("POST", MACHINES, refused)["code"] == "compute.guest_system_unknown"
 
 
+def test_a_volume_that_is_a_machines_datastore_stays(simulated: Platform) -> None:
+    volume = {"name": "home", "datacenterId": "AZ05", "storageClass": "standard", "capacity": 500 * 2**30}
+    home = simulated.done("POST", f"{COMPUTE}/datastores", volume)
+    machine_id = created(simulated, "at-home", datastoreId=home)
+    error = simulated.refused("DELETE", f"{COMPUTE}/datastores/{home}")
+    assert "at-home" in error["message"]
+    assert simulated.get(MACHINES, name="at-home")[0]["datastore"]["id"] == home
+    simulated.done("DELETE", f"{MACHINES}/{machine_id}")
+    simulated.done("DELETE", f"{COMPUTE}/datastores/{home}")
+
+
 # --------------------------------------------------------------------------------------------------------------- update
 
 
@@ -164,7 +175,7 @@ def test_growth_beyond_the_blade_fails_and_gives_the_memory_back(simulated: Plat
     with simulated.services.database.read() as session:
         assert session.get_one(VirtualMachine, machine_id).reserved == 128 * MIB
     blade = simulated.machine(machine_id)["host"]["name"]
-    simulated.rack.faults.fail_next("resize", EngineError(blade, "resizing", "it says no"), engine=blade)
+    simulated.rack.faults.fail_next("hypervisor.resize", EngineError(blade, "resizing", "it says no"), engine=blade)
     simulated.failed("PATCH", MACHINES, {"id": machine_id, "ram": 256 * MIB})
     with simulated.services.database.read() as session:
         assert session.get_one(VirtualMachine, machine_id).reserved == 128 * MIB

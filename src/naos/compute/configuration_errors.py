@@ -116,3 +116,17 @@ class PlaceNeeded(NaosError):
     sentence: ClassVar[str] = "It is not said where the machine goes: give {what} ({choices})."
     what: str
     choices: str
+
+
+@dataclass(eq=False)
+class VolumeIsHome(NaosError):
+    """Machines without a disk there have it as their datastore nevertheless: their next disk goes there."""
+
+    code: ClassVar[str] = "compute.volume_is_home"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Volume {volume!r} is the datastore of {count} machine(s): {machines}. Delete or move them first."
+    )
+    volume: str
+    count: int
+    machines: str

@@ -11,6 +11,7 @@ from naos.activity import Item, Lock, Plan, Undo
 from naos.catalogue import library
 from naos.catalogue.models import Template
 from naos.compute import hooks, rules
+from naos.compute.configuration_errors import VolumeIsHome
 from naos.compute.errors import BladeForeign, WrongDatacenter
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.ports import Provisioning
@@ -315,6 +316,16 @@ def plan_delete_cpool(session: Session, tenant_id: str, cpool_id: str) -> Plan:
         concerned=(Item(cpool.id, "host_cluster"),),
         undo=(Undo("cpool.keep", {"cpool_id": cpool.id}, "left the cpool as it is"),),
     )
+
+
+def plan_delete_volume(session: Session, tenant_id: str, lun_id: str) -> Plan:
+    """Delete an empty volume that is no machine's datastore. Raises what `luns.plan_delete` does, and VolumeIsHome."""
+    lun = luns.find(session, tenant_id, lun_id)
+    made = luns.plan_delete(session, tenant_id=tenant_id, lun_id=lun_id, name_of=name_of)
+    names = list(session.scalars(sa.select(VirtualMachine.name).where(VirtualMachine.lun_id == lun_id)))
+    if names:
+        raise VolumeIsHome(lun.name, len(names), listing(names))
+    return made
 
 
 def running_on(session: Session, blade: str) -> list[VirtualMachine]:

@@ -26,7 +26,6 @@ from naos.compute.machine_wire import Machine, machine_wire, machines_wire
 from naos.compute.wire import Renaming
 from naos.identity import Identity
 from naos.network import vlans
-from naos.storage import luns
 
 router = APIRouter(prefix="/compute/v1/vcenters", tags=["Virtual machines"])
 
@@ -119,9 +118,7 @@ def delete_volume(lun_id: ResourceId, identity: Builder, services: ServicesOf, k
         services,
         identity,
         key,
-        lambda session: luns.plan_delete(
-            session, tenant_id=identity.tenant_id, lun_id=lun_id, name_of=machines.name_of
-        ),
+        lambda session: machines.plan_delete_volume(session, identity.tenant_id, lun_id),
     )
 
 
