@@ -51,7 +51,8 @@ def running(
     inventory = load(chosen.inventory)
     database = Database(chosen.database_url)
     area_modules("models")  # their tables are known once they are imported,
-    area_modules("activities")  # and so is the work that an engine may find unfinished
+    area_modules("activities")  # and so is the work that an engine may find unfinished,
+    area_modules("routes")  # wherever in an area it is declared
     migrations.upgrade(database)
     rack = connect(inventory)
     world = World(
