@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 from api_platform import Platform
 from fastapi.testclient import TestClient
+from test_login import set_up, try_in
 
 from naos.api.app import requirements
 from naos.audit import redaction
 from naos.audit.errors import AuditUnavailable
 from naos.audit.models import AuditEntry
+from naos.identity import Identity
+from naos.tenancy import members
 from naos.tenancy.permissions import permissions
+from naos.tenancy.tokens import TokenRequest, create_token
 
 ENTRIES = "/audit/v1/entries"
 TOKENS = "/iam/v2/personal_access_tokens"
@@ -88,6 +92,37 @@ def test_log_ins_are_there_whether_they_succeed_or_not(platform: Platform) -> No
         kept = json.dumps([entry.request for entry in session.query(AuditEntry)])
     assert "marker" not in kept
     assert str(secret) not in kept
+
+
+def test_log_ins_and_outs_of_a_browser_belong_to_the_organisation(platform: Platform) -> None:
+    factor, _ = set_up(platform, platform.first.user_id)
+    browser = platform.anyone
+    try_in(browser, factor.at(platform.clock.now()), "not the password marker", email=" Ada@Example.ORG")
+    try_in(browser, "1", email="nobody@example.org")
+    assert try_in(browser, factor.at(platform.clock.now())).status_code == 200
+    browser.post("/login/v1/session/token", json={"tenantId": platform.first.tenant_id})
+    browser.delete("/login/v1/session")
+    found = [entry for entry in entries(platform.owner, path="/login/v1/") if "accounts" not in entry["path"]]
+    assert [(entry["method"], entry["path"], entry["status"], entry["userName"]) for entry in found] == [
+        ("DELETE", "/login/v1/session", 200, "Ada"),
+        ("POST", "/login/v1/session/token", 200, "Ada"),
+        ("POST", "/login/v1/password", 200, "Ada"),
+        ("POST", "/login/v1/password", 401, "Ada"),
+    ]
+    assert {entry["event"] for entry in found} == {"login"}
+    assert "marker" not in json.dumps(found)
+    within = entries(platform.member(["activity_read"]), path="/login/v1/")
+    assert [entry["path"] for entry in within] == ["/login/v1/session/token"]
+    with platform.services.database.write() as session:
+        other = members.ensure_organisation(session, "Elsewhere")
+        home = members.ensure_tenant(session, other, "Home")
+        user = members.ensure_user(session, other, name="Eve", email="eve@example.org")
+        members.make_tenant_owner(session, home, user)
+        eve = Identity(user.id, home.id, other.id, frozenset(permissions()), "")
+        expiry = int(platform.clock.wall.timestamp() * 1000) + 3_600_000
+        request = TokenRequest("eve", [permissions()[name].id for name in ("activity_read", "iam_read")], expiry)
+        issued = create_token(session, eve, request, platform.clock.wall)
+    assert entries(platform.client(platform.login(issued.token.id, issued.secret))) == []
 
 
 def test_reads_leave_nothing_and_other_tenants_see_nothing(platform: Platform) -> None:

@@ -3,7 +3,7 @@
 The middleware `audited` puts a Recorder into the request's scope. `authentication.Requirement` tells it who calls, which is
 when the first entry is committed: a controller that is killed after that leaves an entry without an answer, and nothing is
 done before. Log-ins and writes by those who may not are one entry each. Who calls a route without a permission, such as a
-log-in, is told by `attribute`.
+log-in, is told by `attribute`; one that fails counts for whom it names.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, parse_qsl
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
@@ -35,8 +36,9 @@ log = structlog.get_logger()
 SCOPE_KEY = "naos.audit"
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 KEPT_BODY = 1024 * 1024
-TOKEN_LOGIN = "/iam/v2/auth/personal_access_token"  # noqa: S105 - an address
-LOGINS = ("/iam/v2/auth/", "/login/")
+TOKEN_LOGINS = "/iam/v2/auth/"  # noqa: S105 - an address
+PROVIDER_LOGIN = "/login/v1/oidc/callback"
+LOGINS = (TOKEN_LOGINS, "/login/")
 
 
 def identified(
@@ -134,7 +136,7 @@ class Recorder:
 
     @property
     def _is_told(self) -> bool:
-        return self.is_write or self.user_id is not None
+        return self.is_write or self.user_id is not None or bare(self._scope["path"]) == PROVIDER_LOGIN
 
     # -------------------------------------------------------------------------------------------------- the entries
 
@@ -163,7 +165,7 @@ class Recorder:
         if self._begun:
             return Event.ANSWER
         path = bare(self._scope["path"])
-        if self.user_id is not None or (self.method == "POST" and path.startswith(LOGINS) and status != 404):
+        if self.user_id is not None or (path.startswith(LOGINS) and self._is_told and status != 404):
             return Event.LOGIN
         return Event.REFUSAL if self.is_write and status in (401, 403) else None
 
@@ -219,12 +221,8 @@ class Recorder:
             user_id, tenant_id = self._identity.user_id, self._identity.tenant_id
             token_id = normal_id(self._identity.token_id or "")
         with self._journal.database.read() as session:
-            if user_id is None and bare(self._scope["path"]) == TOKEN_LOGIN:
-                body = self._body()
-                claimed = normal_id(str(body.get("id"))) if isinstance(body, dict) else None
-                token = session.get(PersonalAccessToken, claimed) if claimed else None
-                if token is not None:
-                    user_id, tenant_id, token_id = token.user_id, token.tenant_id, token.id
+            if user_id is None and not self._begun:
+                user_id, tenant_id, token_id = self._claimed(session)
             user = session.get(User, user_id) if user_id else None
             company = session.scalar(sa.select(Tenant.organisation_id).where(Tenant.id == tenant_id))
         return {
@@ -234,6 +232,17 @@ class Recorder:
             "user_name": user.name if user else None,
             "token_id": token_id,
         }
+
+    def _claimed(self, session: Session) -> tuple[str | None, str | None, str | None]:
+        """User, tenant and token that a log-in names, whether it is theirs or not: who is attacked wants to know."""
+        path, body = bare(self._scope["path"]), self._body()
+        if not isinstance(body, dict) or not path.startswith(LOGINS):
+            return None, None, None
+        if path.startswith(TOKEN_LOGINS):
+            token = session.get(PersonalAccessToken, normal_id(str(body.get("id"))) or "")
+            return (token.user_id, token.tenant_id, token.id) if token is not None else (None, None, None)
+        users = session.scalars(sa.select(User.id).where(User.email_key == str(body.get("email")).strip().casefold())).all()
+        return (users[0] if len(users) == 1 else None), None, None
 
 
 def _code(body: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Reading the audit log: one tenant's entries, the newest first, page by page."""
+"""Reading the audit log: one reader's entries, the newest first, page by page."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +23,21 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Whose entries are read: the tenant's. organisation_id: also those of the organisation that belong to no tenant, such as
+    log-ins with a browser; None for a reader who may not see the organisation's users."""
+
+    tenant_id: str
+    organisation_id: str | None = None
+
+    def condition(self) -> sa.ColumnElement[bool]:
+        if self.organisation_id is None:
+            return AuditEntry.tenant_id == self.tenant_id
+        nobody = sa.and_(AuditEntry.tenant_id.is_(None), AuditEntry.organisation_id == self.organisation_id)
+        return sa.or_(AuditEntry.tenant_id == self.tenant_id, nobody)
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,8 @@ def outcome_of(status: int | None) -> Outcome:
     return Outcome.REFUSED if status < 500 else Outcome.FAILED
 
 
-def page(session: Session, tenant_id: str, filters: Filters, *, before: int | None, limit: int) -> list[Line]:
-    """The newest `limit` entries of the tenant with a sequence below `before`."""
+def page(session: Session, reader: Reader, filters: Filters, *, before: int | None, limit: int) -> list[Line]:
+    """The newest `limit` entries of the reader with a sequence below `before`."""
     answer = aliased(AuditEntry)
     status: sa.ColumnElement[int] = sa.func.coalesce(answer.status, AuditEntry.status)
     query = (
@@ -76,7 +91,7 @@ def page(session: Session, tenant_id: str, filters: Filters, *, before: int | No
                 AuditEntry.event.in_((Event.WRITE, Event.CONSOLE)),
             ),
         )
-        .where(AuditEntry.tenant_id == tenant_id, AuditEntry.event != Event.ANSWER, *_conditions(filters, status))
+        .where(reader.condition(), AuditEntry.event != Event.ANSWER, *_conditions(filters, status))
         .order_by(AuditEntry.sequence.desc())
         .limit(limit)
     )
@@ -85,12 +100,12 @@ def page(session: Session, tenant_id: str, filters: Filters, *, before: int | No
     return [_line(entry, found) for entry, found in session.execute(query)]
 
 
-def every(database: Database, tenant_id: str, filters: Filters) -> Iterator[Line]:
-    """All of the tenant's entries, the newest first, a page in memory at a time; no transaction stays open."""
+def every(database: Database, reader: Reader, filters: Filters) -> Iterator[Line]:
+    """All of the reader's entries, the newest first, a page in memory at a time; no transaction stays open."""
     before: int | None = None
     while True:
         with database.read() as session:
-            found = page(session, tenant_id, filters, before=before, limit=PAGE)
+            found = page(session, reader, filters, before=before, limit=PAGE)
         yield from found
         if len(found) < PAGE:
             return

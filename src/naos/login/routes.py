@@ -202,8 +202,15 @@ def enter(
 
 
 @router.delete("/login/v1/session", dependencies=[SameOrigin])
-def log_out(found: Current, services: ServicesOf, authority: AuthorityOf, everywhere: bool = False) -> Response:  # noqa: FBT001, FBT002 - a query parameter
+def log_out(
+    found: Current,
+    request: Request,
+    services: ServicesOf,
+    authority: AuthorityOf,
+    everywhere: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+) -> Response:
     """End this session, or with `everywhere` all of one's own; tokens made from it end with their next call."""
+    attribute(request, user_id=found[1].id)
     with services.database.write() as session:
         sessions.end(session, found[0], authority.now(), everywhere=everywhere)
     response = JSONResponse(wire.Ended().model_dump())
