@@ -75,7 +75,7 @@ def add(
         str | None,
         typer.Option(help="Volume to lie on; left out, the machine's.", autocompletion=completes(VOLUME)),
     ] = None,
-    mode: Annotated[Mode, typer.Option(help=MODE_HELP)] = Mode.PERSISTENT,
+    mode: Annotated[Mode | None, typer.Option(help=MODE_HELP, show_default=False)] = None,
     controller: Annotated[
         str | None, typer.Option(help="Controller to hang it on; left out, the platform's choice.", show_default=False)
     ] = None,
@@ -85,7 +85,9 @@ def add(
     """Add a disk to a machine; a running guest sees it at once."""
     with connect(context) as api:
         machine_id = find_id(api, MACHINE, machine)
-        body: Json = {"virtualMachineId": machine_id, "capacity": size, "diskMode": mode.value}
+        body: Json = {"virtualMachineId": machine_id, "capacity": size}
+        if mode is not None:
+            body["diskMode"] = mode.value
         if controller is not None:
             body["controllerId"] = find_id(api, DEVICE, controller, virtualMachineId=machine_id)
         if volume is not None:

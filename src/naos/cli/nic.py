@@ -66,7 +66,9 @@ def add(
     machine: MachineName,
     vlan: Annotated[str, typer.Option(help="VLAN to plug it into.", autocompletion=completes(VLAN))],
     mac: Annotated[str | None, typer.Option(help="MAC address; left out, one is given.", show_default=False)] = None,
-    kind: Annotated[Type, typer.Option("--type", help="VMXNET3 is the paravirtual one.")] = Type.VMXNET3,
+    kind: Annotated[
+        Type | None, typer.Option("--type", help="Left out, VMXNET3, the paravirtual one.", show_default=False)
+    ] = None,
     connect_it: Annotated[bool, typer.Option("--connect/--no-connect", help="Whether to put its cable in.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -75,8 +77,9 @@ def add(
         body: Json = {
             "virtualMachineId": find_id(api, MACHINE, machine),
             "networkId": find_id(api, VLAN, vlan),
-            "type": kind.value,
         }
+        if kind is not None:
+            body["type"] = kind.value
         if mac is not None:
             body["macAddress"] = mac
         ended = waiting.follow(api, api.write("POST", NIC.path, body))
