@@ -464,6 +464,14 @@ def _relocate(platform: Platform, request: httpx.Request) -> httpx.Response:
     return platform.start("Move", "virtual_machine", json.loads(request.content)["virtualMachines"][0])
 
 
+@route(rf"POST {COMPUTE}/virtual_machines/([^/]+)/clone")
+def _clone(platform: Platform, request: httpx.Request, machine_id: str) -> httpx.Response:
+    (source,) = [item for item in platform.lists["virtual_machines"] if item["id"] == machine_id]
+    made = source | {"id": identifier(90 + len(platform.lists["virtual_machines"])), "name": json.loads(request.content)["name"]}
+    platform.lists["virtual_machines"].append(made)
+    return platform.start("Clone", "virtual_machine", made["id"])
+
+
 @route(rf"PATCH {COMPUTE}/virtual_machines/power")
 def _power(platform: Platform, request: httpx.Request) -> httpx.Response:
     body = json.loads(request.content)

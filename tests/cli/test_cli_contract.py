@@ -28,6 +28,8 @@ vm reset web-1
 vm resize web-1 --cpus 2 --memory 2
 vm rename web-1 c
 vm migrate web-1 --to par1-blade1
+vm move web-1 --to par1-blade1 --pool web --zone par1 --volume fast --disk Disk=fast
+vm clone web-1 twin --pool web --zone par1 --volume fast --start
 vm log web-1
 vm delete db --yes
 pool list --zone par1
