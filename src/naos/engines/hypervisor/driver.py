@@ -345,6 +345,9 @@ class LibvirtHypervisor:
         guard.begin(self._host, checked(self.name, domain_id), limit)
         try:
             return agent.freeze(self._domains, domain_id, limit)
+        except Missing:
+            guard.end(self._host, domain_id)
+            raise
         except EngineError:
             with suppress(EngineError):  # the blade's guard thaws it when this does not
                 self.thaw(domain_id)
