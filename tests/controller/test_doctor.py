@@ -20,6 +20,7 @@ from naos.engines.ports import DomainSpec, LunSpec, PowerState, Provisioning, Vl
 from naos.engines.simulated.array import SimulatedArray
 from naos.lifecycle import Lifecycle
 from naos.network.models import Vlan
+from naos.storage import luns
 from naos.storage.models import Disk, Lun
 
 MIB = 2**20
@@ -220,6 +221,7 @@ def test_a_lost_volume_is_said_and_its_row_is_kept(quiet: Platform) -> None:
     quiet.rack.array("az06-array").delete_lun(volume)
     assert kinds(quiet) == {"lun.missing": False}
     fix(quiet)
+    luns.measure(quiet.services.world, volume)
     assert quiet.get(f"{COMPUTE}/datastores/{volume}")["accessible"] == 0
     quiet.done("DELETE", f"{COMPUTE}/datastores/{volume}")
 

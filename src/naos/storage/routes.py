@@ -1,5 +1,5 @@
-"""Volumes over HTTP (wire-API section 4.8, and their ordering). Lists are a fixed number of statements and no call of an
-array: they show the space that was measured last."""
+"""Volumes over HTTP (wire-API section 4.8, and their ordering). Lists and reads are a fixed number of statements and no call
+of an array: they show the space that was measured last."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,11 +12,9 @@ from sqlalchemy.orm import Session
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
-from naos.engines.errors import EngineError
 from naos.fleet import cpools
 from naos.fleet.places import Places
 from naos.identity import Identity
-from naos.lifecycle import Lifecycle
 from naos.storage import cluster_routes, clusters, luns, views
 from naos.storage.models import ClusterMember, Lun, LunSample
 from naos.storage.wire import Datastore, GrowthRequest, LunRequest
@@ -30,17 +28,6 @@ Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]
 Builder = Annotated[
     Identity, Depends(require("compute_iaas_vmware_infrastructure_read", "compute_iaas_vmware_infrastructure_write"))
 ]
-
-
-def _measured(world: World, lun: Lun) -> LunSample | None:
-    """What the array says of one volume at this moment; None while it does not answer."""
-    if lun.lifecycle != Lifecycle.ACTIVE:
-        return None
-    try:
-        found = luns.usage(world, lun.id)
-    except EngineError:
-        return None
-    return LunSample(lun_id=lun.id, used=found.used, free=found.free, reachable=True)
 
 
 def _datastores(
@@ -96,12 +83,11 @@ def list_volumes(
 
 @datastores.get("/{lun_id}")
 def read_volume(lun_id: ResourceId, identity: Reader, services: ServicesOf) -> Datastore:
-    """One volume, with the space that its array names now."""
+    """One volume, with the space that its array named last."""
     with services.database.read() as session:
         lun = luns.find(session, identity.tenant_id, lun_id)
-    measured = _measured(services.world, lun)
-    with services.database.read() as session:
-        return _datastores(session, services.world, identity.tenant_id, [(lun, measured)])[0]
+        found = [(lun, session.get(LunSample, lun_id))]
+        return _datastores(session, services.world, identity.tenant_id, found)[0]
 
 
 @datastores.post("", **ASYNCHRONOUS)
