@@ -197,6 +197,11 @@ SCENARIOS = {
         lambda p: p.write("DELETE", f"{COMPUTE}/virtual_machines/{p.made['machine']}"),
         _stopped,
     ),
+    "machine export": Scenario(
+        "virtual_machine.export",
+        lambda p: p.write("POST", f"{COMPUTE}/exports", {"virtualMachineId": p.made["machine"]}),
+        _stopped,
+    ),
     "disk create": Scenario("disk.create", _create_disk, _machine),
     "disk extend": Scenario("disk.extend", _extend_disk, _disk),
     "disk delete": Scenario(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
-from naos.catalogue import library
+from naos.catalogue import exports, library
 from naos.compute import seeds
 from naos.compute.models import Power
 from naos.doctor import devices, snapshot
@@ -221,3 +221,18 @@ def _library(world: World, tables: Tables) -> Iterator[Finding]:
     for upload_id in sorted(set(tables.uploads) - uploaded):
         sentence = f"upload {upload_id} has no file"
         yield Finding("upload.missing", upload_id, sentence, "forget it", "upload.forget", {"upload_id": upload_id})
+    yield from _exports(world, tables)
+
+
+def _exports(world: World, tables: Tables) -> Iterator[Finding]:
+    """The files of exports; what an activity is making is left to it."""
+    found = {path.name for path in exports.folder(world).glob("*")}
+    for export in tables.exports.values():
+        if f"{export.id}.ova" not in found and not tables.is_moving("export", export.id):
+            sentence = f"the export of {export.name} ({export.id}) has no file"
+            yield Finding("export.missing", export.id, sentence, "delete the export and make it again")
+    for name in sorted(found):
+        export_id = name.partition(".")[0]
+        if export_id not in tables.exports and not tables.is_moving("export", export_id):
+            sentence = f"the exports' folder keeps {name}, which is in no table"
+            yield Finding("export.orphan", export_id, sentence, "look into it, then remove it by hand")

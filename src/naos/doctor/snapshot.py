@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from naos.activity.models import UNFINISHED, Activity, ActivityLock, ActivityUndo, UndoState
 from naos.catalogue import library
-from naos.catalogue.models import Template, Upload
+from naos.catalogue.models import Export, Template, Upload
 from naos.compute.models import VirtualMachine
 from naos.fleet.models import Blade, Cpool
 from naos.network.models import Adapter, Propagation, Vlan
@@ -28,6 +28,7 @@ class Tables:
     templates: dict[str, Template]
     images: dict[str, str]  # id of a file of the library -> its template's
     uploads: dict[str, Upload]
+    exports: dict[str, Export]
     carried: dict[str, set[int]]  # cpool id -> tags
     controllers: dict[str, VirtualController]
     snapshots: dict[str, Snapshot]
@@ -63,6 +64,7 @@ def read(session: Session) -> Tables:
         templates={row.id: row for row in session.scalars(sa.select(Template))},
         images=library.image_ids(session),
         uploads={row.id: row for row in session.scalars(sa.select(Upload))},
+        exports={row.id: row for row in session.scalars(sa.select(Export))},
         carried=carried,
         controllers={row.id: row for row in session.scalars(sa.select(VirtualController))},
         snapshots={row.id: row for row in session.scalars(sa.select(Snapshot))},
