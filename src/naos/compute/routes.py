@@ -3,7 +3,8 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from pydantic import TypeAdapter
 
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, list_filter, submit
@@ -27,6 +28,9 @@ from naos.compute.wire import Renaming
 from naos.identity import Identity
 from naos.network import vlans
 
+LIST = TypeAdapter(list[Machine])
+"""Writes a long list at once; what is already of the model's type need not be looked at again."""
+
 router = APIRouter(prefix="/compute/v1/vcenters", tags=["Virtual machines"])
 
 Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]
@@ -38,7 +42,7 @@ Builder = Annotated[
 NetworkWriter = Annotated[Identity, Depends(require("network_read", "network_write"))]
 
 
-@router.get("/virtual_machines")
+@router.get("/virtual_machines", response_model=list[Machine])
 def list_machines(
     identity: Reader,
     services: ServicesOf,
@@ -50,7 +54,7 @@ def list_machines(
     name: str | None = None,
     machineManagerId: str | None = None,  # noqa: N803 - the wire API's name
     allOptions: bool = False,  # noqa: N803, FBT001, FBT002, ARG001 - sent by every client; the full form is always given
-) -> list[Machine]:
+) -> Response:
     """The tenant's machines; filters are combined, an unknown id matches nothing."""
     query = listing.machines(
         identity.tenant_id,
@@ -63,7 +67,8 @@ def list_machines(
         vlan_ids=networks,
     )
     with services.database.read() as session:
-        return machines_wire(session, identity.tenant_id, query)
+        found = machines_wire(session, identity.tenant_id, query)
+    return Response(LIST.dump_json(found, by_alias=True), media_type="application/json")
 
 
 @router.get("/virtual_machines/{machine_id}")
