@@ -27,6 +27,7 @@ PEOPLE = 4
 someone = st.integers(min_value=0, max_value=PEOPLE - 1)
 place = st.integers(min_value=0, max_value=1)
 some_rights = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
+some_carried = st.none() | some_rights.map(lambda names: ["iam_write", *names])
 
 
 class Rights(RuleBasedStateMachine):
@@ -47,7 +48,11 @@ class Rights(RuleBasedStateMachine):
                 user = members.ensure_user(session, company, name=f"p{number}", email=f"p{number}@example.org")
                 user.email_verified = number < PEOPLE - 1
                 self.people.append(user.id)
-            members.make_organisation_owner(session, session.get_one(User, self.people[0]))
+            for root in (0, 2):
+                members.make_organisation_owner(session, session.get_one(User, self.people[root]))
+            for tenant in self.tenants:
+                for name in ("iam_write", "tag_read"):
+                    session.add(Assignment(user_id=self.people[1], tenant_id=tenant, permission=name))
             for tenant in self.tenants:
                 members.make_tenant_owner(
                     session, session.get_one(Tenant, tenant), session.get_one(User, self.people[0])
@@ -61,7 +66,7 @@ class Rights(RuleBasedStateMachine):
 
     # --------------------------------------------------------------------------------------------------------- the steps
 
-    @rule(who=someone, whom=someone, where=place, wanted=some_rights, carried=st.none() | some_rights)
+    @rule(who=someone, whom=someone, where=place, wanted=some_rights, carried=some_carried)
     def give(self, who: int, whom: int, where: int, wanted: list[str], carried: list[str] | None) -> None:
         caller = self._caller(who, where, carried)
         given = self._try(lambda session: grants.grant(session, caller, self.people[whom], wanted))
@@ -76,7 +81,7 @@ class Rights(RuleBasedStateMachine):
             assert {"iam_write", *unwanted} <= self.held[who, where]
             assert not self._holds(whom, where) & set(unwanted)
 
-    @rule(who=someone, whom=someone, where=place, at=place, carried=st.none() | some_rights)
+    @rule(who=someone, whom=someone, where=place, at=place, carried=some_carried)
     def make_tenant_owner(self, who: int, whom: int, where: int, at: int, carried: list[str] | None) -> None:
         caller = self._caller(who, where, carried)
         made = self._try(lambda session: owners.add_tenant_owner(session, caller, self.tenants[at], self.people[whom]))
@@ -92,7 +97,7 @@ class Rights(RuleBasedStateMachine):
         )
         assert not (gone and who == whom)
 
-    @rule(who=someone, whom=someone, where=place, carried=st.none() | some_rights)
+    @rule(who=someone, whom=someone, where=place, carried=some_carried)
     def make_organisation_owner(self, who: int, whom: int, where: int, carried: list[str] | None) -> None:
         caller = self._caller(who, where, carried)
         if self._try(lambda session: owners.add_organisation_owner(session, caller, self.people[whom])):
@@ -119,7 +124,7 @@ class Rights(RuleBasedStateMachine):
             self.people[whom] = again.id
         assert not self._holds(whom, 0) | self._holds(whom, 1)
 
-    @rule(who=someone, where=place, at=place, wanted=some_rights, carried=st.none() | some_rights)
+    @rule(who=someone, where=place, at=place, wanted=some_rights, carried=some_carried)
     def make_token(self, who: int, where: int, at: int, wanted: list[str], carried: list[str] | None) -> None:
         caller = self._caller(who, where, carried)
         request = tokens.TokenRequest(
