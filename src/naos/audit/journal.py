@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -166,7 +166,7 @@ class Journal:
         sequence, previous = head["sequence"], head["hash"]
         for entry in entries:
             sequence += 1
-            row = asdict(entry) | {"at": entry.at or self._now(), "sequence": sequence, "key_id": head["key_id"]}
+            row = vars(entry) | {"at": entry.at or self._now(), "sequence": sequence, "key_id": head["key_id"]}
             previous = chain.entry_hash(row, previous)
             rows.append(row | {"hash": previous, "seal": chain.entry_seal(self._key, previous)})
         session.execute(sa.insert(entries_table), rows)

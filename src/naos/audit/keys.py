@@ -54,7 +54,7 @@ def read(folder: Path, key_id: str) -> bytes:
 def note_seen(folder: Path, key_id: str, seen: Seen) -> None:
     """Write down the newest entry. Whole or not at all; a file that lags behind is no fault."""
     path = _seen_file(folder, key_id)
-    draft = path.with_suffix(f".{os.getpid()}")
+    draft = path.with_suffix(f".{os.uname().nodename}-{os.getpid()}")
     with suppress(OSError):
         draft.write_text(json.dumps({"sequence": seen.sequence, "hash": seen.hash}), encoding="ascii")
         draft.replace(path)

@@ -33,7 +33,6 @@ _PARTS = (
     "guestinfo",
     "ignition",
     "cloudinit",
-    "script",
     "runonce",
     "privatekey",
     "publickey",
@@ -45,7 +44,7 @@ _PARTS = (
     "codeverifier",
     "recoverycode",
 )
-_WHOLE = frozenset({"keys", "otp", "totp", "pin", "code", "nonce", "seed"})
+_WHOLE = frozenset({"keys", "otp", "totp", "pin", "code", "nonce", "seed", "script", "scripts"})
 _NAMES = ("key", "id", "name", "label", "property")
 _SHAPES = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/?#\s@]*@)?([^?#\s]*)(\?[^#\s]*)?")
