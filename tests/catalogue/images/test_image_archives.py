@@ -6,6 +6,8 @@ import tarfile
 
 import pytest
 from crafted_images import MIB, convert, create, disk_bytes, make, ova, ovf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from naos.catalogue.images import intake
 from naos.catalogue.images.errors import (
@@ -17,6 +19,7 @@ from naos.catalogue.images.errors import (
     UnsafeArchive,
     UnsupportedFormat,
 )
+from naos.errors import NaosError
 
 
 @pytest.fixture
@@ -183,3 +186,33 @@ def test_an_archive_that_was_cut_short_is_refused(tmp_path, disk, take):
     whole = ova(tmp_path / "a.ova", [("m.ovf", ovf()), ("disk.vmdk", disk)]).read_bytes()
     with pytest.raises(ImageDamaged):
         take(make(tmp_path, "short.ova", whole[: whole.index(b"KDMV") + 2048]))
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sound")
+    raw = make(folder, "disk.img", disk_bytes())
+    content = convert(raw, folder / "disk.vmdk", "vmdk", "-o", "subformat=streamOptimized").read_bytes()
+    digests = f"SHA256(disk.vmdk)= {hashlib.sha256(content).hexdigest()}\n".encode()
+    return folder, ova(folder / "a.ova", [("m.ovf", ovf()), ("m.mf", digests), ("disk.vmdk", content)]).read_bytes()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    place=st.one_of(st.integers(0, 4096), st.integers(0, 2**20)),
+    cut=st.integers(0, 600),
+    pasted=st.one_of(
+        st.binary(max_size=64), st.sampled_from([b"../../etc/passwd\0", b"\xff" * 12, b"0" * 12, b"g", b"1"])
+    ),
+)
+def test_whatever_is_done_to_an_archive_it_is_taken_or_refused_in_words(sound, place, cut, pasted):
+    folder, whole = sound
+    place %= len(whole)
+    source = make(folder, "mutated.ova", whole[:place] + pasted + whole[place + cut :])
+    try:
+        facts = intake.accept(source, folder / "kept" / "disk", max_virtual_size=64 * MIB)
+    except NaosError:
+        assert not list((folder / "kept").glob(".*"))
+        return
+    assert facts.virtual_size == 2 * MIB
+    (folder / "kept" / "disk").unlink()

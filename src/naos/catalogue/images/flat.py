@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from naos.catalogue.images import room
 from naos.catalogue.images.errors import BadDescriptor, ForeignFile, ImageDamaged, ImageTooLarge, UnsupportedFormat
 from naos.catalogue.images.region import Region, whole
 
@@ -40,6 +41,7 @@ def assemble(name: str, text: Region, entries: Mapping[str, Region], folder: Pat
     size = sum(int(extent[2]) for extent in extents) * SECTOR
     if size > limit:
         raise ImageTooLarge(name, "disk", size, limit)
+    room.check(name, min(size, sum(entry.size for entry in entries.values())), folder)
     target = folder / ASSEMBLED
     with target.open("wb") as file:
         for _access, sectors, kind, source, offset in (extent.groups() for extent in extents):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from naos.catalogue.images import download, flat, ova, qemu
+from naos.catalogue.images import download, flat, ova, qemu, room
 from naos.catalogue.images.content import Kind, check_header, identify
 from naos.catalogue.images.errors import (
     BadDescriptor,
@@ -28,7 +28,6 @@ from naos.catalogue.images.errors import (
 from naos.catalogue.images.region import Region, whole
 from naos.catalogue.images.store import silent
 from naos.catalogue.ovf.descriptor import Descriptor, SourceDisk
-from naos.engines.errors import NoSpace
 
 log = structlog.get_logger()
 
@@ -300,7 +299,7 @@ class _Bench:
         if image.path.parent == self.folder:
             image.path.rename(self._made)
         else:
-            _check_room(self.name, image.size, self.folder)
+            room.check(self.name, image.size, self.folder)
             shutil.copyfile(image.path, self._made)
         return image.size
 
@@ -314,7 +313,7 @@ class _Bench:
             raise NotAnImage(name, "an image of a disk without content")
         if kind is not Kind.RAW:
             qemu.check(name, kind, image)
-        _check_room(name, inside.required, self.folder)
+        room.check(name, inside.required, self.folder)
         start, share = self._from, self._share
 
         def report(done: float) -> None:
@@ -323,12 +322,6 @@ class _Bench:
         qemu.convert(name, kind, image, self._made, virtual_size=inside.virtual_size, progress=report)
         _check_nested(name, kind, self._made, self.folder)
         return inside.virtual_size
-
-
-def _check_room(name: str, needed: int, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise NoSpace("this controller", name, f"keeping it takes {needed} bytes and {free} are free")
 
 
 def _check_nested(name: str, kind: Kind, made: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from naos.catalogue.images import flat
+from naos.catalogue.images import flat, room
 from naos.catalogue.images.errors import (
     BadDescriptor,
     ChecksumMismatch,
@@ -53,6 +53,7 @@ class Appliance:
         if not disk.chunk:
             return self._entry(disk.file)
         parts = [self._entry(part) for part in self._parts(disk)]
+        room.check(f"{self.name}/{disk.file}", sum(part.size for part in parts), folder)
         with (folder / "joined").open("wb") as target:
             for part in parts:
                 for chunk in part.chunks():
@@ -84,7 +85,12 @@ class Appliance:
                         written += len(piece)
                         if written > limit:
                             raise ImageTooLarge(f"{self.name}/{disk.file}", "unpacked content", written, limit)
-                        file.write(piece)
+                        if piece.strip(b"\0"):
+                            file.write(piece)
+                        else:
+                            file.seek(len(piece), 1)  # holes take no room
+                    room.check(f"{self.name}/{disk.file}", 0, folder)
+                file.truncate(written)
         except zlib.error as error:
             raise ImageDamaged(f"{self.name}/{disk.file}", f"it cannot be unpacked ({error})") from error
         if not reader.eof:

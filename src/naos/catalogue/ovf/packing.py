@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from naos.catalogue.images import commands
+from naos.catalogue.images import commands, room
 from naos.catalogue.images.region import whole
 from naos.catalogue.ovf import writing
 from naos.catalogue.ovf.descriptor import Descriptor
 from naos.catalogue.ovf.writing import PackedDisk
-from naos.engines.errors import NoSpace
 
 _MOMENT = 946_684_800  # 2000-01-01: equal content is equal bytes
 _MEMORY, _CPU, _TIMEOUT = 2 * 2**30, 4 * 3600, 24 * 3600.0
@@ -36,11 +34,7 @@ def of_image(image: Path) -> str:
 def convert(source: str, target: Path, progress: Callable[[float], None]) -> None:
     """Write a disk as a VMDK: complete at its place or not there at all. Raises NoSpace, ToolFailed, ToolTimeout."""
     measured = _measured(source)
-    free = shutil.disk_usage(target.parent).free
-    if measured["required"] > free:
-        raise NoSpace(
-            "this controller", target.name, f"it takes {measured['required']} bytes at most and {free} are free"
-        )
+    room.check(target.name, measured["required"], target.parent)
     part = target.with_suffix(".part")
     part.unlink(missing_ok=True)
     argv = ["qemu-img", "convert", "-p", "-O", "vmdk", "-o", "subformat=streamOptimized,adapter_type=lsilogic"]
@@ -72,6 +66,7 @@ def pack(target: Path, machine: Descriptor, disks: Sequence[Source]) -> None:
     """
     plain = [f"disk-{number}.vmdk" for number in range(1, len(disks) + 1)]
     sizes = [disk.file.stat() for disk in disks]
+    room.check(target.name, sum(found.st_size for found in sizes), target.parent)
     packed = [
         PackedDisk(name, found.st_size, disk.capacity, min(found.st_blocks * 512, disk.capacity))
         for name, found, disk in zip(plain, sizes, disks, strict=True)
