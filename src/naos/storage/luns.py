@@ -186,7 +186,8 @@ def check_not_last(session: Session, lun: Lun) -> None:
 
 def check_empty(session: Session, lun: Lun, name_of: Callable[[Session, str], str] = itself) -> None:
     """Raises LunInUse, naming the disks' machines."""
-    disks = list(session.scalars(sa.select(Disk).where(Disk.lun_id == lun.id)))
+    coming = sa.select(DiskMove.disk_id).where(DiskMove.lun_id == lun.id)
+    disks = list(session.scalars(sa.select(Disk).where(sa.or_(Disk.lun_id == lun.id, Disk.id.in_(coming)))))
     if disks:
         machines = {
             name_of(session, disk.machine_id) if disk.machine_id else f"unattached disk {disk.id}" for disk in disks
