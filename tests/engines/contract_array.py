@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract_bench import MIB, RESERVED, THIN, Bench, Rule, an_id, served_lun
+from contract_bench import MIB, RESERVED, THIN, Bench, Rule, an_id, served_lun, wait_for
 
-from naos.engines.errors import Busy, Missing, NoSpace, Unreachable, Unsupported
-from naos.engines.ports import Array, ExportedDisk, LunSpec, Provisioning
+from naos.engines.errors import Busy, EngineError, Missing, NoSpace, Unreachable, Unsupported
+from naos.engines.ports import Array, DiskCopy, ExportedDisk, LunSpec, NbdAddress, Provisioning
 
 
 def volumes_come_grow_and_go(bench: Bench) -> None:
@@ -147,6 +147,50 @@ def a_copy_is_a_disk_of_its_own(bench: Bench) -> None:
         assert (facts.size, facts.backing) == (16 * MIB, None)
 
 
+def several_disks_are_copied_to_other_volumes_and_their_own(bench: Bench) -> None:
+    array, sources, made = bench.array, (an_id(), an_id()), (an_id(), an_id())
+    with served_lun(bench) as lun, served_lun(bench) as other:
+        for source in sources:
+            array.create_disk(lun, source, 16 * MIB, THIN)
+        array.export_disk(lun, sources[0], 1)
+        array.create_disk(other, made[0], 16 * MIB, THIN)
+        away = DiskCopy(sources[0], made[0], array.export_disk(other, made[0], 1))
+        wanted = [away, DiskCopy(sources[1], made[1])]
+        with pytest.raises(EngineError):  # they were never begun
+            array.copies(lun, wanted)
+        with pytest.raises(Missing):
+            array.begin_copies(lun, [DiskCopy(an_id(), an_id())])
+        nobody = NbdAddress(away.target.host, away.target.port, f"{made[0]}.9")
+        with pytest.raises(EngineError):
+            array.begin_copies(lun, [DiskCopy(sources[0], made[0], nobody)])
+        for _ in range(2):
+            array.begin_copies(lun, wanted)
+            array.cancel_jobs(lun.id, made[0])
+            array.cancel_jobs(lun.id, made[1])
+        for _ in range(2):
+            array.begin_copies(lun, wanted)
+        wait_for(lambda: not array.copies(lun, wanted).running, "the copies are complete")
+        for _ in range(2):
+            array.finish_copies(lun, wanted)
+        for source in sources:
+            array.delete_disk(lun.id, source)
+        assert array.disk(other.id, made[0]).size == array.disk(lun.id, made[1]).size == 16 * MIB
+        # the same disk on another volume: it has one id on both until it has left the first
+        moved = DiskCopy(made[1], made[1], _empty(array, other, made[1]))
+        array.begin_copies(lun, [moved])
+        wait_for(lambda: not array.copies(lun, [moved]).running, "the copy is complete")
+        array.finish_copies(lun, [moved])
+        array.delete_disk(lun.id, made[1])
+        assert array.contents(other.id).exports == dict.fromkeys(made, 1)
+        for disk_id in made:
+            array.delete_disk(other.id, disk_id)
+
+
+def _empty(array: Array, lun: LunSpec, disk_id: str) -> NbdAddress:
+    array.create_disk(lun, disk_id, 16 * MIB, THIN)
+    return array.export_disk(lun, disk_id, 1)
+
+
 def one_epoch_is_exported_and_never_an_older_one(bench: Bench) -> None:
     array, disk_id = bench.array, an_id()
     with served_lun(bench) as lun:
@@ -233,6 +277,7 @@ ARRAY: Sequence[Rule] = (
     reserved_space_must_be_there,
     clones_share_their_template_until_flattened,
     a_copy_is_a_disk_of_its_own,
+    several_disks_are_copied_to_other_volumes_and_their_own,
     only_ids_become_names,
     one_epoch_is_exported_and_never_an_older_one,
     a_daemon_comes_back_with_exactly_its_exports,

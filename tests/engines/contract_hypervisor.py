@@ -9,7 +9,17 @@ import pytest
 from contract_bench import MIB, TAG, THIN, Bench, Rule, an_id, served_lun, wait_for
 
 from naos.engines.errors import Busy, EngineError, Missing, Unsupported
-from naos.engines.ports import DomainDisk, DomainNic, DomainSpec, Hypervisor, PowerState, VlanSpec
+from naos.engines.ports import (
+    Array,
+    DomainDisk,
+    DomainNic,
+    DomainSpec,
+    Hypervisor,
+    LunSpec,
+    NbdAddress,
+    PowerState,
+    VlanSpec,
+)
 
 
 def a_machine(**changed: object) -> DomainSpec:
@@ -123,6 +133,48 @@ def disks_of_a_machine(bench: Bench) -> None:
             assert blade.state(spec.id) is PowerState.STOPPED
 
 
+def a_disk_moves_while_its_machine_runs(bench: Bench) -> None:
+    array, boot = bench.array, an_id()
+    with served_lun(bench) as lun, served_lun(bench) as other:
+        old, new = (DomainDisk(boot, 0, _empty(array, volume, boot)) for volume in (lun, other))
+        spec = a_machine(disks=(old,))
+        with defined(bench, spec) as blade:
+            with pytest.raises(EngineError):  # it does not run
+                blade.mirror_disk(spec.id, new)
+            blade.start(spec.id)
+            blade.drop_mirror(spec.id, boot)  # there is none, so nothing happens
+            with pytest.raises(EngineError):
+                blade.switch_disk(spec.id, new)
+            blade.mirror_disk(spec.id, new)
+            blade.drop_mirror(spec.id, boot)
+            assert blade.disk_source(spec.id, boot) == old.source
+            shares = []
+            for _ in range(2):
+                blade.mirror_disk(spec.id, new, speed=64 * MIB, progress=shares.append)
+            assert all(0 <= share <= 1 for share in shares)
+            for _ in range(2):
+                blade.switch_disk(spec.id, new)
+            assert blade.disk_source(spec.id, boot) == new.source
+            blade.mirror_disk(spec.id, new)  # it is there
+            array.delete_disk(lun.id, boot)
+            for _ in range(2):
+                blade.pause(spec.id)
+            assert blade.state(spec.id) is PowerState.PAUSED
+            blade.resume(spec.id)
+            assert blade.state(spec.id) is PowerState.RUNNING
+            blade.power_off(spec.id)
+            assert blade.disk_source(spec.id, boot) == new.source
+            assert blade.disk_source(spec.id, an_id()) is None
+            with pytest.raises(EngineError):
+                blade.pause(spec.id)
+        array.delete_disk(other.id, boot)
+
+
+def _empty(array: Array, lun: LunSpec, disk_id: str) -> NbdAddress:
+    array.create_disk(lun, disk_id, 16 * MIB, THIN)
+    return array.export_disk(lun, disk_id, 1)
+
+
 def adapters_of_a_machine(bench: Bench) -> None:
     fabric = bench.rack.fabric(bench.one)
     bridge = fabric.ensure_vlan(VlanSpec(TAG))
@@ -215,6 +267,7 @@ HYPERVISOR: Sequence[Rule] = (
     a_machines_power,
     a_blade_tells_its_facts,
     disks_of_a_machine,
+    a_disk_moves_while_its_machine_runs,
     adapters_of_a_machine,
     sizes_of_a_machine,
     a_machine_moves_while_it_runs,
