@@ -1,5 +1,6 @@
 """Who may call (naos.api.authentication)."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,8 @@ from api_platform import Platform
 from naos.api.authentication import require
 from naos.tenancy import tokens
 from naos.tenancy.models import Assignment
+
+LOGIN = "/iam/v2/auth/personal_access_token"
 
 
 @pytest.mark.parametrize(
@@ -62,3 +65,45 @@ def test_a_deleted_token_ends_the_session_behind_the_next_call(platform: Platfor
 
 def test_alternatives_are_written_as_a_tuple() -> None:
     assert require("a", ("b", "c")).groups == (("a",), ("b", "c"))
+
+
+def test_a_clock_set_back_revives_nothing_and_breaks_nothing(platform: Platform) -> None:
+    """The wall clock is set back by an hour; time itself goes on."""
+    client = platform.owner
+    platform.clock.wall += timedelta(minutes=31)
+    platform.clock.ticks += 31 * 60
+    assert client.get("/iam/v2/roles").status_code == 401
+    fresh = platform.owner
+    platform.clock.wall -= timedelta(hours=1)
+    assert client.get("/iam/v2/roles").status_code == 401, "what has expired stays so"
+    assert fresh.get("/iam/v2/roles").status_code == 200, "a session that was given before goes on"
+    assert platform.owner.get("/iam/v2/roles").status_code == 200, "and new ones are given"
+    platform.clock.ticks += 31 * 60
+    assert fresh.get("/iam/v2/roles").status_code == 401, "it still ends after half an hour"
+
+
+def test_a_clock_that_was_ahead_and_is_put_right_counts_at_once(platform: Platform) -> None:
+    platform.clock.wall += timedelta(days=3650)
+    assert platform.anyone.post(LOGIN, json=_credential(platform)).status_code == 401, "the token has expired by then"
+    platform.clock.wall -= timedelta(days=3650)
+    assert platform.anyone.post(LOGIN, json=_credential(platform)).status_code == 200
+
+
+def test_an_expired_token_stays_expired_when_the_clock_is_set_back(platform: Platform) -> None:
+    client = platform.member(["iam_read"])
+    for _ in range(31):
+        platform.clock.wall += timedelta(days=1)
+        platform.clock.ticks += 24 * 3600
+    platform.clock.wall -= timedelta(days=10)
+    answer = client.get("/iam/v2/roles")
+    assert answer.status_code == 401
+
+
+def test_a_session_of_a_controller_whose_clock_is_ahead_is_taken(platform: Platform) -> None:
+    ahead = replace(platform.app.state.authority, now=lambda: platform.clock.wall + timedelta(seconds=90))
+    session = ahead.login(platform.first.token_id, platform.first.secret or "")
+    assert platform.client(session).get("/iam/v2/roles").status_code == 200
+
+
+def _credential(platform: Platform) -> dict[str, str | None]:
+    return {"id": platform.first.token_id, "secret": platform.first.secret}

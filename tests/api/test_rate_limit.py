@@ -1,13 +1,15 @@
 """How many requests a client may send (naos.api.rate_limit)."""
 
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import pytest
 from api_platform import Platform
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naos.api.rate_limit import Limiter
+from naos.api.rate_limit import Limiter, counted
 from naos.settings import settings
 
 
@@ -80,6 +82,41 @@ def test_logins_have_a_limit_of_their_own(build: Callable[..., Platform]) -> Non
     tries = [platform.anyone.post("/iam/v2/auth/personal_access_token", json=body).status_code for _ in range(7)]
     assert tries == [401] * 5 + [429] * 2
     assert platform.anyone.get("/iam/v2/roles").status_code == 401
+
+
+def test_datastores_have_a_limit_of_their_own(build: Callable[..., Platform]) -> None:
+    client = build(requests_per_second=25).owner
+    path = "/compute/v1/vcenters/datastores"
+    assert [client.get(path).status_code for _ in range(21)] == [200] * 20 + [429]
+    assert client.get(f"/api{path}/6a7d3f0e-0d5b-4f4e-9d6a-2f0c8c1b7e11").status_code == 429
+    assert client.get("/compute/v1/vcenters/datastore_clusters").status_code != 429
+    assert client.get("/compute/v1/vcenters/networks").status_code == 200
+
+
+def test_behind_a_trusted_proxy_each_client_is_counted(build: Callable[..., Platform]) -> None:
+    platform = build(requests_per_second=2, trusted_proxies=(ip_network("10.0.0.1"),))
+    proxy = TestClient(platform.app, raise_server_exceptions=False, client=("10.0.0.1", 1))
+
+    def codes(*forwarded: str) -> list[int]:
+        return [proxy.get("/iam/v2/roles", headers={"X-Forwarded-For": each}).status_code for each in forwarded]
+
+    assert codes("203.0.113.7", "203.0.113.7", "203.0.113.7", "203.0.113.8") == [401, 401, 429, 401]
+    assert codes("192.0.2.1, 203.0.113.7") == [429], "what the client wrote before does not count"
+
+
+@pytest.mark.parametrize(
+    ("client", "key"),
+    [
+        (("203.0.113.7", 1), "203.0.113.7"),
+        (("::ffff:203.0.113.7", 1), "203.0.113.7"),
+        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 1), "fe80::/64"),
+        (("testclient", 1), "testclient"),
+        (None, "local"),
+    ],
+)
+def test_an_ipv6_client_is_its_whole_network(client: tuple[str, int] | None, key: str) -> None:
+    assert counted({"client": client}) == key
 
 
 def test_a_forwarding_header_does_not_make_another_client(build: Callable[..., Platform]) -> None:
