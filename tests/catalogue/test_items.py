@@ -240,3 +240,15 @@ def test_nothing_is_left_of_a_deleted_appliance(platform: Platform, tmp_path: Pa
     assert [subprocess.check_output(["qemu-img", "info", image]) != b"" for image in images] == [True, True]
     platform.done("DELETE", f"{items(platform)}/{template}")
     assert not any(image.exists() for image in images)
+
+
+def test_the_owner_of_a_bare_image_says_what_its_machines_get(platform: Platform) -> None:
+    path = f"{COMPUTE}/content_libraries/{platform.made['library']}/templates"
+    hardware = {"cpu": 2, "memory": 256 * MIB, "networks": ["front"]}
+    template = platform.done("POST", path, {"name": "sized", "uploadId": platform.upload(), "hardware": hardware})
+    machine = deployed(platform, "sized-1", contentLibraryItemId=template, deployOptions=None)
+    assert (machine["cpu"], machine["numCoresPerSocket"], machine["memory"]) == (2, 1, 256 * MIB)
+    (adapter,) = adapters_of(platform, machine["id"])
+    assert (adapter["network"]["name"], adapter["connected"]) == ("front", True)
+    for wrong in ({"memory": 1}, {"cpu": 0}, {"networks": [""]}, {"disks": 2}):
+        platform.refused("POST", path, {"name": "wrong", "uploadId": platform.upload(), "hardware": wrong})

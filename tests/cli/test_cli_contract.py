@@ -59,6 +59,7 @@ nic delete Adapter --vm web-1 --yes
 template list
 template libraries
 template add t {file} --checksum md5:00 --description x
+template add s {file} --cpus 2 --memory 1 --network lan
 template add u https://images.example/x
 template show naos-tiny
 template export naos-tiny --output {folder}/t.ova

@@ -23,6 +23,7 @@ def add_template(run: Run, arguments: dict[str, Any]) -> str:
         upload_id,
         arguments["url"],
         arguments["checksum"],
+        arguments.get("hardware", {}),
         run.progress,
         undo=Undo("template.remove_image", {"template_id": template_id}, "removed the image"),
     )

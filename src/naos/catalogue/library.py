@@ -1,8 +1,9 @@
 """Content libraries and templates: checks, files and steps. A file is named by its template's id, never by its name."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -11,7 +12,7 @@ from naos.activity import Item, Lock, Plan, Undo
 from naos.catalogue.errors import SourceAmbiguous, TemplateInUse, TemplateNotBootable, TemplateNotReady
 from naos.catalogue.images import intake
 from naos.catalogue.models import Library, Template, TemplateDisk, Upload
-from naos.catalogue.ovf.descriptor import MOST_DISKS, Descriptor
+from naos.catalogue.ovf.descriptor import MOST_DISKS, Adapter, Descriptor
 from naos.errors import NameTaken, Unknown
 from naos.lifecycle import Lifecycle, check_ready
 from naos.names import listing
@@ -84,8 +85,9 @@ def plan_add(
     upload_id: str | None,
     url: str | None,
     checksum: str | None,
+    hardware: dict[str, Any],
 ) -> Plan:
-    """Reserve a template's name; the activity fetches, checks and keeps the image."""
+    """Reserve a template's name; the activity fetches, checks and keeps the image. hardware: as `described` takes it."""
     library = find(session, tenant_id, library_id)
     if (upload_id is None) == (url is None):
         raise SourceAmbiguous("both" if url else "neither")
@@ -99,7 +101,8 @@ def plan_add(
     template = Template(tenant_id=tenant_id, library_id=library.id, name=name, description=description)
     session.add(template)
     session.flush()
-    arguments = {"template_id": template.id, "upload_id": upload_id, "url": url, "checksum": checksum}
+    source = {"upload_id": upload_id, "url": url, "checksum": checksum}
+    arguments = {"template_id": template.id, **source, "hardware": hardware}
     return Plan(
         kind="template.add",
         description=f"Add template {name}",
@@ -174,6 +177,7 @@ def bring_in(
     upload_id: str | None,
     url: str | None,
     checksum: str | None,
+    hardware: dict[str, Any],
     progress: Callable[[float], None],
 ) -> None:
     """Check the image and keep it; what it turned out to be goes into the rows. Raises what the intake raises."""
@@ -194,10 +198,29 @@ def bring_in(
         template.size = sum(disk.size for disk in taken.disks)
         template.virtual_size = first.capacity
         template.checksum = first.checksum
-        template.descriptor = taken.descriptor.model_dump() if taken.descriptor is not None else {}
+        template.descriptor = described(taken.descriptor, hardware).model_dump() if template.type == "ovf" else {}
         session.execute(sa.delete(TemplateDisk).where(TemplateDisk.template_id == template_id))
         if template.type == "ovf":
             session.add_all(_rows(template_id, taken.disks))
+
+
+def described(said: Descriptor | None, hardware: dict[str, Any]) -> Descriptor:
+    """What an image says of its machine, and what its owner says: `cpu`, `memory` in bytes, names of `networks`."""
+    found = said if said is not None else Descriptor()
+    sizes = {key: hardware[key] for key in ("cpu", "memory") if hardware.get(key) is not None}
+    if "cpu" in sizes:
+        sizes["cores_per_socket"] = 1
+    networks = hardware.get("networks") or []
+    if networks and not found.adapters:
+        sizes |= {"networks": sorted(set(networks)), "adapters": adapters_on(networks)}
+    return found.model_copy(update=sizes)
+
+
+def adapters_on(networks: Sequence[str]) -> list[Adapter]:
+    return [
+        Adapter(id=f"net{number}", name=f"Network adapter {number}", network=network, type="VmxNet3")
+        for number, network in enumerate(networks, start=1)
+    ]
 
 
 def _rows(template_id: str, disks: list[intake.DiskFacts]) -> list[TemplateDisk]:

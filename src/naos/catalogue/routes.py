@@ -149,6 +149,7 @@ def add_template(
             upload_id=body.upload_id,
             url=body.url,
             checksum=body.checksum,
+            hardware=body.hardware.model_dump(),
         ),
     )
 

@@ -9,7 +9,8 @@ from naos.catalogue.models import Template, TemplateDisk
 from naos.catalogue.ovf.descriptor import Descriptor
 from naos.ids import ResourceId
 from naos.names import Name
-from naos.wire import Reference, Request, Wire
+from naos.units import MIB
+from naos.wire import Reference, Request, Whole, Wire
 
 
 class ContentLibrary(Wire):
@@ -87,6 +88,15 @@ class Received(Wire):
     sha256: str
 
 
+class Hardware(Request):
+    """What a machine of the item gets unless its deployment says otherwise; it goes before what an appliance says. `memory`:
+    bytes. `networks`: names of the networks that its adapters are on, one each; an appliance keeps its own."""
+
+    cpu: Whole | None = Field(default=None, ge=1, le=4096)
+    memory: Whole | None = Field(default=None, ge=32 * MIB, multiple_of=MIB)
+    networks: list[Name] = Field(default_factory=list, max_length=16)
+
+
 class TemplateRequest(Request):
     """`checksum`: ``sha256:...``, ``sha512:...`` or ``md5:...`` of the file as it is sent."""
 
@@ -95,6 +105,7 @@ class TemplateRequest(Request):
     upload_id: ResourceId | None = None
     url: str | None = Field(default=None, max_length=2048)
     checksum: str | None = Field(default=None, max_length=160)
+    hardware: Hardware = Hardware()
 
 
 def item_wire(template: Template, disks: Sequence[TemplateDisk]) -> ContentLibraryItem:

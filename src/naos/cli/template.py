@@ -108,6 +108,21 @@ def add(
     library: Library = None,
     description: Description = "",
     checksum: Checksum = None,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="Virtual processors that its machines get.", show_default=False)
+    ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIZE",
+            parser=options.size,
+            help=f"Memory that its machines get: {options.SIZE_HELP}",
+            show_default=False,
+        ),
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="Name of a network that its machines have an adapter on; once for each.")
+    ] = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -117,6 +132,9 @@ def add(
         wanted: Json = {"name": name, "description": description}
         if checksum is not None:
             wanted["checksum"] = checksum
+        hardware = {"cpu": cpus, "memory": memory, "networks": network}
+        if any(value is not None for value in hardware.values()):
+            wanted["hardware"] = {key: value for key, value in hardware.items() if value is not None}
         if "://" in source:
             wanted["url"] = source
         else:
