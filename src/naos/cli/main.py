@@ -24,6 +24,7 @@ from naos.cli import (
     organisation,
     policy,
     pool,
+    seed,
     snapshot,
     tag,
     template,
@@ -126,7 +127,7 @@ for noun in (
     lab,
 ):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
-for noun in (organisation, tenant, user, token, access, login, controller):
+for noun in (organisation, tenant, user, token, access, login, controller, seed):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 app.command(epilog="Example: naos up --zones 2 --blades 2")(journey.up)
 app.command(epilog="Example: naos down --yes")(journey.down)
