@@ -139,7 +139,10 @@ def test_what_cannot_be_plugged_in_waits_for_a_stopped_machine(roomy: Platform) 
     lsi = _controller(roomy, machine_id, "SCSI", "LSILogic")
     _power(roomy, machine_id, "on")
     assert set(definitions.controllers(_live(roomy, machine_id))) == {*usb, lsi}
-    body = {"virtualMachineId": machine_id, "capacity": MIB, "controllerId": usb[0]}
+    body = {"virtualMachineId": machine_id, "capacity": MIB, "controllerId": lsi}
+    assert "power it off" in roomy.refused("POST", DISKS, body)["message"]
+    _power(roomy, machine_id, "off")
+    body["controllerId"] = usb[0]
     assert roomy.refused("POST", DISKS, body)["code"] == "storage.not_for_disks"
     roomy.remove(machine_id)
 

@@ -102,7 +102,19 @@ def _controller(
     if found.machine_id != machine.id:
         raise Unknown("virtual controller", controller_id)
     check_ready("Controller", controllers.label(found), found.lifecycle)
+    _check_pluggable(machine, found, "add a disk to")
     return found
+
+
+def _check_pluggable(machine: VirtualMachine, controller: VirtualController | None, what: str) -> None:
+    """Raises WrongPower for a controller whose disks a running guest neither gets nor gives back."""
+    if controller is not None and not controllers.DEVICES[controller.device].pluggable:
+        rules.check_stopped(machine.name, machine.power, f"power it off to {what} {controllers.label(controller)}")
+
+
+def _check_leaving(session: Session, machine: VirtualMachine, disk: Disk) -> None:
+    held = session.get(VirtualController, disk.controller_id) if disk.controller_id else None
+    _check_pluggable(machine, held, "take a disk from")
 
 
 def plan_update_disk(
@@ -153,6 +165,7 @@ def plan_delete_disk(session: Session, tenant_id: str, disk_id: str) -> Plan:
             concerned=(_item(disk.id),),
         )
     machine = machines.find(session, tenant_id, disk.machine_id)
+    _check_leaving(session, machine, disk)
     description = f"Delete {disk.name} of {machine.name}"
     return plans.of_device(session, machine, "disk.delete", description, _item(disk.id), locks=locks, disk_id=disk.id)
 
@@ -209,6 +222,7 @@ def plan_unmount_disk(session: Session, tenant_id: str, disk_id: str) -> Plan:
             concerned=(_item(disk.id),),
         )
     machine = machines.find(session, tenant_id, disk.machine_id)
+    _check_leaving(session, machine, disk)
     description = f"Unmount {disk.name} of {machine.name}"
     return plans.of_device(
         session, machine, "disk.unmount", description, _item(disk.id), locks=(_lock(disk.id),), disk_id=disk.id

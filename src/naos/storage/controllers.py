@@ -26,8 +26,6 @@ PER_TYPE = 4
 DISKS_EACH, DISKS_ON_PARAVIRTUAL = 15, 64
 PARAVIRTUAL = "ParaVirtual"
 CD = "CD/DVD"
-_FIRST_DRIVE_BUS = 8
-"""Indices of SCSI controllers below are for disks; a drive that was plugged in has one of its own from here on."""
 _IDE_PLACES = (1, 2, 3)
 """The first one of the board's four is the seed's."""
 
@@ -153,7 +151,9 @@ def reserve(
     free = [place for place in _IDE_PLACES if place not in taken]
     number = next_unit({entry.number for entry in alike})
     device = device_for(kind, sub_type, running=running, ide_is_free=bool(free))
-    place = {"cd-ide": free[0] if free else 0, "cd-scsi": _FIRST_DRIVE_BUS + number}.get(device, number)
+    place = free[0] if device == "cd-ide" else number
+    if DEVICES[device].kind == "scsi":  # drives' own controllers are counted too: libvirt fills gaps with its own
+        place = next_unit({entry.place for entry in present if DEVICES[entry.device].kind == "scsi"})
     controller = VirtualController(
         tenant_id=tenant_id,
         machine_id=machine_id,

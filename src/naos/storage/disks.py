@@ -209,6 +209,8 @@ def export(world: World, disk_id: str) -> DomainDisk:
         disk.epoch += 1
         disk.exported = True
         session.flush()
+    if disk.mode == NONPERSISTENT:
+        stop_flattening(world, disk_id)
     return address_of(world, disk_id)
 
 

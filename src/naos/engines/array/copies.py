@@ -48,6 +48,9 @@ def flatten(monitor: Monitor, place: Place, disk_id: str) -> JobState:
     if found.backing is None:
         disks.close_unused(monitor, disk_id)
         return JobState(running=False, done=found.size, total=found.size)
+    if nodes.node(nodes.SCRATCH, disk_id) in nodes.present(monitor):
+        error = "its machine uses it and will drop what it writes; power the machine off first"
+        return JobState(running=False, total=found.size, error=error)
     if found.snapshots:
         return JobState(
             running=False,

@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from naos.engines.array import nodes, scratches
+from naos.engines.array import jobs, nodes, scratches
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
@@ -62,11 +62,16 @@ def cut(monitor: Monitor, disk_id: str, *, spared: int | None = None) -> None:
 
 
 def ensure(monitor: Monitor, place: Place, disk_id: str, epoch: int, *, volatile: bool = False) -> None:
-    """Exactly this export of the disk. A volatile one writes to the file of its epoch, which is made when it is not there."""
+    """Exactly this export of the disk. A volatile one writes to the file of its epoch, which is made when it is not there.
+
+    Raises Busy for a volatile one while a job works on the disk.
+    """
     check_id(place.where, disk_id)
     cut(monitor, disk_id, spared=epoch)
     if epoch in present(monitor).get(disk_id, ()):
         return
+    if volatile:
+        jobs.check_none(monitor, place.where, disk_id)
     scratches.drop(monitor, place, disk_id, spared=epoch if volatile else None)
     nodes.open_disk(monitor, place, disk_id, scratches.make(place, disk_id, epoch) if volatile else None)
     add(monitor, disk_id, epoch)

@@ -61,7 +61,7 @@ def open_disk(monitor: Monitor, place: Place, disk_id: str, scratch: str | None 
     scratch: the image that takes a volatile disk's writes.
     """
     nodes = present(monitor)
-    if node(THROTTLE, disk_id) in nodes and (node(SCRATCH, disk_id) in nodes) == (scratch is not None):
+    if node(THROTTLE, disk_id) in nodes and (scratch is None or node(SCRATCH, disk_id) in nodes):
         return
     close_disk(monitor, disk_id)  # what an interrupted opening left
     reserved = place.exists(place.disk_reserved(disk_id))

@@ -103,10 +103,20 @@ def controller(wanted: DomainController) -> Element:
     return made
 
 
-def allow_usb(root: Element) -> None:
-    """Take away what says that the machine has no USB."""
-    for device in root.findall("devices/controller[@type='usb'][@model='none']"):
+def filled_in(root: Element, wanted: DomainController) -> list[Element]:
+    """Controllers that libvirt has put where `wanted` goes: it wants no gap in the indices of SCSI controllers."""
+    path = f"devices/controller[@type='{wanted.kind}'][@index='{wanted.index}']"
+    return [device for device in root.findall(path) if identity(device) is None]
+
+
+def add_controller(root: Element, wanted: DomainController) -> None:
+    """In place of what libvirt filled in, or of the words that the machine has no USB."""
+    for device in filled_in(root, wanted):
         forget(device)
+    if wanted.kind == "usb":
+        for device in root.findall("devices/controller[@type='usb'][@model='none']"):
+            forget(device)
+    append(root, controller(wanted))
 
 
 def converge_controllers(root: Element, wanted: Sequence[DomainController]) -> None:
@@ -114,12 +124,10 @@ def converge_controllers(root: Element, wanted: Sequence[DomainController]) -> N
     present = managed(root, "controller")
     had_usb = any(device.get("type") == "usb" for device in present.values())
     drop_others(present, (entry.id for entry in wanted))
-    if any(entry.kind == "usb" for entry in wanted):
-        allow_usb(root)
-    elif had_usb:
+    if had_usb and not any(entry.kind == "usb" for entry in wanted):
         append(root, etree.Element("controller", {"type": "usb", "index": "0", "model": "none"}))
     for entry in wanted:
         if entry.id in present:
             present[entry.id].set("index", str(entry.index))
         else:
-            append(root, controller(entry))
+            add_controller(root, entry)

@@ -41,12 +41,23 @@ def attach_controller(domains: Domains, domain_id: str, controller: DomainContro
     if live is not None and devices.find(live, controller.id) is None:
         if controller.model not in drives.PLUGGABLE:
             raise Unsupported(domains.where, f"plugging a {controller.model} controller into a running machine", _STOP)
+        for device in drives.filled_in(live, controller):
+            _unplug_unnamed(domains, domain_id, device, controller)
         _plug(domains, domain_id, drives.controller(controller))
-    if controller.kind == "usb":
-        root = domains.inactive(domain_id)
-        drives.allow_usb(root)
+    root = domains.inactive(domain_id)
+    if devices.find(root, controller.id) is None:
+        drives.add_controller(root, controller)
         domains.redefine(root)
-    _edit(domains, domain_id, controller.id, lambda: drives.controller(controller), lambda _element: None)
+
+
+def _unplug_unnamed(domains: Domains, domain_id: str, device: devices.Element, controller: DomainController) -> None:
+    """Take a controller that libvirt filled a gap with from a guest, and wait until it is gone."""
+    text, until = xml.render(device), time.monotonic() + _DOOR
+    domains.on(domain_id, "making room for a controller", lambda domain: domain.detachDeviceFlags(text, _LIVE), _DOOR)
+    while (live := domains.live(domain_id)) is not None and drives.filled_in(live, controller):
+        if time.monotonic() > until:
+            raise GuestRefused(domains.where, f"giving up SCSI controller {controller.index}", f"it holds on; {_STOP}")
+        time.sleep(_POLL)
 
 
 def put_cdrom(domains: Domains, domain_id: str, drive: DomainCdrom) -> None:
