@@ -1,11 +1,15 @@
 """Policies, jobs and the inventory over HTTP, in the shapes of the wire API's section 5."""
 
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from simulated_platform import COMPUTE, POWER, Platform
 
 from naos.engines.errors import Unreachable
+from naos.protection import assignments, inventory
 from naos.tenancy.models import Tenant
 
 BACKUP = "/backup/v1/spp"
@@ -298,3 +302,67 @@ def test_the_platform_says_what_it_is(vaulted: Platform) -> None:
     assert history == {"totalRuns": 0, "sucessPercent": 0.0, "failed": 0, "warning": 0, "success": 0, "running": 0}
     for bad in ("0", "-1", "many", "1e9"):
         assert vaulted.client.get(f"{BACKUP}/metrics/backup/history?range={bad}").status_code == 422
+
+
+@pytest.mark.parametrize("name", ["Zürich 東京 🚀", "../../etc", "a;b $(c)", "-rf", "מכונה"])
+def test_names_of_any_script_are_kept_whole(vaulted: Platform, name: str) -> None:
+    """peers.md 59: backups that break on names, or cut them."""
+    machine_id = vaulted.deploy(name, powerOn=False)
+    policy_id = _policy(vaulted, name)
+    body = {"virtualMachineIds": [machine_id], "slaPolicies": [policy_id]}
+    vaulted.done("POST", f"{BACKUP}/policies/assign/virtual_machine", body)
+    (job,) = [job for job in vaulted.get(f"{BACKUP}/jobs", type="catalog") if job["name"] == "Hypervisor Inventory"]
+    vaulted.done("POST", f"{BACKUP}/jobs/run", {"jobId": job["id"]})
+    assert vaulted.get(f"{BACKUP}/virtual_machines/{machine_id}")["name"] == name
+    assert _names(vaulted, virtualMachineId=machine_id) == [name]
+    vaulted.done("DELETE", f"{COMPUTE}/virtual_machines/{machine_id}")
+    vaulted.done("DELETE", f"{BACKUP}/policies/{policy_id}")
+
+
+def test_steps_that_are_done_again_after_a_crash_find_their_own_effect(vaulted: Platform) -> None:
+    world, activity_id = vaulted.services.world, str(uuid.uuid4())
+    policy_id, machine = _policy(vaulted, "again"), vaulted.made["one"]
+    for _ in range(2):
+        assignments.replace_of_machines(world, [machine], [policy_id])
+        assert _names(vaulted, virtualMachineId=machine) == ["again"]
+    for _ in range(2):
+        assignments.replace_of_disk(world, vaulted.made["disk"], [])
+        assert _names(vaulted, virtualDiskId=vaulted.made["disk"]) == []
+    (job,) = [job for job in vaulted.get(f"{BACKUP}/jobs", type="catalog") if job["name"] == "Hypervisor Inventory"]
+    tenant_id = vaulted.get("/iam/v2/tenants")[0]["id"]
+    before = len(vaulted.get(f"{BACKUP}/jobs/session"))
+    for _ in range(2):
+        inventory.open_run(world, int(job["id"]), tenant_id, activity_id)
+    assert vaulted.get(f"{BACKUP}/jobs/{job['id']}")["status"] == "RUNNING"
+    assert vaulted.get(f"{BACKUP}/jobs/session")[0]["status"] == "RUNNING"
+    for failed in (1, 0):
+        inventory.end_run(world, activity_id, inventory.Seen(3, failed))
+    inventory.end_run(world, activity_id, None)  # what the compensation does; the run has ended already
+    sessions = vaulted.get(f"{BACKUP}/jobs/session")
+    assert len(sessions) == before + 1
+    assert (sessions[0]["status"], sessions[0]["statistics"]["failed"]) == ("PARTIAL", 1)
+    assignments.replace_of_disk(world, vaulted.made["disk"], [policy_id])
+    assignments.replace_of_machines(world, [machine], [])
+    vaulted.done("DELETE", f"{BACKUP}/policies/{policy_id}")
+
+
+def test_a_machine_that_fills_up_with_assignments_at_once_keeps_one_whole_set(vaulted: Platform) -> None:
+    """Several clients replace the set at the same time: one of the sets is there afterwards, never a mixture."""
+    policies = [_policy(vaulted, f"at-once-{number}") for number in range(4)]
+    machine = vaulted.made["one"]
+    sets = [[policies[number], policies[(number + 1) % 4]] for number in range(4)]
+    path = f"{BACKUP}/policies/assign/virtual_machine"
+    with ThreadPoolExecutor(4) as pool:
+        bodies = [{"virtualMachineIds": [machine], "slaPolicies": wanted} for wanted in sets]
+        activities = list(pool.map(lambda body: vaulted.client.post(path, json=body).headers["Location"], bodies))
+    states = [vaulted.ended(activity)["state"] for activity in activities]
+    assert any("completed" in state for state in states)
+    for state in states:
+        assert "completed" in state or "is held" in state["failed"]["reason"], (
+            "a set may have lost its last machine before"
+        )
+    found = {policy["id"] for policy in vaulted.get(f"{BACKUP}/policies", virtualMachineId=machine)}
+    assert found in [set(wanted) for wanted in sets]
+    _assign(vaulted, "one")
+    for policy_id in policies:
+        vaulted.done("DELETE", f"{BACKUP}/policies/{policy_id}")
