@@ -156,6 +156,23 @@ def test_several_clones_at_once_are_made_one_after_the_other(rack: Platform, sub
     assert len(rack.get(MACHINES)) == 4
 
 
+def test_what_changed_while_a_request_waited_is_looked_at_again(rack: Platform, subject: str) -> None:
+    """A disk grows and moves before a clone has its turn: the clone is of the grown disk, or says what changed."""
+    disk = disks(rack, subject)[1]["id"]
+    grow = rack.write("PATCH", DISKS, {"id": disk, "newCapacity": 2 * GIB})
+    copy = rack.write("POST", f"{MACHINES}/{subject}/clone", {"name": "grown", "datastoreId": rack.made["fast"]})
+    body = {"virtualMachines": [subject], "datastoreId": rack.made["fast"]}
+    moving = rack.write("POST", f"{MACHINES}/relocate", body)
+    late = rack.write("POST", f"{MACHINES}/{subject}/clone", {"name": "late"})
+    for activity in (grow, copy, moving):
+        assert "completed" in rack.ended(activity)["state"]
+    (made,) = rack.get(MACHINES, name="grown")
+    assert [entry["capacity"] for entry in disks(rack, made["id"])][1] == 2 * GIB
+    ended = rack.ended(late)["state"]
+    assert "not where it was" in ended["failed"]["reason"] if "failed" in ended else volumes(rack, subject)
+    assert rack.settled() == []
+
+
 # ---------------------------------------------------------------------------------------------------------------- moves
 
 

@@ -1,6 +1,6 @@
 """Clones: a machine like another one, with copies of its disks as they are at one instant."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from naos.compute import destinations, hooks, instants, machines, rules, steps
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.startup import start
 from naos.database import Base
+from naos.errors import Changed
 from naos.fleet import cpools
 from naos.fleet.models import Cpool
 from naos.lifecycle import Lifecycle, check_ready
@@ -208,6 +209,7 @@ def _reserve_adapters(session: Session, source: VirtualMachine, clone: VirtualMa
 def clone_machine(run: Run, arguments: dict[str, Any]) -> str:
     world, machine_id, source_id = cast(World, run.world), arguments["machine_id"], arguments["source_id"]
     legs = copies.legs_of(arguments["legs"])
+    run.step("look at the source again", _look_again, world, source_id, legs)
     for leg in legs:
         run.step(
             "make room for a disk",
@@ -234,6 +236,17 @@ def clone_machine(run: Run, arguments: dict[str, Any]) -> str:
         start(run, world, machine_id)
     run.step("publish", publish, world, machine_id)
     return str(machine_id)
+
+
+def _look_again(world: World, source_id: str, legs: Sequence[Leg]) -> None:
+    """Its disks may have grown, moved or gone while the request waited."""
+    with world.database.write() as session:
+        for leg in legs:
+            disk, copy = session.get(Disk, leg.source_id), session.get_one(Disk, leg.disk_id)
+            if disk is None or disk.machine_id != source_id or disk.lun_id != leg.source_lun:
+                name = machines.name_of(session, source_id)
+                raise Changed(f"machine {name}", f"disk {leg.source_id} is not where it was")
+            copy.capacity = disk.capacity
 
 
 def _close(world: World, leg: Leg) -> None:

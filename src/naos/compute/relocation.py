@@ -13,6 +13,7 @@ from naos.activity import Item, Lock, Plan, Run, Undo, workflow
 from naos.compute import destinations, machines, movements, rules, seeds, steps
 from naos.compute.errors import PlacementUnsupported
 from naos.compute.models import Power, VirtualMachine
+from naos.errors import Changed, Unknown
 from naos.fleet import cpools
 from naos.fleet.models import Cpool
 from naos.insistence import insist
@@ -154,14 +155,18 @@ def _journey(session: Session, world: World, machine: VirtualMachine, wish: Wish
 def _check_live(
     session: Session, world: World, machine: VirtualMachine, present: Cpool, cpool: Cpool, blade: str | None
 ) -> None:
+    _check_model(machine, present, cpool)
+    if cpool.id != present.id or blade not in (None, machine.blade):
+        destinations.blade_with_room(session, world, machine, cpool, blade, new=False)
+
+
+def _check_model(machine: VirtualMachine, present: Cpool, cpool: Cpool) -> None:
     if cpool.model != present.model:
         raise PlacementUnsupported(
             machine.name,
             f"it runs on a blade of model {present.model} and cpool {cpool.name} has model {cpool.model}; a running machine"
             " moves between blades of one model only. Power it off, move it, and power it on",
         )
-    if cpool.id != present.id or blade not in (None, machine.blade):
-        destinations.blade_with_room(session, world, machine, cpool, blade, new=False)
 
 
 def _volumes(session: Session, machine: VirtualMachine, cpool: Cpool, wish: Wish) -> tuple[str, dict[str, str]]:
@@ -192,7 +197,7 @@ def _volumes(session: Session, machine: VirtualMachine, cpool: Cpool, wish: Wish
             raise destinations.name_a_volume(session, machine, cpool.zone)
         rules.check_zones(volume=target.name, volume_zone=target.zone, cpool=cpool.name, cpool_zone=cpool.zone)
         if target.id != here.id:
-            _check_movable(session, machine, disk)
+            _check_movable(session, machine, disk, running=machine.power == Power.RUNNING)
             moving[disk.id] = target.id
     return _home(session, machine, cpool, attached, moving, named), moving
 
@@ -226,14 +231,14 @@ def _home(
     return lun.id
 
 
-def _check_movable(session: Session, machine: VirtualMachine, disk: Disk) -> None:
+def _check_movable(session: Session, machine: VirtualMachine, disk: Disk, *, running: bool) -> None:
     check_ready("Disk", disk.name, disk.lifecycle)
     snapshots.check_free(session, disk, "moved to another volume")
     if disk.mode == NONPERSISTENT:
         remedy = (
             "power it off first: what it has written to a non-persistent disk is dropped at its stop and cannot move"
         )
-        rules.check_stopped(machine.name, machine.power, remedy)
+        rules.check_stopped(machine.name, Power.RUNNING if running else Power.STOPPED, remedy)
 
 
 def _networks(
@@ -279,6 +284,7 @@ def migrate(run: Run, arguments: dict[str, Any]) -> str:
 def _travel(run: Run, world: World, journey: Journey) -> None:
     machine_id = journey.machine_id
     running = run.step("look whether it runs", steps.is_running, world, machine_id)
+    run.step("check again", _check_again, world, journey, running)
     legs = copies.legs_of(run.step("list the disks that move", movements.legs, world, journey.disks))
     if legs and running:
         movements.move_live(run, world, machine_id, legs)
@@ -291,6 +297,22 @@ def _travel(run: Run, world: World, journey: Journey) -> None:
         run.step("bring it to its place", _place_at_rest, world, journey)
     movements.join_networks(run, world, machine_id, journey.after)
     run.step("note its volume", _note_volume, world, machine_id, journey.lun_id)
+
+
+def _check_again(world: World, journey: Journey, running: bool) -> None:  # noqa: FBT001 - of a step
+    """What may have changed while the request waited: a snapshot taken, a machine started, a disk gone or another's."""
+    with world.database.read() as session:
+        machine = session.get(VirtualMachine, journey.machine_id)
+        if machine is None:
+            raise Unknown("virtual machine", journey.machine_id)
+        present, cpool = session.get_one(Cpool, machine.cpool_id), session.get_one(Cpool, journey.cpool_id)
+        if running:
+            _check_model(machine, present, cpool)
+        for disk_id in journey.disks:
+            disk = session.get(Disk, disk_id)
+            if disk is None or disk.machine_id != machine.id:
+                raise Changed(f"machine {machine.name}", f"disk {disk_id} is not its disk any more")
+            _check_movable(session, machine, disk, running=running)
 
 
 def _migrate(run: Run, world: World, journey: Journey) -> None:
