@@ -110,7 +110,8 @@ def test_assigning_replaces_and_disks_inherit(vaulted: Platform) -> None:
     machine, disk, nobackup = vaulted.made["one"], vaulted.made["disk"], _nobackup(vaulted)
     _assign(vaulted, "one", one)
     _assign(vaulted, "one", one)  # clients send the same set twice
-    assert _names(vaulted, virtualMachineId=machine) == ["a-daily"] == _names(vaulted, virtualDiskId=disk)
+    assert _names(vaulted, virtualMachineId=machine) == ["a-daily"]
+    assert _names(vaulted, virtualDiskId=disk) == [], "what it inherits is not its own"
     _assign(vaulted, "two", one, two)
     _assign(vaulted, "one", two, nobackup)
     assert _names(vaulted, virtualMachineId=machine) == ["b-weekly", "nobackup"]
@@ -123,7 +124,9 @@ def test_assigning_replaces_and_disks_inherit(vaulted: Platform) -> None:
     vaulted.done("POST", f"{BACKUP}/policies/assign/virtual_disk", own | {"slaPolicies": [nobackup, two]})
     assert _names(vaulted, virtualDiskId=disk) == ["b-weekly", "nobackup"]
     _assign(vaulted, "one", nobackup)
-    assert _names(vaulted, virtualDiskId=disk) == ["nobackup"], "the machine's own set lets the disk inherit again"
+    assert _names(vaulted, virtualDiskId=disk) == ["nobackup"], "the machine's set stays the disk's own"
+    vaulted.done("POST", f"{BACKUP}/policies/assign/virtual_disk", own | {"slaPolicies": None})
+    assert _names(vaulted, virtualDiskId=disk) == []
     counts = {row["name"]: row["numberOfProtectedVM"] for row in vaulted.get(f"{BACKUP}/metrics/policies")}
     assert (counts["a-daily"], counts["b-weekly"], counts["nobackup"]) == (1, 1, 1)
     assert vaulted.get(f"{BACKUP}/metrics/coverage") == {
@@ -366,3 +369,17 @@ def test_a_machine_that_fills_up_with_assignments_at_once_keeps_one_whole_set(va
     _assign(vaulted, "one")
     for policy_id in policies:
         vaulted.done("DELETE", f"{BACKUP}/policies/{policy_id}")
+
+
+def test_a_deleted_disk_takes_its_own_set_along(vaulted: Platform) -> None:
+    machine_id = vaulted.deploy("spare", powerOn=False)
+    body = {"virtualMachineId": machine_id, "capacity": 2**30}
+    disk_id = vaulted.done("POST", f"{COMPUTE}/virtual_disks", body)
+    policy_id = _policy(vaulted, "of-a-disk")
+    own = {"virtualDiskId": disk_id, "slaPolicies": [policy_id]}
+    vaulted.done("POST", f"{BACKUP}/policies/assign/virtual_disk", own)
+    assert vaulted.refused("DELETE", f"{BACKUP}/policies/{policy_id}")["details"]["members"] == "Hard disk 2 of spare"
+    vaulted.done("DELETE", f"{COMPUTE}/virtual_disks/{disk_id}")
+    assert vaulted.get(f"{BACKUP}/policies/{policy_id}")["held"] is True
+    vaulted.done("DELETE", f"{BACKUP}/policies/{policy_id}")
+    vaulted.done("DELETE", f"{COMPUTE}/virtual_machines/{machine_id}")

@@ -7,6 +7,7 @@ from naos.compute import hooks
 from naos.compute.models import VirtualMachine
 from naos.protection import policies, rules
 from naos.protection.models import DiskChoice, DiskPolicy, KnownDisk, KnownMachine, MachinePolicy
+from naos.storage import disks
 from naos.tenancy.models import Tenant
 
 
@@ -29,7 +30,17 @@ def forget(session: Session, machine_id: str) -> None:
     policies.hold_abandoned(session, lost)
 
 
+def forget_disk(session: Session, disk_id: str) -> None:
+    """Drop a disk's own set, and what the inventory knew of it; a policy left alone is held."""
+    lost = set(session.scalars(sa.select(DiskPolicy.policy_id).where(DiskPolicy.disk_id == disk_id)))
+    for table in (DiskPolicy, DiskChoice, KnownDisk):
+        session.execute(sa.delete(table).where(table.disk_id == disk_id))
+    policies.hold_abandoned(session, lost)
+
+
 if may_start not in hooks.START_CONDITIONS:
     hooks.START_CONDITIONS.append(may_start)
 if forget not in hooks.FORGET_HOOKS:
     hooks.FORGET_HOOKS.append(forget)
+if forget_disk not in disks.FORGET_HOOKS:
+    disks.FORGET_HOOKS.append(forget_disk)

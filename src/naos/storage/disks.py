@@ -24,6 +24,8 @@ from naos.storage.rules import NONPERSISTENT, PERSISTENT, check_disk_size, check
 from naos.world import World
 
 FLATTEN_POLL_SECONDS = 0.2
+FORGET_HOOKS: list[Callable[[Session, str], None]] = []
+"""Areas above storage append to it: each removes its rows of the disk with that id, in the transaction that removes the disk's."""
 
 
 def find(session: Session, tenant_id: str, disk_id: str) -> Disk:
@@ -276,6 +278,8 @@ def delete(world: World, disk_id: str) -> None:
 
 def forget(world: World, disk_id: str) -> None:
     with world.database.write() as session:
+        for hook in FORGET_HOOKS:
+            hook(session, disk_id)
         session.execute(sa.delete(Disk).where(Disk.id == disk_id))
 
 
