@@ -8,7 +8,7 @@ from dataclasses import replace
 import libvirt
 import libvirt_qemu
 
-from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unreachable, Unsupported
+from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unsupported
 from naos.engines.hypervisor import agent, devices, drives, xml
 from naos.engines.hypervisor.domains import Domains
 from naos.engines.ports import DomainCdrom, DomainController, DomainDisk, DomainNic
@@ -285,13 +285,23 @@ def _shrink(domains: Domains, domain_id: str, vcpus: int, deadline: float) -> No
         if time.monotonic() > until:
             why = f"it still has {now} after {deadline:g} s ({reason or 'no answer'}); {_STOP}"
             raise GuestRefused(domains.where, f"giving vCPUs back ({now} to {vcpus})", why)
-        try:
-            domains.on(domain_id, "taking vCPUs out", lambda domain: domain.setVcpusFlags(vcpus, _LIVE), 30.0)
-        except Unreachable:
+        reason = domains.on(domain_id, "taking vCPUs out", lambda domain: _ask_for_processors(domain, vcpus), 30.0)
+        time.sleep(_POLL)
+
+
+def _ask_for_processors(domain: libvirt.virDomain, vcpus: int) -> str:
+    """What libvirt says when the guest has not given them back at once; it goes on watching for that."""
+    try:
+        domain.setVcpusFlags(vcpus, _LIVE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (
+            libvirt.VIR_ERR_OPERATION_TIMEOUT,
+            libvirt.VIR_ERR_OPERATION_FAILED,
+            libvirt.VIR_ERR_INTERNAL_ERROR,
+        ):
             raise
-        except EngineError as error:
-            reason = str(error)
-            time.sleep(_POLL)
+        return str(error)
+    return ""
 
 
 def disk_resized(domains: Domains, domain_id: str, disk_id: str, size: int, deadline: float) -> None:
