@@ -31,6 +31,7 @@ from naos.inventory.catalogues import load_blades, load_storage
 from naos.inventory.model import Inventory, load
 from naos.settings import Settings, settings
 from naos.tenancy.bootstrap import bootstrap, save_credential
+from naos.tenancy.errors import KeyUnusable
 from naos.tenancy.models import Tenant
 from naos.world import World
 
@@ -148,8 +149,12 @@ def main() -> None:
     options = parser.parse_args()
     _log_as_json()
     with running(settings(), connected) as services:
+        try:
+            app = create_app(services)
+        except KeyUnusable as refusal:
+            sys.exit(str(refusal))
         log.info("controller.ready", controller=services.controller_id)
-        serve(create_app(services), fd=options.fd, host=options.host, port=options.port)
+        serve(app, fd=options.fd, host=options.host, port=options.port)
 
 
 if __name__ == "__main__":
