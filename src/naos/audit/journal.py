@@ -146,7 +146,7 @@ class Journal:
                 sequence = head["sequence"]
                 newest = self._write(session, head, [waiting.entry for waiting in batch])
         except Exception as error:
-            log.exception("the audit log cannot be written", entries=len(batch))
+            log.critical("the audit log cannot be written", entries=len(batch), reason=str(error))
             for waiting in batch:
                 waiting.failure = error
             return
