@@ -30,6 +30,10 @@ def _names(platform: Platform, **filters: str) -> list[str]:
     return [policy["name"] for policy in platform.get(f"{BACKUP}/policies", **filters)]
 
 
+def _inherited(platform: Platform, disk: str) -> list[str]:
+    return _names(platform, virtualDiskId=disk, inherited="true")
+
+
 def _nobackup(platform: Platform) -> str:
     found = [policy["id"] for policy in platform.get(f"{BACKUP}/policies") if policy["name"] == "nobackup"]
     assert len(found) == 1
@@ -124,9 +128,9 @@ def test_assigning_replaces_and_disks_inherit(vaulted: Platform) -> None:
     vaulted.done("POST", f"{BACKUP}/policies/assign/virtual_disk", own | {"slaPolicies": [nobackup, two]})
     assert _names(vaulted, virtualDiskId=disk) == ["b-weekly", "nobackup"]
     _assign(vaulted, "one", nobackup)
-    assert _names(vaulted, virtualDiskId=disk) == ["nobackup"], "the machine's set stays the disk's own"
+    assert _inherited(vaulted, disk) == ["b-weekly", "nobackup"], "its own set stays"
     vaulted.done("POST", f"{BACKUP}/policies/assign/virtual_disk", own | {"slaPolicies": None})
-    assert _names(vaulted, virtualDiskId=disk) == []
+    assert _inherited(vaulted, disk) == ["nobackup"]
     counts = {row["name"]: row["numberOfProtectedVM"] for row in vaulted.get(f"{BACKUP}/metrics/policies")}
     assert (counts["a-daily"], counts["b-weekly"], counts["nobackup"]) == (1, 1, 1)
     assert vaulted.get(f"{BACKUP}/metrics/coverage") == {
@@ -330,7 +334,7 @@ def test_steps_that_are_done_again_after_a_crash_find_their_own_effect(vaulted: 
         assert _names(vaulted, virtualMachineId=machine) == ["again"]
     for _ in range(2):
         assignments.replace_of_disk(world, vaulted.made["disk"], [])
-        assert _names(vaulted, virtualDiskId=vaulted.made["disk"]) == []
+        assert _inherited(vaulted, vaulted.made["disk"]) == []
     (job,) = [job for job in vaulted.get(f"{BACKUP}/jobs", type="catalog") if job["name"] == "Hypervisor Inventory"]
     tenant_id = vaulted.get("/iam/v2/tenants")[0]["id"]
     before = len(vaulted.get(f"{BACKUP}/jobs/session"))
@@ -344,7 +348,8 @@ def test_steps_that_are_done_again_after_a_crash_find_their_own_effect(vaulted: 
     sessions = vaulted.get(f"{BACKUP}/jobs/session")
     assert len(sessions) == before + 1
     assert (sessions[0]["status"], sessions[0]["statistics"]["failed"]) == ("PARTIAL", 1)
-    assignments.replace_of_disk(world, vaulted.made["disk"], [policy_id])
+    assignments.replace_of_disk(world, vaulted.made["disk"], None)
+    assert _inherited(vaulted, vaulted.made["disk"]) == ["again"]
     assignments.replace_of_machines(world, [machine], [])
     vaulted.done("DELETE", f"{BACKUP}/policies/{policy_id}")
 

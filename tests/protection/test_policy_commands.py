@@ -65,6 +65,9 @@ def test_a_policy_from_making_to_deleting(cli: Cli) -> None:
     assert _names(cli, "--vm", "one") == ["nightly", "slow"] == _names(cli, "--vm", "one", "--disk", "Hard disk 1")
     cli.run("policy", "assign", "one", "nobackup", "--disk", "Hard disk 1")
     assert _names(cli, "--vm", "one", "--disk", "Hard disk 1") == ["nobackup"]
+    cli.run("policy", "assign", "one", "--inherit", "--disk", "Hard disk 1")
+    assert _names(cli, "--vm", "one", "--disk", "Hard disk 1") == ["nightly", "slow"]
+    assert "needs --disk" in cli.run("policy", "assign", "one", "--inherit", code=2)
     assert "still assigned to 1" in cli.run("policy", "delete", "slow", "--yes", code=1)
     assert "name the policies" in cli.run("policy", "assign", "one", code=2)
     assert "needs --vm" in cli.run("policy", "list", "--disk", "Hard disk 1", code=2)

@@ -80,8 +80,7 @@ def list_policies(
     """List the policies."""
     with connect(context) as api:
         machine, own = _subject(api, vm, disk)
-        filters = {"virtualDiskId": own} if own is not None else {"virtualMachineId": machine}
-        found = api.get(POLICY.path, **filters)
+        found = api.get(POLICY.path, **_of(machine, own))
     show_list(found, LIST, as_json=as_json, as_csv=as_csv, empty="It has no backup policy.")
 
 
@@ -93,6 +92,11 @@ def _subject(api: Api, vm: str | None, disk: str | None) -> tuple[str | None, st
         return None, None
     machine = find_id(api, MACHINE, vm)
     return machine, None if disk is None else find_id(api, DISK, disk, virtualMachineId=machine)
+
+
+def _of(machine: str | None, disk: str | None) -> dict[str, str | None]:
+    """The filters for what a disk has, inherited or its own, or else for what a machine has."""
+    return {"virtualMachineId": machine} if disk is None else {"virtualDiskId": disk, "inherited": "true"}
 
 
 @app.command(epilog="Example: naos policy sites")
@@ -156,24 +160,35 @@ def assign(
         str | None, typer.Option(metavar="NAME", help="Only for this disk of the machine.", show_default=False)
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="Take all policies away.")] = False,
+    inherit: Annotated[
+        bool, typer.Option("--inherit", help="With --disk: let it inherit the machine's again.")
+    ] = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
     """Give a machine exactly these policies, in place of those that it has; its disks inherit them."""
-    if none == bool(policies):
-        raise typer.BadParameter("name the policies that it shall have, or say --none", param_hint="POLICY")
+    if [bool(policies), none, inherit].count(True) != 1:
+        raise typer.BadParameter(
+            "name the policies that it shall have, or say --none or --inherit", param_hint="POLICY"
+        )
+    if inherit and disk is None:
+        raise typer.BadParameter("it needs --disk; a machine inherits from nothing", param_hint="--inherit")
     with connect(context) as api:
         wanted = [find_id(api, POLICY, policy) for policy in policies or []]
         machine_id, disk_id = _subject(api, machine, disk)
-        body: Json = {"slaPolicies": wanted}
+        body: Json = {"slaPolicies": None if inherit else wanted}
         if disk_id is None:
             path, body["virtualMachineIds"] = f"{POLICY.path}/assign/virtual_machine", [machine_id]
         else:
             path, body["virtualDiskId"] = f"{POLICY.path}/assign/virtual_disk", disk_id
         ended = waiting.finish(api, api.write("POST", path, body), no_wait=no_wait, as_json=as_json)
         if ended is not None:
-            filters = {"virtualMachineId": machine_id} if disk_id is None else {"virtualDiskId": disk_id}
-            show_list(api.get(POLICY.path, **filters), LIST, as_json=as_json, empty="It has no backup policy now.")
+            show_list(
+                api.get(POLICY.path, **_of(machine_id, disk_id)),
+                LIST,
+                as_json=as_json,
+                empty="It has no backup policy now.",
+            )
 
 
 @app.command(epilog="Example: naos policy hold nightly")

@@ -38,17 +38,18 @@ def plan_machines(session: Session, tenant_id: str, machine_ids: Iterable[str], 
     )
 
 
-def plan_disk(session: Session, tenant_id: str, disk_id: str, policy_ids: Iterable[str]) -> Plan:
-    """Give a disk a set of its own; the set of its machine lets it inherit again."""
-    policy_ids = list(dict.fromkeys(policy_ids))
+def plan_disk(session: Session, tenant_id: str, disk_id: str, policy_ids: Iterable[str] | None) -> Plan:
+    """Give a disk a set of its own; None lets it inherit its machine's again."""
+    policy_ids = None if policy_ids is None else list(dict.fromkeys(policy_ids))
     disk = disks.find(session, tenant_id, disk_id)
     check_staying("Disk", disk.name, disk.lifecycle)
     machine = machines.find(session, tenant_id, disk.machine_id) if disk.machine_id else None
     if machine is None:
         raise Unknown("disk on a machine", disk_id)
-    wanted = [policies.find(session, tenant_id, policy_id) for policy_id in policy_ids]
+    wanted = [policies.find(session, tenant_id, policy_id) for policy_id in policy_ids or []]
     _check_disk(session, machine, disk, wanted)
     names = ", ".join(policy.name for policy in wanted) or "no backup policy"
+    names = names if policy_ids is not None else "the machine's backup policies"
     return Plan(
         kind="backup_policy.assign_disk",
         description=f"Assign {names} to {disk.name} of {machine.name}",
@@ -116,22 +117,22 @@ def _replace(session: Session, machine_id: str, policy_ids: Sequence[str]) -> se
     return lost
 
 
-def replace_of_disk(world: World, disk_id: str, policy_ids: Sequence[str]) -> None:
+def replace_of_disk(world: World, disk_id: str, policy_ids: Sequence[str] | None) -> None:
+    """A set that is the machine's stays the disk's own: clients read back what they gave."""
     with world.database.write() as session:
         disk = session.get(Disk, disk_id)
         machine = session.get(VirtualMachine, disk.machine_id) if disk is not None and disk.machine_id else None
         if disk is None or machine is None:
             raise Unknown("disk on a machine", disk_id)
-        _check_disk(session, machine, disk, _present(session, policy_ids))
-        inherited = {policy.id for policy in policies.of_machine(session, machine.id)}
+        _check_disk(session, machine, disk, _present(session, policy_ids or []))
         own = set(session.scalars(sa.select(DiskPolicy.policy_id).where(DiskPolicy.disk_id == disk_id)))
         session.execute(sa.delete(DiskPolicy).where(DiskPolicy.disk_id == disk_id))
         session.execute(sa.delete(DiskChoice).where(DiskChoice.disk_id == disk_id))
-        if set(policy_ids) != inherited:
+        if policy_ids is not None:
             session.add(DiskChoice(disk_id=disk_id, machine_id=machine.id))
             session.flush()
             session.add_all(DiskPolicy(disk_id=disk_id, policy_id=policy_id) for policy_id in policy_ids)
-        policies.hold_abandoned(session, own - set(policy_ids))
+        policies.hold_abandoned(session, own - set(policy_ids or []))
 
 
 def _present(session: Session, policy_ids: Sequence[str]) -> list[BackupPolicy]:

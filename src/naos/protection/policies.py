@@ -57,6 +57,11 @@ def of_disk(session: Session, disk: Disk) -> list[BackupPolicy]:
     return list(session.scalars(_ordered().where(BackupPolicy.id.in_(mine))))
 
 
+def own_of_disk(session: Session, disk: Disk) -> list[BackupPolicy]:
+    """The disk's own set, by name; empty too when it has none and inherits."""
+    return of_disk(session, disk) if session.get(DiskChoice, disk.id) is not None else []
+
+
 def of_tenant(session: Session, tenant_id: str) -> list[BackupPolicy]:
     return list(session.scalars(_ordered().where(BackupPolicy.tenant_id == tenant_id)))
 

@@ -188,8 +188,9 @@ def list_policies(
     services: ServicesOf,
     virtualMachineId: str | None = None,  # noqa: N803 - the wire's name
     virtualDiskId: str | None = None,  # noqa: N803
+    inherited: Annotated[bool, Query(description="Of a disk without a set of its own: those of its machine.")] = False,  # noqa: FBT002
 ) -> list[SlaPolicy]:
-    """The tenant's policies, or those of a machine or disk; of an unknown one there are none."""
+    """The tenant's policies, or those of a machine, or a disk's own; of an unknown one there are none."""
     with services.database.read() as session:
         found = policies.of_tenant(session, identity.tenant_id)
         if virtualMachineId is not None:
@@ -200,7 +201,8 @@ def list_policies(
         if virtualDiskId is not None:
             disk = session.get(Disk, virtualDiskId)
             mine = disk is not None and disk.tenant_id == identity.tenant_id
-            has = {policy.id for policy in policies.of_disk(session, disk)} if disk is not None and mine else set()
+            of_disk = policies.of_disk if inherited else policies.own_of_disk
+            has = {policy.id for policy in of_disk(session, disk)} if disk is not None and mine else set()
             found = [policy for policy in found if policy.id in has]
         return views.shown_policies(session, found)
 
@@ -254,7 +256,7 @@ def assign_machines(body: MachineAssignment, identity: Writer, services: Service
 
 @router.post("/policies/assign/virtual_disk", **ASYNCHRONOUS)
 def assign_disk(body: DiskAssignment, identity: Writer, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Give a disk a set of its own, in place of what it inherits."""
+    """Give a disk a set of its own, in place of what it inherits; or null, to let it inherit again."""
     return submit(
         services,
         identity,

@@ -176,10 +176,10 @@ class MachineAssignment(Request):
 
 
 class DiskAssignment(Request):
-    """`sla_policies`: the whole new set; the set of the disk's machine lets the disk inherit again."""
+    """`sla_policies`: the whole new set; null lets the disk inherit its machine's again."""
 
     virtual_disk_id: ResourceId
-    sla_policies: list[ResourceId] = Field(max_length=64)
+    sla_policies: list[ResourceId] | None = Field(max_length=64)
 
 
 class SppServer(Wire):
