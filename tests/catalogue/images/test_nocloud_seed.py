@@ -9,9 +9,11 @@ import pycdlib
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from lxml import etree
 
 from naos.catalogue.images.errors import SeedRefused
 from naos.catalogue.images.seed import LARGEST_TEXT, hostname_for, write_seed
+from naos.catalogue.ovf import environment
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ5ZlUq a tester"
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -214,3 +216,20 @@ def test_names_are_recognisable(name, expected):
 def test_names_in_other_scripts_stay_different():
     names = ["Сервер", "Сервис", "データ", "数据", "🚀"]
     assert len({hostname_for(name) for name in names}) == len(names)
+
+
+def test_an_ovf_environment_lies_beside_cloud_inits_files(tmp_path):
+    values = {"hostname": 'a "b" <c> & é', "licence": "L-1", "empty": ""}
+    document = environment.document("id-1", values, [("02:00:00:00:00:01", "réseau")])
+    target = tmp_path / "seed.iso"
+    write_seed(target, instance_id="i", hostname="h", seedfrom="http://192.0.2.1/s/", environment=document)
+    files = read(target)
+    assert files["ovf-env.xml"] == document
+    assert json.loads(files["meta-data"])["seedfrom"] == "http://192.0.2.1/s/"
+    root = etree.fromstring(document)
+    oe = f"{{{environment.ENVIRONMENT}}}"
+    found = {entry.get(f"{oe}key"): entry.get(f"{oe}value") for entry in root.iter(f"{oe}Property")}
+    assert found == values
+    again = tmp_path / "again.iso"
+    write_seed(again, instance_id="i", hostname="h", seedfrom="http://192.0.2.1/s/", environment=document)
+    assert again.read_bytes() == target.read_bytes()
