@@ -10,6 +10,7 @@ from simulated_platform import COMPUTE, GIB, POWER, Platform, platform_in
 
 from naos.engines.errors import EngineError
 from naos.engines.ports import PowerState
+from naos.fleet.models import Cpool
 from naos.storage import clusters, luns, snapshots
 from naos.storage.models import DatastoreCluster, Lun, Snapshot, SnapshotDisk
 
@@ -280,6 +281,35 @@ def test_moves_that_cannot_be_are_refused_with_the_remedy(rack: Platform, subjec
     assert full["code"] == "storage.volume_room"
     rack.rack.faults.empty(rack.made["fast"])
     assert volumes(rack, subject) == ["volume-AZ05", "volume-AZ05"]
+
+
+def test_a_machine_goes_to_another_model_of_blade_only_while_it_is_off(rack: Platform, subject: str) -> None:
+    model = next(name for name in rack.services.world.blades.models if name != "LAB v1")
+
+    def become(name: str) -> None:
+        with rack.services.database.write() as session:
+            session.execute(sa.update(Cpool).where(Cpool.id == rack.made["second"]).values(model=name))
+
+    become(model)
+    body = {"virtualMachines": [subject], "hostClusterId": rack.made["second"]}
+    refusal = rack.refused("POST", f"{MACHINES}/relocate", body)
+    assert model in refusal["message"]
+    assert "Power it off" in refusal["message"]
+    power(rack, subject, "off")
+    assert move(rack, subject, hostClusterId=rack.made["second"])["hostCluster"]["id"] == rack.made["second"]
+    become("LAB v1")
+    power(rack, subject, "on")
+
+
+def test_a_pool_without_the_memory_refuses_a_running_machine(rack: Platform, subject: str) -> None:
+    with rack.services.database.write() as session:
+        session.execute(sa.update(Cpool).where(Cpool.id == rack.made["second"]).values(memory=2**20))
+    body = {"virtualMachines": [subject], "hostClusterId": rack.made["second"]}
+    refusal = rack.refused("POST", f"{MACHINES}/relocate", body)
+    assert refusal["code"] == "compute.pool_full"
+    with rack.services.database.write() as session:
+        session.execute(sa.update(Cpool).where(Cpool.id == rack.made["second"]).values(memory=2**34))
+    move(rack, subject, hostClusterId=rack.made["second"])
 
 
 def test_a_disk_with_a_snapshot_does_not_leave_its_volume(rack: Platform, subject: str) -> None:
