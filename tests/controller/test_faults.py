@@ -5,6 +5,7 @@ made again is completed.
 """
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from naos.engines.simulated.calls import SimulatedEngine, encode_error
 
 MACHINES, DISKS, ADAPTERS = f"{COMPUTE}/virtual_machines", f"{COMPUTE}/virtual_disks", f"{COMPUTE}/network_adapters"
 NETWORKS, DATASTORES = f"{COMPUTE}/networks", f"{COMPUTE}/datastores"
+CONTROLLERS, SNAPSHOTS = f"{COMPUTE}/virtual_controllers", f"{COMPUTE}/snapshots"
 MIB = 2**20
 WATCHES = ("lun.recover", "virtual_machine.settle")
 LOOKS = {"state", "template_staged", "disk", "run"}
@@ -211,7 +213,106 @@ def _after(step: Callable[[Platform], str]) -> Callable[[Platform], None]:
     return lambda platform: _completed(platform, step(platform))
 
 
+def _last(platform: Platform, kind: str) -> str:
+    """The id of the machine's last controller or snapshot."""
+    found: list[dict[str, Any]] = platform.get(f"{COMPUTE}/{kind}", virtualMachineId=platform.made["subject"])
+    return str([entry for entry in found if entry.get("type") != "PCI"][-1]["id"])
+
+
+def _controller(kind: str) -> Callable[[Platform], str]:
+    return lambda p: p.write("POST", CONTROLLERS, {"virtualMachineId": p.made["subject"], "type": kind})
+
+
+def _with_controller(kind: str) -> Callable[[Platform], None]:
+    def prepare(platform: Platform) -> None:
+        _running(platform)
+        _completed(platform, _controller(kind)(platform))
+
+    return prepare
+
+
+def _drop_controller(platform: Platform) -> str:
+    return platform.write("DELETE", f"{CONTROLLERS}/{_last(platform, 'virtual_controllers')}")
+
+
+def _with_drive(platform: Platform) -> None:
+    """A connected drive, and an image in the library."""
+    _with_controller("CD/DVD")(platform)
+    platform.done("PATCH", f"{CONTROLLERS}/cdrom/connect", {"id": _last(platform, "virtual_controllers")})
+    image = platform.folder / "tools.iso"
+    if not image.exists():
+        (platform.folder / "content").mkdir()
+        command = ["genisoimage", "-quiet", "-o", str(image), str(platform.folder / "content")]
+        subprocess.run(command, check=True)
+        platform.made["image"] = platform.add_template("tools", image)
+
+
+def _image(action: str) -> Callable[[Platform], str]:
+    def act(platform: Platform) -> str:
+        item = {"contentLibraryItemId": platform.made["image"]} if action == "mount" else {}
+        body = {"id": _last(platform, "virtual_controllers"), **item}
+        return platform.write("PATCH", f"{CONTROLLERS}/cdrom/{action}", body)
+
+    return act
+
+
+def _with_image(platform: Platform) -> None:
+    _with_drive(platform)
+    _completed(platform, _image("mount")(platform))
+
+
+def _snapshot(platform: Platform) -> str:
+    return platform.write(
+        "POST", SNAPSHOTS, {"virtualMachineId": platform.made["subject"], "name": "one", "quiesce": True}
+    )
+
+
+def _drop_snapshot(platform: Platform) -> str:
+    return platform.write("DELETE", f"{SNAPSHOTS}/{_last(platform, 'snapshots')}")
+
+
+def _snapshotted(platform: Platform) -> None:
+    _spread(platform)
+    _completed(platform, _snapshot(platform))
+
+
+def _snapshotted_at_rest(platform: Platform) -> None:
+    _snapshotted(platform)
+    _completed(platform, _power(platform, "off"))
+
+
+def _revert(platform: Platform) -> str:
+    return platform.write("POST", f"{SNAPSHOTS}/revert", {"id": _last(platform, "snapshots")})
+
+
+def _unmount(platform: Platform) -> str:
+    disk = _second(platform, DISKS)
+    platform.made["path"] = disk["diskPath"]
+    return platform.write("POST", f"{DISKS}/unmount", {"virtualDiskId": disk["id"]})
+
+
+def _mount(platform: Platform) -> str:
+    body = {"virtualMachineId": platform.made["subject"], "path": platform.made["path"]}
+    return platform.write("POST", f"{DISKS}/mount", body)
+
+
+def _unmounted(platform: Platform) -> None:
+    _with_disk(platform)
+    _completed(platform, _unmount(platform))
+
+
 CASES = {
+    "controller create": Case(_controller("SCSI"), _running, _after(_drop_controller)),
+    "controller delete": Case(_drop_controller, _with_controller("SCSI"), _after(_controller("SCSI"))),
+    "drive create": Case(_controller("CD/DVD"), _running, _after(_drop_controller)),
+    "image mount": Case(_image("mount"), _with_drive, _after(_image("unmount"))),
+    "image unmount": Case(_image("unmount"), _with_image, _after(_image("mount"))),
+    "machine with an image migrate": Case(_migrate, _with_image),
+    "snapshot create": Case(_snapshot, _spread, _after(_drop_snapshot)),
+    "snapshot revert": Case(_revert, _snapshotted_at_rest),
+    "snapshot delete": Case(_drop_snapshot, _snapshotted, _after(_snapshot)),
+    "disk unmount": Case(_unmount, _with_disk, _after(_mount)),
+    "disk mount": Case(_mount, _unmounted, _after(_unmount)),
     "machine create": Case(lambda p: p.write("POST", p.deploy_path, p.deployment("subject")), back=_created),
     "machine start": Case(lambda p: _power(p, "on"), _stopped, _powered("off")),
     "machine stop": Case(lambda p: _power(p, "off"), _running, _powered("on")),

@@ -173,8 +173,8 @@ def _take_standing(world: World, hypervisor: Hypervisor, machine_id: str, snapsh
     if not spread:
         snapshots.take(world, snapshot_id)
         return
-    hypervisor.pause(machine_id)
     try:
+        hypervisor.pause(machine_id)
         snapshots.take(world, snapshot_id)
     finally:
         insist(hypervisor.resume, machine_id)
