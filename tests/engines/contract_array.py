@@ -246,6 +246,29 @@ def a_daemon_comes_back_with_exactly_its_exports(bench: Bench) -> None:
             array.ensure_daemon(lun, [ExportedDisk(an_id(), 1)])
 
 
+def what_is_written_to_a_volatile_disk_goes(bench: Bench) -> None:
+    array, disk_id = bench.array, an_id()
+    with served_lun(bench) as lun:
+        array.create_disk(lun, disk_id, 16 * MIB, THIN)
+        address = array.export_disk(lun, disk_id, 1, volatile=True)
+        assert array.export_disk(lun, disk_id, 1, volatile=True) == address
+        assert list(array.contents(lun.id).volatile) == [(disk_id, 1)]
+        array.stop_daemon(lun.id)
+        array.ensure_daemon(lun, [ExportedDisk(disk_id, 1, volatile=True)])
+        assert list(array.contents(lun.id).volatile) == [(disk_id, 1)]
+        array.export_disk(lun, disk_id, 2, volatile=True)
+        assert list(array.contents(lun.id).volatile) == [(disk_id, 2)]
+        for _ in range(2):
+            array.fence_disk(lun.id, disk_id)
+        assert list(array.contents(lun.id).volatile) == []
+        array.export_disk(lun, disk_id, 3, volatile=True)
+        array.stop_daemon(lun.id)
+        array.ensure_daemon(lun, [])
+        assert list(array.contents(lun.id).volatile) == []
+        array.export_disk(lun, disk_id, 4)
+        assert list(array.contents(lun.id).volatile) == []
+
+
 def snapshots_of_several_disks(bench: Bench) -> None:
     array, disks, snapshot = bench.array, [an_id(), an_id()], an_id()
     with served_lun(bench) as lun:
@@ -282,6 +305,7 @@ ARRAY: Sequence[Rule] = (
     one_epoch_is_exported_and_never_an_older_one,
     a_daemon_comes_back_with_exactly_its_exports,
     snapshots_of_several_disks,
+    what_is_written_to_a_volatile_disk_goes,
 )
 
 

@@ -11,6 +11,8 @@ from contract_bench import MIB, TAG, THIN, Bench, Rule, an_id, served_lun, wait_
 from naos.engines.errors import Busy, EngineError, Missing, Unsupported
 from naos.engines.ports import (
     Array,
+    DomainCdrom,
+    DomainController,
     DomainDisk,
     DomainNic,
     DomainSpec,
@@ -203,6 +205,41 @@ def adapters_of_a_machine(bench: Bench) -> None:
         assert blade.state(spec.id) is PowerState.STOPPED
 
 
+def controllers_and_drives_of_a_machine(bench: Bench) -> None:
+    host, image = bench.rack.blade_host(bench.one), "/var/lib/libvirt/naos/media/contract.iso"
+    host.run(["mkdir", "-p", "/var/lib/libvirt/naos/media"])
+    host.put(bench.image, image)
+    scsi, wide = (DomainController(an_id(), "scsi", "virtio-scsi", index) for index in (0, 1))
+    usb, lsi = DomainController(an_id(), "usb", "qemu-xhci", 0), DomainController(an_id(), "scsi", "lsilogic", 2)
+    ide, plugged = DomainCdrom(an_id(), "ide", 1, image), DomainCdrom(an_id(), "scsi", 3)
+    spec = a_machine(controllers=(scsi,), cdroms=(ide,))
+    with defined(bench, spec) as blade:
+        blade.start(spec.id)
+        for _ in range(2):
+            blade.attach_controller(spec.id, wide)
+            blade.put_cdrom(spec.id, plugged)
+            blade.put_cdrom(spec.id, replace(plugged, path=image))
+        for refused in (
+            lambda: blade.attach_controller(spec.id, usb),
+            lambda: blade.attach_controller(spec.id, lsi),
+            lambda: blade.put_cdrom(spec.id, DomainCdrom(an_id(), "ide", 2)),
+        ):
+            with pytest.raises(Unsupported):
+                refused()
+        blade.put_cdrom(spec.id, replace(ide, path=None))
+        assert blade.xml(spec.id).count(image) == 1
+        blade.power_off(spec.id)
+        for _ in range(2):
+            blade.attach_controller(spec.id, usb)
+            blade.detach_cdrom(spec.id, plugged.id)
+            blade.detach_controller(spec.id, wide.id)
+        text = blade.xml(spec.id)
+        assert (usb.id in text, scsi.id in text, ide.id in text) == (True, True, True)
+        assert (wide.id in text, plugged.id in text, image in text) == (False, False, False)
+        blade.start(spec.id)
+    host.run(["rm", "-f", image])
+
+
 def sizes_of_a_machine(bench: Bench) -> None:
     spec = a_machine()
     with defined(bench, spec) as blade:
@@ -269,6 +306,7 @@ HYPERVISOR: Sequence[Rule] = (
     disks_of_a_machine,
     a_disk_moves_while_its_machine_runs,
     adapters_of_a_machine,
+    controllers_and_drives_of_a_machine,
     sizes_of_a_machine,
     a_machine_moves_while_it_runs,
     events_of_a_machine,
