@@ -76,7 +76,19 @@ def test_a_log_that_was_changed_is_named_and_ends_with_1(platform: Platform, run
     for url in (f"sqlite:///{tmp_path}/none.db", "nonsense://x"):
         found = run("audit", "verify", "--database", url, "--keys", str(tmp_path))
         assert (found.exit_code, found.stderr.startswith("Error: ")) == (1, True), found.output
+        assert run("audit", "renew-key", "--yes", "--database", url, "--keys", str(tmp_path)).exit_code == 1
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_lost_key_is_replaced(platform: Platform, run: Any, tmp_path: Path) -> None:
+    (key,) = (tmp_path / "keys").glob("audit-*.key")
+    key.unlink()
+    places = ("--database", platform.services.settings.database_url, "--keys", str(tmp_path / "keys"))
+    assert run("audit", "verify", *places).exit_code == 1
+    renewed = run("audit", "renew-key", "--yes", *places)
+    assert (renewed.exit_code, "Keep a copy" in renewed.stderr) == (0, True), renewed.output
+    for words in ((), places):
+        assert run("audit", "verify", *words).exit_code == 0
 
 
 def test_activities_are_followed_until_the_rights_end(

@@ -255,6 +255,33 @@ def test_without_its_key_no_controller_goes_on(journal: Journal) -> None:
     assert not verify(journal.database, journal.key_folder).sound
 
 
+def test_a_lost_or_known_key_is_replaced_and_what_it_sealed_stays_proven(tmp_path: Path) -> None:
+    journal = journal_in(tmp_path)
+    for number in range(3):
+        journal.append(entry(number))
+    (old,) = journal.key_folder.glob("audit-*.key")
+    other = journal_in(tmp_path)
+    other.renew_key()
+    journal.append(entry(4))
+    assert verify(journal.database, journal.key_folder).checked == 5
+    old.unlink()
+    journal.open()
+    journal.append(entry(5))
+    assert verify(journal.database, journal.key_folder).sound
+    unguarded(journal)
+    kept = rows(journal)
+    previous = kept[0]["hash"]
+    with journal.database.engine.begin() as connection:
+        for row in kept[1:3]:  # as somebody who knows the old key could write them
+            changed = row | {"user_name": "Mallory"}
+            previous = chain.entry_hash(changed, previous)
+            this = entries_table.c.sequence == row["sequence"]
+            connection.execute(sa.update(entries_table).where(this).values(changed | {"hash": previous}))
+    assert verify(journal.database, journal.key_folder).bad == 4
+    for made in (journal, other):
+        made.database.close()
+
+
 def test_what_cannot_be_written_is_said_to_every_writer(journal: Journal) -> None:
     with journal.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE audit_entries RENAME TO away")

@@ -24,7 +24,7 @@ class AuditKeyUnusable(NaosError):
     code: ClassVar[str] = "audit.key_unusable"
     sentence: ClassVar[str] = (
         "The key {path} that seals the audit log cannot be used: {reason}. Copy it from the key folder of another controller "
-        "or from a backup: without it nobody could tell whether the log was changed."
+        "or from a backup; when it is lost for good, `naos audit renew-key` begins with another one."
     )
     path: str
     reason: str

@@ -130,6 +130,18 @@ class Journal:
             raise AuditUnavailable(type(mine.failure).__name__) from mine.failure
         return mine.sequence
 
+    def renew_key(self) -> str:
+        """Seal with a new key from here on, also when the present one is lost; the new key's id. Controllers that share the
+        key folder follow with their next entry."""
+        with self._turn, self.database.write() as session:
+            locks.serialise(session)
+            head = dict(session.execute(sa.select(heads_table).with_for_update()).mappings().one())
+            self._key = keys.make(self.key_folder)
+            made = chain.key_id(self._key)
+            said = chain.canonical({"before": head["key_id"], "now": made})
+            self._write(session, head | {"key_id": made}, [Entry(Event.KEY, str(uuid.uuid4()), request=said)])
+        return made
+
     def purge(self) -> int:
         """Remove what has been kept for long enough; how many entries that were."""
         with self._turn:
@@ -157,8 +169,11 @@ class Journal:
         self._purge_when_due()
 
     def _head(self, session: Session) -> dict[str, Any]:
-        """The head, held against other controllers until the transaction ends."""
-        return dict(session.execute(sa.select(heads_table).with_for_update()).mappings().one())
+        """The head, held against other controllers until the transaction ends, and its key."""
+        head = dict(session.execute(sa.select(heads_table).with_for_update()).mappings().one())
+        if head["key_id"] != chain.key_id(self._key):
+            self._key = keys.read(self.key_folder, head["key_id"])
+        return head
 
     def _write(self, session: Session, head: dict[str, Any], entries: Sequence[Entry]) -> keys.Seen:
         """Chain the entries after the head, and move it to the last."""

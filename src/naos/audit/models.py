@@ -15,7 +15,7 @@ class Event(StrEnum):
 
     WRITE: a write begins; the entry is there before anything is done. ANSWER: how it was answered, under the same request id.
     REFUSAL: a write by somebody who may not. LOGIN: somebody logged in, or tried to. CONSOLE: a machine's console was
-    asked for. RETENTION: entries that were kept for long enough were removed.
+    asked for. RETENTION: entries that were kept for long enough were removed. KEY: from here on another key seals.
     """
 
     WRITE = "write"
@@ -24,6 +24,7 @@ class Event(StrEnum):
     LOGIN = "login"
     CONSOLE = "console"
     RETENTION = "retention"
+    KEY = "key"
 
 
 class AuditEntry(Base):

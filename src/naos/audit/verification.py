@@ -45,14 +45,21 @@ class _Keys:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._read: dict[str, bytes] = {}
+        self._read: dict[str, bytes | None] = {}
 
-    def find(self, key_id: str, sequence: int | None) -> bytes:
+    def of_head(self, key_id: str) -> bytes:
+        try:
+            return keys.read(self.folder, key_id)
+        except AuditKeyUnusable as error:
+            raise _Broken(f"the head names a key that cannot be used here: {error.reason}", None) from error
+
+    def of_entry(self, key_id: str) -> bytes | None:
+        """None for a key that was lost and replaced: what it sealed is held by the hashes of the entries after."""
         if key_id not in self._read:
             try:
                 self._read[key_id] = keys.read(self.folder, key_id)
-            except AuditKeyUnusable as error:
-                raise _Broken(f"it names a key that cannot be used here: {error.reason}", sequence) from error
+            except AuditKeyUnusable:
+                self._read[key_id] = None
         return self._read[key_id]
 
 
@@ -74,7 +81,8 @@ class _Walk:
             raise _Broken(f"entries {missing} to {sequence - 1} are missing", missing)
         if not chain.same(chain.entry_hash(row, self.hash), str(row["hash"])):
             raise _Broken("its content, or the entry before it, is not what was written", sequence)
-        if not chain.same(chain.entry_seal(self.keys.find(row["key_id"], sequence), row["hash"]), str(row["seal"])):
+        key = self.keys.of_entry(row["key_id"])
+        if key is not None and not chain.same(chain.entry_seal(key, row["hash"]), str(row["seal"])):
             raise _Broken("it was not sealed by a controller", sequence)
         self.sequence, self.hash = sequence, row["hash"]
         self.first = self.first or sequence
@@ -112,7 +120,7 @@ def _check(session: Session, walk: _Walk) -> None:
     if len(heads) != 1:
         raise _Broken(f"the log has {len(heads)} heads and needs one", None)
     head = heads[0]
-    key = walk.keys.find(head["key_id"], None)
+    key = walk.keys.of_head(head["key_id"])
     if not chain.same(chain.head_seal(key, head), str(head["seal"])):
         raise _Broken("the head was not sealed by a controller", _first_bad(session, walk, head))
     walk.sequence, walk.hash = head["purged_sequence"], head["purged_hash"]

@@ -1,17 +1,21 @@
 """`naos audit`: who asked for which write, and whether the log of it is sound."""
 
 import sys
-from contextlib import nullcontext
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from naos.cli.client import Json, connect
 from naos.cli.failures import Failure
-from naos.cli.options import AsCsv, AsJson
+from naos.cli.options import AsCsv, AsJson, Yes, confirm
 from naos.cli.output import Column, field, json_out, keep_logs_apart, moment, note, show_list
+
+if TYPE_CHECKING:
+    from naos.database import Database
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: every write, by whom, from where, with which token.")
 
@@ -154,18 +158,43 @@ def verify(
         note(f"The audit log is sound: {found['checked']} entries{places}.")
 
 
+@app.command("renew-key", epilog="Example: naos audit renew-key --database sqlite:////srv/naos.db --keys /srv/keys")
+def renew_key(
+    *,
+    database: Annotated[str, typer.Option(metavar="URL", help="The controller's database.", show_default=False)],
+    keys: Annotated[Path, typer.Option(metavar="FOLDER", help="The controller's key folder.", show_default=False)],
+    yes: Yes = False,
+) -> None:
+    """Seal the log with a new key from now on: the present one is lost, or others know it. Works without a controller."""
+    confirm("Seal the audit log with a new key from now on?", yes=yes)
+    with _tables(database) as opened:
+        from naos.audit.journal import Journal
+
+        made = Journal(opened, keys, months=0, now=lambda: datetime.now(UTC)).renew_key()
+    note(f"The audit log is sealed with key {made} from now on. Keep a copy of {keys / f'audit-{made}.key'}.")
+
+
 def _filters(*values: str | None) -> dict[str, str | None]:
     return dict(zip(("since", "until", "user", "token", "address", "path", "outcome"), values, strict=True))
 
 
 def _offline(url: str, keys: Path) -> Json:
     """What the API would say, from the tables themselves."""
+    from naos.audit.verification import verify as look
+    from naos.audit.wire import verification
+
+    with _tables(url) as opened:
+        return verification(look(opened, keys)).model_dump(mode="json", by_alias=True)
+
+
+@contextmanager
+def _tables(url: str) -> Iterator["Database"]:
+    """The database itself. Raises Failure."""
     keep_logs_apart()
     import sqlalchemy as sa
 
-    from naos.audit.verification import verify as look
-    from naos.audit.wire import verification
     from naos.database import Database
+    from naos.errors import NaosError
 
     file = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else None
     if file is not None and not Path(file).is_file():
@@ -173,9 +202,11 @@ def _offline(url: str, keys: Path) -> Json:
     try:
         opened = Database(url)
         try:
-            return verification(look(opened, keys)).model_dump(mode="json", by_alias=True)
+            yield opened
         finally:
             opened.close()
     except sa.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise Failure(f"The audit log of {url} cannot be read: {reason}.") from error
+        raise Failure(f"The audit log of {url} cannot be used: {reason}.") from error
+    except NaosError as error:
+        raise Failure(str(error)) from error
