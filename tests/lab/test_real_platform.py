@@ -3,14 +3,18 @@
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import appliance_journey
 import pytest
-from real_platform import Real, real_lab, until
+from real_platform import URL, Real, real_lab, until
 
+from naos.cli import waiting
+from naos.cli.client import Connection, opened
 from naos.lab import record
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -236,6 +240,50 @@ def test_secure_boot_starts_nothing_that_nobody_signed(real: Real, settable: str
     real.naos("vm", "set", settable, "--no-secure-boot", "--setup")
     _start(real, settable, "Boot Manager")
     assert "ready:" not in real.naos("vm", "log", settable)
+
+
+def _guests(real: Real, zone: str) -> set[int]:
+    """The processes of the guests in a zone."""
+    blades = (f"{zone}-blade1", f"{zone}-blade2")
+    return {pid for blade in blades for pid in real.program_pids(blade, "qemu-system-x86_64")}
+
+
+def test_backup_knows_what_really_lies_on_arrays_and_in_the_vault(real: Real) -> None:
+    """The inventories look at the real arrays and the real vault; a held policy keeps a real machine from starting."""
+    seen = real.json("policy", "inventory")
+    assert (seen["status"], seen["statistics"]["failed"]) == ("COMPLETED", 0)
+    with opened(Connection(URL, real.root / "credentials")) as api:
+        jobs = {job["name"]: job["id"] for job in api.get("/backup/v1/spp/jobs", type="catalog")}
+        for name, job in jobs.items():
+            waiting.follow(api, api.write("POST", "/backup/v1/spp/jobs/run", {"jobId": job}))
+            assert api.get("/backup/v1/spp/jobs/session")[0]["jobName"] == name
+        known = api.get(f"/backup/v1/spp/virtual_machines/{real.machine('first-az05')['id']}")
+        assert known["volumes"][0]["size"] == 64 * 2**20
+        (storage,) = api.get("/backup/v1/spp/storages")
+    assert (storage["site"], storage["isReady"]) == ("AZ07", True)
+    assert storage["capacity"]["total"] == shutil.disk_usage(real.root).total
+    assert 0 < storage["capacity"]["free"] < storage["capacity"]["total"]
+    volume = real.json("volume", "show", "volume-AZ05")
+    assert volume["accessible"] == 1
+    assert 0 < volume["freeCapacity"] < volume["maxCapacity"]
+    real.naos("vm", "create", "held", "--pool", "pool-AZ05", "--volume", "volume-AZ05")
+    real.naos("policy", "create", "nightly", "--site", "AZ07", "--keep", "7")
+    real.naos("policy", "assign", "held", "nightly")
+    real.naos("policy", "hold", "nightly")
+    before = _guests(real, "az05")
+    assert "its backup policy nightly is held" in real.attempt("vm", "start", "held").stderr
+    assert _guests(real, "az05") == before
+    real.naos("policy", "release", "nightly")
+    real.naos("vm", "start", "held")
+    assert len(_guests(real, "az05") - before) == 1
+    real.naos("vm", "stop", "held", "--force")
+    real.naos("vm", "delete", "held", "--yes")
+    assert real.json("policy", "show", "nightly")["held"] is True
+    real.naos("policy", "delete", "nightly", "--yes")
+
+
+def test_an_appliance_comes_in_runs_with_its_properties_and_leaves_with_every_byte(real: Real, tmp_path: Path) -> None:
+    appliance_journey.travel(real, tmp_path)
 
 
 def test_a_guest_that_shuts_itself_down_is_noted_and_starts_again_with_its_data(real: Real) -> None:
