@@ -4,10 +4,12 @@ import json
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from api_platform import Platform
 from fastapi.testclient import TestClient
 
 from naos.tenancy import members
+from naos.tenancy.models import Assignment, User
 from naos.tenancy.permissions import permissions
 from naos.tenancy.rules import to_milliseconds
 
@@ -222,3 +224,29 @@ def test_odd_names_are_kept_as_they_are(platform: Platform) -> None:
         body = {"name": name, "roles": [permissions()["iam_read"].id], "expirationDate": _expiry(platform)}
         made = platform.owner.post(TOKENS, json=body).json()
         assert platform.owner.get(f"{TOKENS}/{made['id']}").json()["name"] == name
+
+
+def test_the_list_of_tenants_asks_no_more_for_more_of_them(platform: Platform) -> None:
+    client = platform.member(["iam_read"], address="grace@example.org")
+    with platform.services.database.read() as session:
+        grace = next(user.id for user in session.scalars(sa.select(User)) if user.email == "grace@example.org")
+    asked: list[str] = []
+    sa.event.listen(platform.services.database.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+
+    def statements() -> int:
+        asked.clear()
+        names = [tenant["name"] for tenant in client.get("/iam/v2/tenants").json()]
+        assert names == ["Production", *(f"t{number:02}" for number in range(len(names) - 1))]
+        return len(asked)
+
+    before = statements()
+    with platform.services.database.write() as session:
+        company = members.ensure_organisation(session, "Cloud")
+        for number in range(20):
+            home = members.ensure_tenant(session, company, f"t{number:02}", features=["tag"])
+            if number < 10:
+                session.add(Assignment(user_id=grace, tenant_id=home.id, permission="tag_read"))
+            else:
+                session.add(Assignment(user_id=grace, tenant_id=home.id, permission="vpc_read"))
+    assert statements() == before
+    assert len(client.get("/iam/v2/tenants").json()) == 11, "a right of a feature that is not enabled is none"

@@ -1,6 +1,7 @@
 """Organisations, tenants, users, and what each user holds in each tenant."""
 
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -176,8 +177,21 @@ def find_tenant(session: Session, identity: Identity, tenant_id: str) -> Tenant:
 
 def tenants_of(session: Session, identity: Identity) -> list[Tenant]:
     """The tenants in which the caller's user holds anything, the token's own first, then by name."""
-    mine = sa.select(Tenant).where(Tenant.organisation_id == identity.organisation_id).order_by(Tenant.name, Tenant.id)
-    seen = [tenant for tenant in session.scalars(mine) if effective_permissions(session, identity.user_id, tenant.id)]
+    user_id, organisation_id = identity.user_id, identity.organisation_id
+    mine = sa.select(Tenant).where(Tenant.organisation_id == organisation_id).order_by(Tenant.name, Tenant.id)
+    every = owns_organisation(session, user_id, organisation_id)
+    owned = set(session.scalars(sa.select(TenantOwner.tenant_id).where(TenantOwner.user_id == user_id)))
+    held, enabled = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    for assigned in session.scalars(sa.select(Assignment).where(Assignment.user_id == user_id)):
+        held[assigned.tenant_id].add(assigned.permission)
+    features = sa.select(TenantFeature).join(Tenant, Tenant.id == TenantFeature.tenant_id)
+    for row in session.scalars(features.where(Tenant.organisation_id == organisation_id)):
+        enabled[row.tenant_id].add(row.feature)
+    seen = [
+        tenant
+        for tenant in session.scalars(mine)
+        if rules.effective(owner=every or tenant.id in owned, assigned=held[tenant.id], enabled=enabled[tenant.id])
+    ]
     return sorted(seen, key=lambda tenant: tenant.id != identity.tenant_id)
 
 
