@@ -64,18 +64,18 @@ def of_cpools(session: Session, cpool_ids: Iterable[str]) -> Mapping[str, PoolUs
 def of_blades(session: Session, blades: Iterable[str]) -> Mapping[str, BladeUsage]:
     """By the blades' names; those without a machine are left out."""
     rows = session.execute(
-        sa.select(VirtualMachine.blade, VirtualMachine.id, VirtualMachine.power, MachineSample)
+        sa.select(VirtualMachine.blade, VirtualMachine.id, _RUNNING, MachineSample.cpu, MachineSample.memory)
         .outerjoin(MachineSample, MachineSample.machine_id == VirtualMachine.id)
         .where(VirtualMachine.blade.in_(list(blades)), VirtualMachine.reserved > 0)
         .order_by(VirtualMachine.name, VirtualMachine.id)
     )
     found: dict[str, BladeUsage] = {}
-    for blade, machine_id, power, sample in rows:
+    for blade, machine_id, running, cpu, memory in rows:
         usage = found.setdefault(str(blade), BladeUsage())
         usage.machines.append(machine_id)
-        if sample is not None and power == Power.RUNNING:
-            usage.cpu += sample.cpu
-            usage.memory += sample.memory
+        if running:
+            usage.cpu += cpu or 0
+            usage.memory += memory or 0
     return found
 
 
