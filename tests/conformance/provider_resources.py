@@ -320,10 +320,21 @@ class MachineResource:
         identifier, changed = state["id"], self.changes(config, state)
         machine = self._get(identifier)
         settled = False
-        if changed & {*SIZES, *HOT, "expose_hardware_virtualization", "memory_reservation"} or any(
-            name.startswith("boot_options") for name in changed
-        ):
+        sized = {*SIZES, *HOT, "expose_hardware_virtualization"} | {f"boot_options.{name}" for name in BOOT}
+        if changed & sized:
             settled = self._resize(config, machine)
+        self._update_settings(identifier, config, changed)
+        self._update_devices(config, state, changed)
+        if any(name.startswith("extra_config") for name in changed):
+            self.client.write("PATCH", f"{MACHINES}/{{id}}/extra_config", identifier, body=config["extra_config"])
+        if "power_state" in changed and not settled:
+            if config.get("power_state", "off") == "on":
+                self._power_on(identifier)
+            else:
+                self._power_off(self._get(identifier))
+        return self.read(state)
+
+    def _update_settings(self, identifier: str, config: dict[str, Any], changed: set[str]) -> None:
         if "tags" in changed:
             self._tags(identifier, config.get("tags", {}))
         if "name" in changed:
@@ -334,6 +345,8 @@ class MachineResource:
             self._relocate(identifier, config)
         if "policies" in changed:
             self._policies(identifier, config.get("backup_sla_policies", []))
+
+    def _update_devices(self, config: dict[str, Any], state: State, changed: set[str]) -> None:
         for number, wish in enumerate(config.get("os_disk", [])):
             if any(name.startswith(f"os_disk[{number}]") for name in changed):
                 self._os_disk(state["os_disk"][number], wish)
@@ -344,14 +357,6 @@ class MachineResource:
                 self._os_adapter(
                     state["os_network_adapter"][number], wish, connect=wish["connected"] if turned else None
                 )
-        if any(name.startswith("extra_config") for name in changed):
-            self.client.write("PATCH", f"{MACHINES}/{{id}}/extra_config", identifier, body=config["extra_config"])
-        if "power_state" in changed and not settled:
-            if config.get("power_state", "off") == "on":
-                self._power_on(identifier)
-            else:
-                self._power_off(self._get(identifier))
-        return self.read(state)
 
     def _resize(self, config: dict[str, Any], machine: dict[str, Any]) -> bool:
         """Sizes, hot-add and boot options; cold where they cannot be hot. True: the power state is settled too."""
