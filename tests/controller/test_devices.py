@@ -13,6 +13,9 @@ from simulated_platform import COMPUTE, GIB, POWER, Platform
 
 from naos.compute import media
 from naos.engines.simulated import definitions
+from naos.storage import disks
+from naos.storage.errors import ControllerFull
+from naos.storage.models import Lun, VirtualController
 
 MIB = 2**20
 CONTROLLERS, DISKS, ADAPTERS = (
@@ -107,11 +110,16 @@ def test_a_machine_has_four_controllers_of_a_type_with_fifteen_or_sixty_four_dis
         entry for entry in roomy.get(CONTROLLERS, virtualMachineId=machine_id) if entry["label"] == "SCSI controller 0"
     )
     for controller_id, limit in ((plain["id"], 15), (wide, 64)):
-        body = {"virtualMachineId": machine_id, "capacity": MIB, "controllerId": controller_id}
-        for _ in range(limit):
-            roomy.write("POST", DISKS, body)
-        error = roomy.refused("POST", DISKS, body)
-        assert (error["code"], error["details"]["limit"]) == ("storage.controller_full", limit)
+        with roomy.services.database.write() as session:
+            controller = session.get_one(VirtualController, controller_id)
+            lun = session.get_one(Lun, roomy.made["volume-AZ05"])
+            place = {"machine_id": machine_id, "machine_name": "many", "controller": controller}
+            made = [disks.reserve(session, roomy.services.world, lun=lun, size=MIB, **place) for _ in range(limit)]
+            assert [disk.slot for disk in made] == list(range(limit))
+            with pytest.raises(ControllerFull) as refusal:
+                disks.reserve(session, roomy.services.world, lun=lun, size=MIB, **place)
+            assert (refusal.value.count, refusal.value.limit) == (limit, limit)
+            session.rollback()
     roomy.remove(machine_id)
 
 
