@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from api_platform import Platform
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from naos.addresses import contains, parse_address, parse_network
@@ -165,6 +166,7 @@ def test_an_entry_is_there_once_and_there_are_not_too_many(office: TestClient, m
     assert _code(office.post(PATH, json={"cidr": "2001:DB9::/32"})) == "tenancy.networks_too_many"
 
 
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])  # the first address is slow to draw
 @given(address=st.ip_addresses(), others=st.lists(st.ip_addresses(), max_size=4), listed=st.booleans())
 def test_an_address_is_let_in_exactly_where_a_network_holds_it(
     address: Any, others: list[Any], *, listed: bool
@@ -216,6 +218,7 @@ def test_a_trusted_proxy_that_says_nonsense_is_told_so(proxied: Callable[..., in
     assert proxied("10.0.0.1", said) == 400
 
 
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])  # the first address is slow to draw
 @given(st.lists(st.ip_addresses(), max_size=5), st.ip_addresses(v=4, network="10.0.0.0/8"))
 def test_the_client_is_the_rightmost_address_that_is_no_trusted_proxy(hops: list[Any], peer: Any) -> None:
     trusted = [parse_network("10.0.0.0/8")]
