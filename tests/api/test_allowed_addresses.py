@@ -171,9 +171,9 @@ def test_an_entry_is_there_once_and_there_are_not_too_many(office: TestClient, m
 def test_an_address_is_let_in_exactly_where_a_network_holds_it(
     address: Any, others: list[Any], *, listed: bool
 ) -> None:
-    others += [address] if listed else []
+    others = [parse_address(str(other)) for other in (*others, *([address] if listed else []))]
     networks = [str(ip_network(other)) for other in others]
-    assert access.lets_in(networks, str(address)) == (not others or address in others)
+    assert access.lets_in(networks, str(address)) == (not others or parse_address(str(address)) in others)
 
 
 # ----------------------------------------------------------------------------------------------------- behind a proxy
