@@ -64,6 +64,11 @@ def _cpool(session: Session, tenant_id: str, body: MachineCreation) -> Cpool:
 
 def _volume(session: Session, tenant_id: str, cpool: Cpool, body: MachineCreation) -> str:
     if body.datastore_id is not None:
+        if body.datastore_cluster_id is not None:
+            cluster = clusters.find(session, tenant_id, body.datastore_cluster_id)
+            volumes = {lun.id: lun.name for lun in clusters.members(session, cluster.id)}
+            if body.datastore_id not in volumes:
+                raise PlaceNeeded("a datastoreId of that cluster", ", ".join(volumes.values()))
         return body.datastore_id
     if body.datastore_cluster_id is not None:
         return clusters.choose(session, clusters.find(session, tenant_id, body.datastore_cluster_id).id, 0).id
