@@ -26,8 +26,8 @@ from naos.world import World
 # What a clone does not take over; everything else, whatever is added to the tables, it does.
 _OWN_OF_MACHINE = frozenset(
     {
-        *("id", "cpool_id", "lun_id", "name", "power", "blade", "reserved", "seed", "extra_config"),
-        *("definition", "lifecycle", "generation", "created_at"),
+        *("id", "cpool_id", "lun_id", "name", "power", "blade", "moving_to", "reserved", "seed"),
+        *("extra_config", "definition", "lifecycle", "generation", "created_at"),
     }
 )
 _OWN_OF_DISK = frozenset(

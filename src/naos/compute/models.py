@@ -23,7 +23,8 @@ class Power(StrEnum):
 
 class VirtualMachine(Identified, Base):
     """A machine. `power` is what the last activity or observation left; `blade` is where it is defined;
-    `reserved` is the memory (bytes) that is set aside for it there, 0 when it is stopped.
+    `reserved` is the memory (bytes) that is set aside for it there, 0 when it is stopped. moving_to: the blade to which it is on
+    its way, where the same memory is set aside meanwhile.
 
     memory_reservation: bytes that are never taken away; naos gives a running machine all of its memory, so it is kept only.
     guest_os: what the guest is said to be (`compute.guest_systems`). Boot times are milliseconds. extra_config: by key, in the
@@ -57,6 +58,7 @@ class VirtualMachine(Identified, Base):
     nvram: Mapped[str] = mapped_column(sa.Text, default="", deferred=True)
     power: Mapped[str] = mapped_column(sa.String(16), default=Power.STOPPED)
     blade: Mapped[str | None] = mapped_column(sa.String(63), index=True)
+    moving_to: Mapped[str | None] = mapped_column(sa.String(63), index=True)
     reserved: Mapped[int] = mapped_column(default=0)
     template_id: Mapped[str | None] = mapped_column(sa.String(36))
     seed: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -79,3 +81,37 @@ class MachineSample(Base):
     tools: Mapped[bool] = mapped_column(default=False)
     version: Mapped[str] = mapped_column(sa.String(63), default="")
     seen_at: Mapped[datetime]
+
+
+class BladeLoad(Base):
+    """What the machines of a blade have set aside there, those on their way to it included. memory: bytes. The database's own
+    triggers keep it (`migrations.blade_loads`); nothing else writes here."""
+
+    __tablename__ = "blade_loads"
+    blade: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    memory: Mapped[int]
+    vcpus: Mapped[int]
+    machines: Mapped[int]
+
+
+class AffinityRule(Identified, Base):
+    """Machines of a cpool that run on one blade (kind `affinity`) or each on another (`anti-affinity`).
+
+    must: a machine that would break it does not start or move; else it is kept where it can be.
+    """
+
+    __tablename__ = "affinity_rules"
+    __table_args__ = (sa.UniqueConstraint("cpool_id", "name"),)
+    tenant_id: Mapped[str] = mapped_column(sa.String(36), index=True)
+    cpool_id: Mapped[str] = mapped_column(sa.ForeignKey("cpools.id"))
+    name: Mapped[str] = mapped_column(sa.String(255))
+    kind: Mapped[str] = mapped_column(sa.String(16))
+    enabled: Mapped[bool] = mapped_column(default=True)
+    must: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
+
+
+class AffinityMember(Base):
+    __tablename__ = "affinity_members"
+    rule_id: Mapped[str] = mapped_column(sa.ForeignKey("affinity_rules.id", ondelete="CASCADE"), primary_key=True)
+    machine_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True, index=True)

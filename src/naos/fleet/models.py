@@ -36,7 +36,11 @@ class Blade(Identified, Base):
 
 
 class Cpool(Identified, Base):
-    """A cluster of identical blades of one zone, dedicated to one tenant. `memory`: bytes enabled."""
+    """A cluster of identical blades of one zone, dedicated to one tenant. `memory`: bytes enabled.
+
+    vcpu_rate: vCPUs that may run for every hundred cores of a blade, None for any number. memory_overcommit: percent of the
+    memory that machines may be given in all. automation, balance_threshold: see `compute.balance`.
+    """
 
     __tablename__ = "cpools"
     __table_args__ = (sa.UniqueConstraint("tenant_id", "name"),)
@@ -45,4 +49,8 @@ class Cpool(Identified, Base):
     zone: Mapped[str] = mapped_column(sa.String(63))
     model: Mapped[str] = mapped_column(sa.String(63))
     memory: Mapped[int]
+    vcpu_rate: Mapped[int | None]
+    memory_overcommit: Mapped[int] = mapped_column(default=100)
+    automation: Mapped[str] = mapped_column(sa.String(16), default="manual")
+    balance_threshold: Mapped[int] = mapped_column(default=20)
     lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)

@@ -6,6 +6,7 @@ from alembic import command
 from alembic.config import Config
 
 from naos.database import Database
+from naos.migrations import blade_loads
 
 FOLDER = Path(__file__).parent
 
@@ -13,6 +14,8 @@ FOLDER = Path(__file__).parent
 def upgrade(database: Database) -> None:
     """Run the migrations that the database has not seen; several controllers may ask at once (PostgreSQL locks)."""
     command.upgrade(config(database), "head")
+    with database.engine.begin() as connection:
+        blade_loads.install(connection)
 
 
 def config(database: Database) -> Config:
