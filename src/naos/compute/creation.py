@@ -41,9 +41,10 @@ def _cpool(session: Session, tenant_id: str, body: MachineCreation) -> Cpool:
         return cpools.find_ready(session, tenant_id, body.host_cluster_id)
     if body.host_id:
         blade = session.scalar(sa.select(Blade).where(sa.or_(Blade.id == body.host_id, Blade.name == body.host_id)))
-        if blade is None or blade.cpool_id is None:
-            raise Unknown("host", body.host_id)
-        return cpools.find_ready(session, tenant_id, blade.cpool_id)
+        cpool = session.get(Cpool, blade.cpool_id) if blade is not None and blade.cpool_id is not None else None
+        if cpool is None or cpool.tenant_id != tenant_id:
+            raise Unknown("host", body.host_id)  # not the pool: of whom a blade is, is nobody else's business
+        return cpools.find_ready(session, tenant_id, cpool.id)
     own = sa.select(Cpool).where(Cpool.tenant_id == tenant_id, Cpool.lifecycle == Lifecycle.ACTIVE)
     if body.datacenter_id is None:
         names = listing(cpool.name for cpool in session.scalars(own)) or "there is no cpool yet"

@@ -172,9 +172,10 @@ def _cpool(session: Session, tenant_id: str, body: Deployment) -> Cpool:
     if body.host_id is not None:
         named = sa.select(Blade).where(sa.or_(Blade.id == body.host_id, Blade.name == body.host_id))
         blade = session.scalar(named)
-        if blade is None or blade.cpool_id is None:
-            raise Unknown("host", body.host_id)
-        return cpools.find_ready(session, tenant_id, blade.cpool_id)
+        cpool = session.get(Cpool, blade.cpool_id) if blade is not None and blade.cpool_id is not None else None
+        if cpool is None or cpool.tenant_id != tenant_id:
+            raise Unknown("host", body.host_id)  # not the pool: of whom a blade is, is nobody else's business
+        return cpools.find_ready(session, tenant_id, cpool.id)
     lun = luns.find_ready(session, tenant_id, body.datastore_id)
     zone = cpools.find_zone(session, body.datacenter_id or lun.zone).name
     reserved = (
