@@ -13,7 +13,9 @@ from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
+from fastapi.openapi.models import HTTPBase
 from fastapi.responses import Response
+from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -38,23 +40,32 @@ router = APIRouter(tags=["Metrics"])
 _bearer = Bearer()
 
 
-def _session(connection: HTTPConnection) -> str:
+class Credential(SecurityBase):
     """A session: of the header's bearer, or of the token whose id and secret it holds. Raises Unauthenticated."""
-    scheme, given = get_authorization_scheme_param(connection.headers.get("Authorization"))
-    if scheme.lower() != "basic":
-        return _bearer(connection)
-    try:
-        token_id, _, secret = base64.b64decode(given, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise Unauthenticated("the header `Authorization: Basic` does not hold a token's id and secret") from error
-    session: str = connection.app.state.authority.login(token_id, secret, client_address(connection))
-    return session
+
+    def __init__(self) -> None:
+        self.model = HTTPBase(scheme="basic", description="Id and secret of a personal access token, or a session.")
+        self.scheme_name = "token"
+
+    def __call__(self, connection: HTTPConnection) -> str:
+        scheme, given = get_authorization_scheme_param(connection.headers.get("Authorization"))
+        if scheme.lower() != "basic":
+            return _bearer(connection)
+        try:
+            token_id, _, secret = base64.b64decode(given, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise Unauthenticated("the header `Authorization: Basic` does not hold a token's id and secret") from error
+        session: str = connection.app.state.authority.login(token_id, secret, client_address(connection))
+        return session
+
+
+_credential = Credential()
 
 
 class ScrapeRequirement(Requirement):
     """As `require`, with a token's id and secret too."""
 
-    def __call__(self, connection: HTTPConnection, token: Annotated[str, Depends(_session)]) -> Identity:
+    def __call__(self, connection: HTTPConnection, token: Annotated[str, Depends(_credential)]) -> Identity:
         return super().__call__(connection, token)
 
 
