@@ -64,6 +64,7 @@ VOLUME: Json = {
     "freeCapacity": 499 * GIB,
     "storageClass": "standard",
     "iops": 750,
+    "bandwidth": None,
     "virtualMachinesNumber": 1,
     "datacenter": {"id": identifier(1), "name": "par1"},
     "status": "active",

@@ -41,6 +41,7 @@ zone list
 volume list --zone par1
 volume create v --zone par1 --class standard --size 500
 volume grow fast 1TiB
+volume set fast --class premium
 volume delete fast --yes
 vlan list --pool web
 vlan create v --pool web --tag 200

@@ -59,6 +59,10 @@ def test_every_list_is_a_table_json_and_csv(cli: Cli, noun: str) -> None:
             ["volume", "grow", "fast", "1TiB"],
             ("PATCH", "/datastores", {"id": identifier(3), "capacity": 2**40}),
         ),
+        (
+            ["volume", "set", "fast", "--class", "premium"],
+            ("PATCH", "/datastores", {"id": identifier(3), "storageClass": "premium"}),
+        ),
         (["volume", "delete", "fast", "-y"], ("DELETE", f"/datastores/{identifier(3)}", b"")),
         (
             ["vlan", "create", "back", "--pool", "web", "--tag", "200"],

@@ -209,6 +209,12 @@ def _larger_volume(platform: Platform) -> None:
     platform.made["volume-size"] = str(int(platform.made["volume-size"]) + GIB)
 
 
+def _class(platform: Platform) -> str:
+    volume = platform.get(DATASTORES, name="volume-AZ06")[0]
+    other = "premium" if volume["storageClass"] == "standard" else "standard"
+    return platform.write("PATCH", DATASTORES, {"id": volume["id"], "storageClass": other})
+
+
 def _after(step: Callable[[Platform], str]) -> Callable[[Platform], None]:
     return lambda platform: _completed(platform, step(platform))
 
@@ -332,6 +338,7 @@ CASES = {
     "VLAN delete": Case(_drop_vlan, _after(_vlan), _after(_vlan), everywhere=True, insists=True),
     "volume create": Case(_volume, back=_after(_drop_volume)),
     "volume grow": Case(_grow_volume, back=_larger_volume),
+    "volume class": Case(_class),
     "volume delete": Case(_drop_volume, _after(_volume), _after(_volume), insists=True),
 }
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from naos.inventory.catalogues import (
     StorageClass,
+    bandwidth_limit,
     iops_limit,
     load_blades,
     load_catalogues,
@@ -146,6 +147,10 @@ def test_caps_are_off_until_they_are_asked_for(tmp_path):
     capped.write_text(shipped.read_text().replace("apply_iops_caps = false", "apply_iops_caps = true"))
     assert iops_limit(load_storage(capped).classes["ultra"], 10 * TO) == 30_000
     assert iops_limit(load_storage(capped).classes["essential"], 30 * TO) == 10_000
+    for found, essential, ultra in ((load_storage(), None, None), (load_storage(capped), 512 * 10**6, 1024 * 10**6)):
+        assert bandwidth_limit(found.classes["essential"]) == essential
+        assert bandwidth_limit(found.classes["ultra"]) == ultra
+        assert bandwidth_limit(found.classes["mass"]) is None
 
 
 def test_everything_that_is_sold_has_a_price():

@@ -97,6 +97,25 @@ def grow(
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"Volume {name} has {gib(size)} now.")
 
 
+@app.command("set", epilog="Example: naos volume set fast --class premium")
+def change(
+    context: typer.Context,
+    *,
+    name: VolumeName,
+    storage_class: Annotated[
+        str, typer.Option("--class", help="Its new IOPS class: essential, standard, premium, enterprise or ultra.")
+    ],
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give a volume another IOPS class, under the machines that run on it."""
+    with connect(context) as api:
+        volume = find(api, VOLUME, name)
+        activity = api.write("PATCH", VOLUME.path, {"id": volume["id"], "storageClass": storage_class})
+        said = f"Volume {volume['name']} is of class {storage_class} now."
+        _finish(api, activity, no_wait=no_wait, as_json=as_json, said=said)
+
+
 @app.command(epilog="Example: naos volume delete fast")
 def delete(
     context: typer.Context, *, name: VolumeName, yes: Yes = False, no_wait: NoWait = False, as_json: AsJson = False

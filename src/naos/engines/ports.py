@@ -359,7 +359,8 @@ class Hypervisor(Protocol):
 
 @dataclass(frozen=True)
 class LunSpec:
-    """A volume: a file system of `capacity` bytes, its disks together limited to `iops` operations a second (None: no limit).
+    """A volume: a file system of `capacity` bytes, its disks together limited to `iops` operations and `bandwidth` bytes a second
+    (None: no limit), reads and writes alike.
 
     port: TCP port of its NBD server on the array's address.
     """
@@ -368,6 +369,7 @@ class LunSpec:
     capacity: int
     iops: int | None
     port: int
+    bandwidth: int | None = None
 
 
 class Provisioning(StrEnum):
@@ -455,7 +457,7 @@ class Array(Protocol):
         """Growth only, online."""
 
     def limit_lun(self, lun: LunSpec) -> None:
-        """Apply `lun.iops` to the running daemon."""
+        """Apply `lun.iops` and `lun.bandwidth` to the running daemon, under its clients' requests."""
 
     def usage(self, lun_id: str) -> LunUsage: ...
     def contents(self, lun_id: str) -> LunContents: ...

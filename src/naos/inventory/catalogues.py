@@ -98,6 +98,7 @@ class StorageClass(_Strict):
     console_code: str | None = None
     iops_per_to: PositiveInt | None = None
     iops_cap: PositiveInt | None = None
+    bandwidth_cap_mb: PositiveInt | None = None
     unit: Literal["GiB", "TiB"]
     minimum_gib: PositiveInt
     maximum_gib: PositiveInt
@@ -126,7 +127,7 @@ class StorageClass(_Strict):
 
 
 class StorageCatalogue(_Strict):
-    """Every storage class, by name. A cap is kept by a class only where caps are applied."""
+    """Every storage class, by name. Caps are kept by a class only where caps are applied."""
 
     apply_iops_caps: bool = False
     classes: Mapping[str, StorageClass]
@@ -136,7 +137,7 @@ class StorageCatalogue(_Strict):
     def _named(cls, data: Any) -> Any:
         if not isinstance(data, dict) or not isinstance(data.get("classes"), dict):
             return data
-        dropped = set() if data.get("apply_iops_caps") else {"iops_cap"}
+        dropped = set() if data.get("apply_iops_caps") else {"iops_cap", "bandwidth_cap_mb"}
         classes = {
             name: {"name": name, **{key: value for key, value in entry.items() if key not in dropped}}
             if isinstance(entry, dict)
@@ -242,6 +243,11 @@ def iops_limit(kind: StorageClass, size: int) -> int | None:
         return None
     limit = max(size * kind.iops_per_to // BYTES_PER_TO, 1)
     return limit if kind.iops_cap is None else min(limit, kind.iops_cap)
+
+
+def bandwidth_limit(kind: StorageClass) -> int | None:
+    """Bytes a second that a volume may read and write, whatever its size; None where nothing caps it."""
+    return None if kind.bandwidth_cap_mb is None else kind.bandwidth_cap_mb * 10**6
 
 
 def memory_floor(model: BladeModel, blades: int) -> int:

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.lifecycle import keep
-from naos.storage import disks, luns
+from naos.storage import classes, disks, luns
 from naos.storage.models import Lun
 from naos.world import World
 
@@ -33,6 +33,21 @@ def extend_lun(run: Run, arguments: dict[str, Any]) -> str:
     run.step("grow the volume", luns.grow, world, lun_id, arguments["size"])
     run.step("record the size", luns.record_capacity, world, lun_id, arguments["size"])
     run.step("raise the limit", luns.apply_limit, world, lun_id)
+    return str(lun_id)
+
+
+@workflow("lun.class", steps=2)
+def change_class(run: Run, arguments: dict[str, Any]) -> str:
+    world, lun_id, before = _world(run), arguments["lun_id"], arguments["before"]
+    run.step(
+        "record the class",
+        classes.record,
+        world,
+        lun_id,
+        arguments["storage_class"],
+        undo=Undo("lun.class_back", {"lun_id": lun_id, "storage_class": before}, f"left the volume in class {before}"),
+    )
+    run.step("change the limit", luns.apply_limit, world, lun_id)
     return str(lun_id)
 
 
@@ -78,6 +93,11 @@ def _keep(world: World, arguments: dict[str, Any]) -> bool:
     with world.database.write() as session:
         keep(session, Lun, arguments["lun_id"])
     return False
+
+
+@undo("lun.class_back")
+def _class_back(world: World, arguments: dict[str, Any]) -> None:
+    classes.take_back(world, arguments["lun_id"], arguments["storage_class"])
 
 
 @undo("lun.unmake")

@@ -4,6 +4,7 @@ Every step takes the world and ids, looks before it acts, and can be repeated.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from naos.engines.errors import EngineError
 from naos.engines.ports import ExportedDisk, LunSpec, LunUsage
 from naos.errors import NameTaken, Unknown
 from naos.insistence import insist
-from naos.inventory.catalogues import StorageClass, iops_limit
+from naos.inventory.catalogues import StorageClass, bandwidth_limit, iops_limit
 from naos.inventory.model import Array
 from naos.lifecycle import Lifecycle, check_ready
 from naos.names import itself, listing
@@ -55,10 +56,12 @@ def spec(world: World, lun_id: str) -> tuple[str, LunSpec]:
 
 
 def _spec(world: World, lun: Lun) -> LunSpec:
-    return LunSpec(lun.id, lun.capacity, iops_limit(_class(world, lun.storage_class), lun.capacity), lun.port)
+    kind = class_of(world, lun.storage_class)
+    return LunSpec(lun.id, lun.capacity, iops_limit(kind, lun.capacity), lun.port, bandwidth_limit(kind))
 
 
-def _class(world: World, name: str) -> StorageClass:
+def class_of(world: World, name: str) -> StorageClass:
+    """Raises ClassUnknown, naming those that there are."""
     try:
         return world.storage.classes[name]
     except KeyError:
@@ -83,7 +86,7 @@ def plan_create(
     session: Session, world: World, *, tenant_id: str, name: str, zone: str, storage_class: str, size: int
 ) -> Plan:
     """Reserve a volume's name, space and port; the activity makes it real."""
-    kind = _class(world, storage_class)
+    kind = class_of(world, storage_class)
     check_lun_size(kind.name, size, minimum=kind.minimum, maximum=kind.maximum, step=kind.step)
     array = _array_of(world, zone)
     check_array_room(array.name, capacity=array.capacity, taken=_taken(session, array.name), size=size)
@@ -114,7 +117,7 @@ def plan_create(
 def plan_extend(session: Session, world: World, *, tenant_id: str, lun_id: str, size: int) -> Plan:
     """Grow a volume and, with it, its IOPS limit."""
     lun = find_ready(session, tenant_id, lun_id)
-    kind = _class(world, lun.storage_class)
+    kind = class_of(world, lun.storage_class)
     check_volume_growth(lun.name, present=lun.capacity, wanted=size)
     check_lun_size(kind.name, size, minimum=kind.minimum, maximum=kind.maximum, step=kind.step)
     array = _array_of(world, lun.zone)
@@ -238,8 +241,7 @@ def record_capacity(world: World, lun_id: str, size: int) -> None:
 
 def grow(world: World, lun_id: str, size: int) -> None:
     array, present = spec(world, lun_id)
-    wanted = LunSpec(present.id, size, present.iops, present.port)
-    world.rack.array(array).resize_lun(wanted)
+    world.rack.array(array).resize_lun(replace(present, capacity=size))
 
 
 def apply_limit(world: World, lun_id: str) -> None:

@@ -9,15 +9,16 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
+from naos.activity import Plan
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
 from naos.fleet import cpools
 from naos.fleet.places import Places
 from naos.identity import Identity
-from naos.storage import cluster_routes, clusters, luns, views
+from naos.storage import classes, cluster_routes, clusters, luns, views
 from naos.storage.models import ClusterMember, Lun, LunSample
-from naos.storage.wire import Datastore, GrowthRequest, LunRequest
+from naos.storage.wire import Datastore, LunChange, LunRequest
 from naos.world import World
 
 router = APIRouter(tags=["Volumes"])
@@ -110,16 +111,20 @@ def create_volume(body: LunRequest, identity: Builder, services: ServicesOf, key
 
 
 @datastores.patch("", **ASYNCHRONOUS)
-def grow_volume(body: GrowthRequest, identity: Builder, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Grow a volume; its IOPS limit grows with it at once."""
-    return submit(
-        services,
-        identity,
-        key,
-        lambda session: luns.plan_extend(
-            session, services.world, tenant_id=identity.tenant_id, lun_id=body.id, size=body.capacity
-        ),
-    )
+def change_volume(body: LunChange, identity: Builder, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
+    """Grow a volume, and its IOPS limit with it, or give it another IOPS class: both at once, under what runs on it."""
+
+    def check(session: Session) -> Plan:
+        world, of = services.world, {"tenant_id": identity.tenant_id, "lun_id": body.id}
+        match body.capacity, body.storage_class:
+            case int(size), None:
+                return luns.plan_extend(session, world, **of, size=size)
+            case None, str(storage_class):
+                return classes.plan_change(session, world, **of, storage_class=storage_class)
+            case given:
+                raise classes.OneChange(sum(value is not None for value in given))
+
+    return submit(services, identity, key, check)
 
 
 router.include_router(datastores)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from naos.fleet.models import Blade, Cpool
 from naos.fleet.places import Places
 from naos.fleet.wire import moref
-from naos.inventory.catalogues import StorageClass, iops_limit
+from naos.inventory.catalogues import StorageClass, bandwidth_limit, iops_limit
 from naos.lifecycle import Lifecycle
 from naos.storage import wire
 from naos.storage.models import ClusterMember, DatastoreCluster, Disk, Lun, LunSample
@@ -77,6 +77,7 @@ def datastore(
         associated_folder=cluster.name if cluster is not None else lun.zone,
         storage_class=lun.storage_class,
         iops=iops_limit(kind, lun.capacity),
+        bandwidth=bandwidth_limit(kind),
         datacenter=places.datacenter(lun.zone),
         datastore_cluster=cluster,
         status=lun.lifecycle,

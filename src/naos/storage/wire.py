@@ -9,7 +9,8 @@ from naos.wire import Reference, Request, Whole, Wire
 
 class Datastore(Wire):
     """`accessible`: 1 when its array answered last, else 0. `associated_folder`: its datastore cluster, or else its zone.
-    `storage_class`, `iops`, `datacenter`, `datastore_cluster` and `status` are naos' own additions."""
+    `bandwidth`: the most that it may read and write, in bytes a second; null where the catalogue caps nothing.
+    `storage_class`, `iops`, `bandwidth`, `datacenter`, `datastore_cluster` and `status` are naos' own additions."""
 
     id: str
     name: str
@@ -27,6 +28,7 @@ class Datastore(Wire):
     associated_folder: str
     storage_class: str
     iops: int | None
+    bandwidth: int | None
     datacenter: Reference
     datastore_cluster: Reference | None
     status: str
@@ -89,8 +91,9 @@ class LunRequest(Request):
     capacity: Whole
 
 
-class GrowthRequest(Request):
-    """`capacity`: the new size in bytes."""
+class LunChange(Request):
+    """Either `capacity`, the new size in bytes, or `storage_class`, the new IOPS class."""
 
     id: ResourceId
-    capacity: Whole
+    capacity: Whole | None = None
+    storage_class: str | None = Field(default=None, max_length=32)

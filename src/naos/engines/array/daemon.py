@@ -29,8 +29,8 @@ _log = structlog.get_logger()
 
 
 def limits(lun: LunSpec) -> dict[str, int]:
-    """The whole group: operations a second, reads and writes together; 0 is none."""
-    return {"iops-total": lun.iops or 0}
+    """The whole group: operations and bytes a second, reads and writes together; 0 is none."""
+    return {"iops-total": lun.iops or 0, "bps-total": lun.bandwidth or 0}
 
 
 def command(place: Place, lun: LunSpec, address: str) -> list[str]:
@@ -99,7 +99,7 @@ def apply_limit(monitor: Monitor, lun: LunSpec) -> None:
     monitor.execute("qom-set", {"path": f"/objects/{LIMIT}", "property": "limits", "value": limits(lun)})
     present = monitor.execute("qom-get", {"path": f"/objects/{LIMIT}", "property": "limits"})
     if any(present.get(key) != value for key, value in limits(lun).items()):
-        raise DaemonRefused(monitor.where, "an IOPS limit", f"{limits(lun)} was asked, {present} is in force")
+        raise DaemonRefused(monitor.where, "a limit", f"{limits(lun)} was asked, {present} is in force")
 
 
 @contextlib.contextmanager

@@ -52,8 +52,9 @@ class SimulatedArray(SimulatedEngine):
             self._check_capacity(db, lun.id, lun.capacity)
             if db.execute("SELECT 1 FROM luns WHERE array = ? AND port = ?", (self.name, lun.port)).fetchone():
                 raise Busy(self.name, f"port {lun.port}", "another volume has it")
-            values = (lun.id, self.name, self._address, lun.capacity, lun.iops, lun.port)
-            db.execute("INSERT INTO luns (id, array, address, capacity, iops, port) VALUES (?, ?, ?, ?, ?, ?)", values)
+            values = (lun.id, self.name, self._address, lun.capacity, lun.iops, lun.bandwidth, lun.port)
+            fields = "id, array, address, capacity, iops, bandwidth, port"
+            db.execute(f"INSERT INTO luns ({fields}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - fields of this file
 
     def delete_lun(self, lun_id: str) -> None:
         """Its templates go with it; an absent one is left alone."""
@@ -73,7 +74,7 @@ class SimulatedArray(SimulatedEngine):
     def limit_lun(self, lun: LunSpec) -> None:
         with self._call("limit_lun") as db:
             self._served(db, lun.id)
-            db.execute("UPDATE luns SET iops = ? WHERE id = ?", (lun.iops, lun.id))
+            db.execute("UPDATE luns SET iops = ?, bandwidth = ? WHERE id = ?", (lun.iops, lun.bandwidth, lun.id))
 
     def usage(self, lun_id: str) -> LunUsage:
         """Raises Unreachable while the daemon is gone, with which a real volume is not mounted."""
@@ -100,7 +101,8 @@ class SimulatedArray(SimulatedEngine):
         with self._call("ensure_daemon") as db:
             row = self._get(db, lun.id)
             started = not row["daemon"]
-            db.execute("UPDATE luns SET daemon = 1, iops = ? WHERE id = ?", (lun.iops, lun.id))
+            values = (lun.iops, lun.bandwidth, lun.id)
+            db.execute("UPDATE luns SET daemon = 1, iops = ?, bandwidth = ? WHERE id = ?", values)
             if lun.capacity > row["capacity"]:
                 self._grow(db, row, lun)
             wanted = {disk.id: disk.epoch for disk in exported}
