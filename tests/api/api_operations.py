@@ -67,10 +67,17 @@ class Bodies:
         self._schemas = document.get("components", {}).get("schemas", {})
         self._value_of, self._text_of = value_of, text_of
 
-    def make(self, schema: Json) -> tuple[Json, list[Place]]:
-        """A body with every field that is required or holds an id, and where its ids are."""
+    def make(self, schema: Json, only: str | None = None) -> tuple[Json, list[Place]]:
+        """A body with every field that is required or holds an id, and where its ids are.
+
+        only: of the fields that may be left out this one alone, since some exclude each other.
+        """
         places: list[Place] = []
         body = self._value(schema, "", (), places)
+        if only is not None:
+            required = set(self._resolved(schema).get("required", []))
+            body = {name: value for name, value in body.items() if name in required or name == only}
+            places = [place for place in places if place.steps[0] in body]
         return body, places
 
     def _resolved(self, schema: Json) -> Json:

@@ -6,12 +6,22 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
-from simulated_platform import COMPUTE, GIB, Platform
+from simulated_platform import COMPUTE, GIB, Platform, inventory_text
+
+from naos.tenancy import members
+from naos.tenancy.models import User
 
 BACKUP, IAM = "/backup/v1/spp", "/iam/v2"
 ADDRESS = "192.0.2.7"
 MARK = "seen-only-by-its-owner"
 """Part of every name in the second tenant: an answer to anybody else that holds it has leaked."""
+
+
+def vaulted_inventory(blades_per_zone: int) -> str:
+    """An inventory whose third zone has a vault, so that there can be policies."""
+    vault = 'vaults = [{ name = "v", zone = "AZ07", access = { driver = "namespace", target = "/none" }, path = "/v" }]'
+    text = inventory_text(blades_per_zone).replace('{ name = "AZ06" } ]', '{ name = "AZ06" }, { name = "AZ07" } ]')
+    return f"{vault}\n{text}"
 
 
 @dataclass
@@ -32,6 +42,8 @@ def settle_in(platform: Platform, mark: str) -> Home:
     platform.client = _at_an_address(platform.client)
     home = Home(platform, ids)
     _who(home)
+    with platform.services.database.write() as session:
+        members.make_organisation_owner(session, session.get_one(User, ids["user"]))
     ids["cpool"] = platform.done(
         "POST",
         f"{COMPUTE}/host_clusters",
@@ -42,6 +54,11 @@ def settle_in(platform: Platform, mark: str) -> Home:
     ids["vlan"] = platform.done(
         "POST", f"{COMPUTE}/networks", {"name": f"{mark} vlan", "hostClusterIds": [ids["cpool"]]}
     )
+    ids["resource_pool"] = next(
+        found["id"] for found in platform.get(f"{COMPUTE}/resource_pools") if found["name"].startswith(mark)
+    )
+    body = {"name": f"{mark} cluster", "datastoreIds": [ids["volume"]]}
+    ids["cluster"] = platform.done("POST", f"{COMPUTE}/datastore_clusters", body)
     ids["blade"] = platform.get(f"{COMPUTE}/hosts", hostClusterId=ids["cpool"])[0]["id"]
     ids["library"] = platform.get(f"{COMPUTE}/content_libraries")[0]["id"]
     platform.made |= {"pool-AZ05": ids["cpool"], "volume-AZ05": ids["volume"], "vlan": ids["vlan"]}
@@ -51,6 +68,18 @@ def settle_in(platform: Platform, mark: str) -> Home:
     entry = platform.client.post(f"{IAM}/allowed_addresses", json={"cidr": f"{ADDRESS}/32", "description": mark})
     assert entry.is_success, entry.text
     ids["address"] = entry.json()["id"]
+    offer = {"contentLibraryItemId": ids["item"], "name": f"{mark} offer", "editor": mark, "version": "1"}
+    platform.client.post("/marketplace/v1/items", json=offer)  # only the platform's first organisation may
+    ids["offer"] = platform.get("/marketplace/v1/items")[0]["id"]
+    provider = {
+        "name": f"{mark} provider",
+        "issuer": "https://login.naos.invalid",
+        "clientId": mark,
+        "clientSecret": mark,
+    }
+    answer = platform.client.post(f"{IAM}/identity_providers", json=provider)
+    assert answer.is_success, answer.text
+    ids["provider"] = answer.json()["id"]
     _machine(home, mark)
     _protection(home, mark)
     ids["activity"] = platform.get("/activity/v1/activities", limit=1)[0]["id"]
@@ -72,7 +101,7 @@ def _who(home: Home) -> None:
 
 
 def _machine(home: Home, mark: str) -> None:
-    """A machine with a disk, an adapter and a tag."""
+    """A machine with a disk, an adapter, a controller, a snapshot, a tag and an export."""
     platform, ids = home.platform, home.ids
     ids["machine"] = platform.deploy(f"{mark} machine", powerOn=False)
     ids["disk"] = platform.get(f"{COMPUTE}/virtual_disks", virtualMachineId=ids["machine"])[0]["id"]
@@ -81,6 +110,11 @@ def _machine(home: Home, mark: str) -> None:
     resource = {"uuid": ids["machine"], "type": "vcenter_virtual_machine", "source": "vmware"}
     answer = platform.client.post("/tag/v1/tags", json={"key": "owner", "value": mark, "resources": [resource]})
     assert answer.is_success, answer.text
+    ids["controller"] = platform.get(f"{COMPUTE}/virtual_controllers", virtualMachineId=ids["machine"])[0]["id"]
+    body = {"virtualMachineId": ids["machine"]}
+    ids["export"] = platform.done("POST", f"{COMPUTE}/exports", body)
+    body = {"virtualMachineId": ids["machine"], "name": f"{mark} snapshot"}
+    ids["snapshot"] = platform.done("POST", f"{COMPUTE}/snapshots", body)
 
 
 def _protection(home: Home, mark: str) -> None:
@@ -92,12 +126,12 @@ def _protection(home: Home, mark: str) -> None:
 
 
 def rows_about(platform: Platform, ids: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Every row of every table that names one of `ids`, by table."""
+    """Every row of every table that names one of `ids`, by table; measurements, which go on by themselves, left out."""
     wanted = set(ids.values()) - {""}
     with platform.services.database.read() as session:
         inspector = sa.inspect(session.get_bind())
         found: dict[str, list[Any]] = {}
-        for name in sorted(inspector.get_table_names()):
+        for name in sorted(name for name in inspector.get_table_names() if not name.endswith("_samples")):
             table = sa.Table(name, sa.MetaData(), autoload_with=session.get_bind())
             rows = [tuple(str(value) for value in row) for row in session.execute(sa.select(table))]
             found[name] = sorted(row for row in rows if any(value in wanted for value in row))
