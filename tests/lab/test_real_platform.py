@@ -159,7 +159,7 @@ def test_a_clone_of_a_writing_guest_is_of_one_instant_over_two_volumes(real: Rea
 def settable(real: Real) -> Iterator[str]:
     """The name of a machine that is set to this and that, off at first."""
     name = "set-az06"
-    network = ["--vlan", "lab", "--address", "192.168.100.66/24"]
+    network = ["--vlan", "front", "--address", "192.168.100.66/24"]
     place = ["--pool", "pool-AZ06", "--volume", "volume-AZ06", "--memory", "256MiB", "--no-start"]
     real.naos("vm", "create", name, "--template", "naos-tiny", *place, *network)
     yield name
