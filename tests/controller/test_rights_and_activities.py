@@ -7,9 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from simulated_platform import COMPUTE, Platform, logged_in
 
+from naos.database import Base
 from naos.engines.simulated.fabric import SimulatedFabric
 from naos.identity import Identity
 from naos.tenancy.models import User
@@ -142,6 +144,18 @@ def test_a_new_tenant_can_be_worked_in(simulated: Platform) -> None:
     assert "completed" in _ended(simulated, inside, gone.headers["Location"])["state"]
     assert simulated.client.delete(f"{IAM}/tenants/{made['id']}").status_code == 200
     assert inside.get(f"{COMPUTE}/networks").status_code == 401
+    assert _left(simulated, made["id"]) <= {"activities", "audit_entries", "idempotency_keys"}
+
+
+def _left(simulated: Platform, tenant_id: str) -> set[str]:
+    """The tables that still hold something of a tenant."""
+    with simulated.services.database.read() as session:
+        return {
+            table.name
+            for table in Base.metadata.sorted_tables
+            if "tenant_id" in table.columns
+            and session.execute(sa.select(table).where(table.c.tenant_id == tenant_id).limit(1)).first()
+        }
 
 
 def _ended(simulated: Platform, client: Any, activity: str) -> Any:

@@ -10,11 +10,15 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from naos.activity.models import UNFINISHED, Activity
 from naos.catalogue import library
-from naos.catalogue.models import Library, Template
+from naos.catalogue.models import Export, Library, Template, Upload
 from naos.compute.models import VirtualMachine
+from naos.database import Base
 from naos.fleet.models import Cpool
+from naos.marketplace.models import MarketplaceItem
 from naos.network.models import Vlan
-from naos.storage.models import Lun
+from naos.protection.models import BackupJob, BackupPolicy, BackupRun, KnownDisk, KnownMachine
+from naos.storage.models import DatastoreCluster, Lun
+from naos.tags.models import Tag
 from naos.tenancy.holdings import Holding, register
 
 
@@ -40,6 +44,25 @@ def _libraries(session: Session, tenant_id: str) -> None:
     session.execute(sa.delete(Library).where(Library.tenant_id == tenant_id))
 
 
+def _rows(*kinds: type[Base]) -> Callable[[Session, str], None]:
+    """Deletes the tenant's rows of these tables, and the rows of others that point to them."""
+
+    def clear(session: Session, tenant_id: str) -> None:
+        for kind in kinds:
+            table = Base.metadata.tables[kind.__tablename__]
+            _delete(session, table, table.c.tenant_id == tenant_id)
+
+    return clear
+
+
+def _delete(session: Session, table: sa.Table, mine: sa.ColumnElement[bool]) -> None:
+    for other in Base.metadata.sorted_tables:
+        for key in other.foreign_keys:
+            if key.column.table is table and other is not table:
+                _delete(session, other, key.parent.in_(sa.select(key.column).where(mine)))
+    session.execute(sa.delete(table).where(mine))
+
+
 def install() -> None:
     """Make these kinds known, in the order in which people would take them away."""
     for holding in (
@@ -54,6 +77,13 @@ def install() -> None:
         Holding("volumes", "compute_vmware", _named(Lun.name, Lun.tenant_id)),
         Holding("VLANs", "network_layer2", _named(Vlan.name, Vlan.tenant_id)),
         Holding("pools", "compute_vmware", _named(Cpool.name, Cpool.tenant_id)),
+        Holding("exports", "compute_vmware", _named(Export.name, Export.tenant_id), clear=_rows(Upload)),
+        Holding("offers", "compute_vmware", _named(MarketplaceItem.name, MarketplaceItem.tenant_id)),
+        Holding("datastore clusters", "compute_vmware", clear=_rows(DatastoreCluster)),
+        Holding("tags", "tag", clear=_rows(Tag)),
+        Holding(
+            "backup policies", "backup_spp", clear=_rows(BackupRun, BackupJob, BackupPolicy, KnownMachine, KnownDisk)
+        ),
         Holding("activities under way", "activity", _under_way),
     ):
         register(holding)
