@@ -119,21 +119,24 @@ def test_what_naos_did_not_make_is_shown(rig):
 # --------------------------------------------------------------------------------------------------------------- limits
 
 
+def a_writer(rig, address, seconds, *, depth=16, block="4k", more=()):
+    """A client that writes at random offsets for so many seconds by its own clock; an I/O that fails ends it with an error."""
+    return rig.host.spawn(
+        *("fio", "--name=x", "--thread", "--ioengine=nbd", f"--uri={url(address)}", "--rw=randwrite", f"--bs={block}"),
+        *(f"--iodepth={depth}", "--size=32m", "--time_based", f"--runtime={seconds}", "--output-format=json", *more),
+    )
+
+
+def written(client) -> int:
+    """How many writes of a client passed."""
+    out, err = client.communicate(timeout=60)
+    assert client.returncode == 0, err
+    return json.loads(out[out.index(b"{") :])["jobs"][0]["write"]["total_ios"]
+
+
 def operations(rig, addresses, seconds):
-    """Random 4 KiB writes that pass in so many seconds by the clients' own clocks, on all exports at once."""
-    clients = [
-        rig.host.spawn(
-            *("fio", "--name=x", "--thread", "--ioengine=nbd", f"--uri={url(address)}", "--rw=randwrite", "--bs=4k"),
-            *("--iodepth=16", "--size=32m", "--time_based", f"--runtime={seconds}", "--output-format=json"),
-        )
-        for address in addresses
-    ]
-    total = 0
-    for client in clients:
-        out, err = client.communicate(timeout=60)
-        assert client.returncode == 0, err
-        total += json.loads(out[out.index(b"{") :])["jobs"][0]["write"]["total_ios"]
-    return total
+    """Writes that pass on all exports at once."""
+    return sum([written(client) for client in [a_writer(rig, address, seconds) for address in addresses]])
 
 
 def test_all_disks_of_a_volume_share_its_limit_and_it_changes_while_they_run(rig):
@@ -147,6 +150,47 @@ def test_all_disks_of_a_volume_share_its_limit_and_it_changes_while_they_run(rig
     rig.array.stop_daemon(lun.id)
     with pytest.raises(Unreachable, match="does not run"):
         rig.array.limit_lun(lun)
+
+
+def test_a_busy_disk_does_not_starve_a_quiet_one(rig):
+    """The group serves its disks in turn, whatever waits on each: one write at a time gets as far as 64 at once do."""
+    lun = rig.lun(iops=400)
+    addresses = [rig.array.export_disk(lun, a_disk(rig, lun, 32 * MIB), 1) for _ in range(2)]
+    clients = [a_writer(rig, address, 3, depth=depth) for address, depth in zip(addresses, (1, 64), strict=True)]
+    quiet, busy = (written(client) for client in clients)
+    assert quiet > (quiet + busy) / 3, (quiet, busy)
+
+
+def test_bandwidth_is_limited_for_the_volume_as_a_whole(rig):
+    lun = rig.lun()
+    lun = LunSpec(lun.id, lun.capacity, None, lun.port, bandwidth=8 * MIB)
+    rig.array.limit_lun(lun)
+    addresses = [rig.array.export_disk(lun, a_disk(rig, lun, 32 * MIB), 1) for _ in range(2)]
+    seconds, block = 2, MIB // 4
+    clients = [a_writer(rig, address, seconds, block="256k", depth=4) for address in addresses]
+    passed = sum([written(client) for client in clients]) * block
+    assert passed <= 8 * MIB * seconds * 1.15 + 8 * MIB + 8 * block
+    rig.host.kill_daemon(lun.id)
+    assert rig.array.ensure_daemon(lun, [])  # the limit comes back with the daemon
+    again = rig.array.export_disk(lun, a_disk(rig, lun, 32 * MIB), 1)
+    assert written(a_writer(rig, again, 1, block="256k", depth=4)) * block <= 8 * MIB * 1.15 + 8 * MIB + 4 * block
+
+
+def test_no_write_fails_while_class_and_size_change(rig):
+    """A client that checks what it wrote goes on through every limit and a growth of the volume."""
+    lun = rig.lun(iops=300)
+    address = rig.array.export_disk(lun, a_disk(rig, lun, 32 * MIB), 1)
+    checks = ("--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--verify_backlog=64")
+    client = a_writer(rig, address, 4, more=checks)
+    time.sleep(0.5)
+    for number, iops in enumerate((900, 150, 4500, 1500)):
+        lun = LunSpec(lun.id, (512 + 64 * (number + 1)) * MIB, iops, lun.port)
+        rig.array.resize_lun(lun)
+        rig.array.limit_lun(lun)
+        assert client.poll() is None
+        time.sleep(0.4)
+    assert written(client) > 300
+    assert rig.array.usage(lun.id).capacity == 768 * MIB
 
 
 # ------------------------------------------------------------------------------------------------- disks and templates
