@@ -24,15 +24,16 @@ def update(run: Run, arguments: dict[str, Any]) -> str:
     if before is not None:
         memory = hot.get("memory", before["memory"])
         run.step(
-            "set the memory aside",
+            "set memory and vCPUs aside",
             steps.reserve,
             world,
             machine_id,
             memory,
+            hot.get("cpu", before["cpu"]),
             undo=Undo(
                 "virtual_machine.reserve",
-                {"machine_id": machine_id, "memory": before["memory"]},
-                "gave the additional memory back",
+                {"machine_id": machine_id, **before},
+                "gave the additional memory and vCPUs back",
             ),
         )
         run.step("plug in or out", _resize, world, machine_id, hot)
@@ -53,7 +54,7 @@ def _check(world: World, machine_id: str, wanted: Mapping[str, Any]) -> dict[str
 
 def _running_with(world: World, machine_id: str) -> dict[str, int] | None:
     machine = steps.row(world, machine_id)
-    return {"memory": machine.memory} if steps.is_running(world, machine_id) else None
+    return {"memory": machine.memory, "cpu": machine.cpu} if steps.is_running(world, machine_id) else None
 
 
 def _resize(world: World, machine_id: str, hot: Mapping[str, int]) -> None:
@@ -75,7 +76,7 @@ def _note(world: World, machine_id: str, changed: Mapping[str, Any]) -> None:
 
 @undo("virtual_machine.reserve")
 def _give_back(world: World, arguments: dict[str, Any]) -> None:
-    steps.reserve(world, arguments["machine_id"], arguments["memory"])
+    steps.reserve(world, arguments["machine_id"], arguments["memory"], arguments["cpu"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- guest

@@ -1,14 +1,14 @@
 """Where a clone or a moved machine goes: from the ids of a request to a cpool and volumes. Nothing is changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from naos.compute import machines, rules, steps
+from naos.compute import choosing, machines
 from naos.compute.errors import PlacementUnsupported
 from naos.compute.models import VirtualMachine
-from naos.compute.placement import choose
+from naos.compute.placement import Need
 from naos.errors import Unknown
 from naos.fleet import cpools
 from naos.fleet.models import Blade, Cpool
@@ -68,14 +68,25 @@ def _in_zone(session: Session, machine: VirtualMachine, datacenter_id: str | Non
 
 
 def blade_with_room(
-    session: Session, world: World, machine: VirtualMachine, cpool: Cpool, blade: str | None, *, new: bool
+    session: Session,
+    world: World,
+    machine: VirtualMachine,
+    cpool: Cpool,
+    blade: str | None,
+    *,
+    new: bool,
+    along: Mapping[str, str | None] = choosing.NOBODY,
 ) -> str:
-    """The blade (that one, when it is named) that can run the machine, or one more like it. Raises NoRoom, PoolFull."""
-    present = steps.candidates(session, world, cpool, "" if new else machine.id)
-    used = sum(candidate.reserved for candidate in present)
-    rules.check_pool_memory(cpool.name, machine.name, enabled=cpool.memory, used=used, needed=machine.memory)
-    wanted = [candidate for candidate in present if blade in (None, candidate.name)]
-    return choose(cpool.name, machine.name, wanted, machine.memory)
+    """The blade (that one, when it is named) that can run the machine, or one more like it. Raises NoRoom, PoolFull.
+
+    along: machines that move with it, each to a blade or one that is not known yet.
+    """
+    if new:
+        need = Need(machine.memory, machine.cpu, wished=blade)
+    else:
+        model, stays = session.get_one(Cpool, machine.cpool_id).model, cpool.id == machine.cpool_id
+        need = choosing.need_of(session, machine, wished=blade, model=model, devices=stays, along=along)
+    return choosing.blade_for(session, world, machine, cpool, need, only=blade, own=not new)
 
 
 def volume_of(

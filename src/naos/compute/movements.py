@@ -148,7 +148,12 @@ def _rejoin(world: World, arguments: dict[str, Any]) -> None:
 
 
 def record_arrival(world: World, machine_id: str, blade: str, cpool_id: str) -> None:
-    steps.update(world, machine_id, blade=blade, cpool_id=cpool_id)
+    steps.update(world, machine_id, blade=blade, moving_to=None, cpool_id=cpool_id)
+
+
+@undo("virtual_machine.drop_claim")
+def _drop_claim(world: World, arguments: dict[str, Any]) -> None:
+    steps.drop_claim(world, arguments["machine_id"])
 
 
 @undo("virtual_machine.abandon_move")

@@ -1,25 +1,83 @@
-"""On which blade a machine starts: a pure decision that explains itself."""
+"""On which blade a machine runs: a pure decision over the blades of a cpool, which explains itself.
 
-from collections.abc import Sequence
+Hard rules say on which blades it can be at all; of those the weight decides. Starting, moving, clones, recommendations and
+explanations all come through `obstacles` and `weigh`, so that none of them allows what another forbids.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from naos.compute.errors import NoRoom
+from naos.names import listing
 from naos.units import size_text
 
+AFFINITY, ANTI_AFFINITY = "affinity", "anti-affinity"
+CROWDED = 85
+"""Percent of a blade's memory; a machine does not go back to the blade where it was last when that gets fuller than this."""
 
-@dataclass(frozen=True)
+_NOTHING: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A blade as the decision sees it: bytes of memory in all and reserved by machines, and how many machines it runs."""
+    """A blade as the decision sees it.
+
+    memory: bytes that machines may be given there in all; reserved, vcpus, machines: what the other machines have. vcpu_limit:
+    how many vCPUs may run there, None for any number. closed: why it takes no machine for now, "" when it does. vlans: names.
+    """
 
     name: str
     memory: int
     reserved: int
     machines: int
     connected: bool = True
+    vcpus: int = 0
+    vcpu_limit: int | None = None
+    closed: str = ""
+    model: str = ""
+    zone: str = ""
+    vlans: frozenset[str] = _NOTHING
 
     @property
     def free(self) -> int:
         return self.memory - self.reserved
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """An enabled affinity rule of the machine. blades: where its other machines are; others: their names."""
+
+    rule: str
+    kind: str
+    must: bool
+    blades: frozenset[str]
+    others: tuple[str, ...] = ()
+
+    def broken_by(self, blade: str) -> bool:
+        if self.kind == ANTI_AFFINITY:
+            return blade in self.blades
+        return bool(self.blades) and blade not in self.blades
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a machine asks of its blade.
+
+    memory: bytes. model: which its blade must be of, "" for any. volumes: name and zone of those that its disks are on. vlans:
+    names. wished: the blade that a client named; home: where it was last.
+    """
+
+    memory: int
+    vcpus: int = 0
+    model: str = ""
+    volumes: tuple[tuple[str, str], ...] = ()
+    vlans: frozenset[str] = _NOTHING
+    ties: tuple[Tie, ...] = ()
+    wished: str | None = None
+    home: str | None = None
+
+
+Weight = tuple[bool, int, bool, int, int]
 
 
 @dataclass(frozen=True)
@@ -29,31 +87,104 @@ class Verdict:
     blade: str
     fits: bool
     reason: str
-    weight: tuple[int, int]
+    weight: Weight
 
 
-def judge(candidate: Candidate, needed: int) -> Verdict:
-    """Hard rules first (connected, memory), then the weight: most free memory, then fewest machines."""
-    weight = (candidate.free, -candidate.machines)
+def obstacles(candidate: Candidate, need: Need) -> Iterator[str]:
+    """Each hard rule that keeps the machine off the blade, in words."""
     if not candidate.connected:
-        return Verdict(candidate.name, fits=False, reason="not connected", weight=weight)
-    if candidate.free < needed:
-        short = size_text(needed - candidate.free)
-        reason = f"{size_text(max(candidate.free, 0))} of {size_text(candidate.memory)} free, {short} short"
-        return Verdict(candidate.name, fits=False, reason=reason, weight=weight)
-    return Verdict(candidate.name, fits=True, reason=f"{size_text(candidate.free)} free", weight=weight)
+        yield "not connected"
+    if candidate.closed:
+        yield candidate.closed
+    if need.model and candidate.model != need.model:
+        yield f"of model {candidate.model}, and the machine runs on {need.model}"
+    if candidate.memory - candidate.reserved < need.memory:
+        short = size_text(need.memory - candidate.free)
+        yield f"{size_text(max(candidate.free, 0))} of {size_text(candidate.memory)} free, {short} short"
+    if candidate.vcpu_limit is not None and candidate.vcpus + need.vcpus > candidate.vcpu_limit:
+        yield (
+            f"{candidate.vcpus} of {candidate.vcpu_limit} vCPUs in use (the cpool's vCPU rate), the machine needs {need.vcpus}"
+        )
+    yield from _out_of_reach(candidate, need)
+    for tie in need.ties:
+        if tie.must and tie.broken_by(candidate.name):
+            yield _told(tie)
 
 
-def choose(
-    cpool: str, machine: str, candidates: Sequence[Candidate], needed: int, *, preferred: str | None = None
-) -> str:
-    """The preferred blade when it fits, else the one with most room; ties go by name. Raises NoRoom with every verdict."""
-    verdicts = [judge(candidate, needed) for candidate in candidates]
-    fitting = sorted((verdict for verdict in verdicts if verdict.fits), key=lambda verdict: verdict.blade)
-    if not fitting:
+def _out_of_reach(candidate: Candidate, need: Need) -> Iterator[str]:
+    for volume, zone in need.volumes:
+        if zone != candidate.zone:
+            yield f"volume {volume} is in zone {zone} and cannot be reached"
+    if not need.vlans <= candidate.vlans:
+        yield f"VLAN {listing(need.vlans - candidate.vlans)} is not there"
+
+
+def _told(tie: Tie) -> str:
+    others = listing(tie.others) or "its other machines"
+    if tie.kind == ANTI_AFFINITY:
+        return f"anti-affinity rule {tie.rule!r} keeps it apart from {others}"
+    return f"affinity rule {tie.rule!r} keeps it with {others} on {listing(tie.blades)}"
+
+
+def weigh(candidate: Candidate, need: Need) -> Weight:
+    """What was wished, then the fewest broken rules that only should hold, then least movement, balance and spread."""
+    broken = 0
+    for tie in need.ties:
+        if not tie.must and tie.broken_by(candidate.name):
+            broken += 1
+    stays = candidate.name == need.home and (candidate.reserved + need.memory) * 100 <= candidate.memory * CROWDED
+    return (candidate.name == need.wished, -broken, stays, candidate.memory - candidate.reserved, -candidate.machines)
+
+
+def judge(candidate: Candidate, need: Need) -> Verdict:
+    """One blade, with every reason."""
+    against = "; ".join(obstacles(candidate, need))
+    return Verdict(candidate.name, not against, against or _praise(candidate, need), weigh(candidate, need))
+
+
+def _praise(candidate: Candidate, need: Need) -> str:
+    said = [f"{size_text(candidate.free)} free", f"{candidate.machines} machine(s) there"]
+    if candidate.name == need.wished:
+        said.append("it was asked for")
+    elif candidate.name == need.home:
+        said.append("the machine was there last")
+    for tie in need.ties:
+        if tie.blades and tie.broken_by(candidate.name):
+            said.append(f"{_told(tie)}, which should hold and would not")
+        elif tie.blades and tie.kind == AFFINITY:
+            said.append(f"affinity rule {tie.rule!r} holds")
+    return ", ".join(said)
+
+
+def best(candidates: Sequence[Candidate], need: Need) -> str | None:
+    """The fitting blade of most weight, of equal ones the first by name; None when none fits."""
+    chosen: Candidate | None = None
+    heaviest: Weight | None = None
+    for candidate in candidates:
+        if next(obstacles(candidate, need), None) is not None:
+            continue
+        weight = weigh(candidate, need)
+        if (
+            chosen is None
+            or heaviest is None
+            or weight > heaviest
+            or (weight == heaviest and candidate.name < chosen.name)
+        ):
+            chosen, heaviest = candidate, weight
+    return chosen.name if chosen is not None else None
+
+
+def choose(cpool: str, machine: str, candidates: Sequence[Candidate], need: Need) -> str:
+    """The best blade. Raises NoRoom with every verdict."""
+    found = best(candidates, need)
+    if found is None:
+        verdicts = [judge(candidate, need) for candidate in candidates]
         told = "; ".join(f"{verdict.blade}: {verdict.reason}" for verdict in verdicts) or "the cpool has no blade"
-        raise NoRoom(cpool, machine, size_text(needed), told)
-    for verdict in fitting:
-        if verdict.blade == preferred:
-            return verdict.blade
-    return max(fitting, key=lambda verdict: verdict.weight).blade
+        raise NoRoom(cpool, machine, size_text(need.memory), told)
+    return found
+
+
+def ranked(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The fitting ones, the best first, then the others by name."""
+    by_name = sorted(verdicts, key=lambda verdict: verdict.blade)
+    return sorted(by_name, key=lambda verdict: (verdict.fits, verdict.weight if verdict.fits else ()), reverse=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Run, Undo, workflow
@@ -15,7 +16,7 @@ from naos.compute.errors import PlacementUnsupported
 from naos.compute.models import Power, VirtualMachine
 from naos.errors import Changed, Unknown
 from naos.fleet import cpools
-from naos.fleet.models import Cpool
+from naos.fleet.models import Blade, Cpool
 from naos.insistence import insist
 from naos.lifecycle import check_ready, check_staying
 from naos.names import listing
@@ -73,7 +74,8 @@ def plan_relocate(session: Session, world: World, tenant_id: str, machine_ids: S
     """Move machines. The placement that they have already is a move that ends at once."""
     chosen = [machines.find(session, tenant_id, machine_id) for machine_id in dict.fromkeys(machine_ids)]
     _check_named(session, tenant_id, chosen, wish)
-    journeys = [_journey(session, world, machine, wish) for machine in chosen]
+    along = {machine.id: _named(session, wish.blade_id) for machine in chosen}
+    journeys = [_journey(session, world, machine, wish, along) for machine in chosen]
     coming = [
         (session.get_one(Disk, disk_id), session.get_one(Lun, lun_id))
         for journey in journeys
@@ -136,7 +138,9 @@ def _check_named(session: Session, tenant_id: str, chosen: Sequence[VirtualMachi
             raise PlacementUnsupported(names, f"adapter {adapter_id} is another machine's")
 
 
-def _journey(session: Session, world: World, machine: VirtualMachine, wish: Wish) -> Journey:
+def _journey(
+    session: Session, world: World, machine: VirtualMachine, wish: Wish, along: Mapping[str, str | None]
+) -> Journey:
     check_staying("Machine", machine.name, machine.lifecycle)
     present = session.get_one(Cpool, machine.cpool_id)
     cpool = destinations.pool_of(
@@ -148,16 +152,26 @@ def _journey(session: Session, world: World, machine: VirtualMachine, wish: Wish
     if cpool.id != present.id:
         machines.check_size(world, cpool, machine.cpu, machine.memory)
     if machine.power == Power.RUNNING:
-        _check_live(session, world, machine, present, cpool, blade)
+        _check_live(session, world, machine, present, cpool, blade, along)
     return Journey(machine.id, cpool.id, blade, home, moving, before, after)
 
 
+def _named(session: Session, blade_id: str | None) -> str | None:
+    return session.scalar(sa.select(Blade.name).where(sa.or_(Blade.id == blade_id, Blade.name == blade_id)))
+
+
 def _check_live(
-    session: Session, world: World, machine: VirtualMachine, present: Cpool, cpool: Cpool, blade: str | None
+    session: Session,
+    world: World,
+    machine: VirtualMachine,
+    present: Cpool,
+    cpool: Cpool,
+    blade: str | None,
+    along: Mapping[str, str | None],
 ) -> None:
     _check_model(machine, present, cpool)
     if cpool.id != present.id or blade not in (None, machine.blade):
-        destinations.blade_with_room(session, world, machine, cpool, blade, new=False)
+        destinations.blade_with_room(session, world, machine, cpool, blade, new=False, along=along)
 
 
 def _check_model(machine: VirtualMachine, present: Cpool, cpool: Cpool) -> None:
@@ -276,12 +290,14 @@ def _networks(
 def migrate(run: Run, arguments: dict[str, Any]) -> str:
     """One machine after the other; those that have arrived stay there when a later one fails."""
     journeys = [Journey(**plain) for plain in arguments["journeys"]]
+    along = {journey.machine_id: journey.blade for journey in journeys}
     for journey in journeys:
-        _travel(run, cast(World, run.world), journey)
+        travel(run, cast(World, run.world), journey, along)
     return journeys[0].machine_id
 
 
-def _travel(run: Run, world: World, journey: Journey) -> None:
+def travel(run: Run, world: World, journey: Journey, along: Mapping[str, str | None]) -> None:
+    """Move one machine. along: those that move with it, which are where they go."""
     machine_id = journey.machine_id
     running = run.step("look whether it runs", steps.is_running, world, machine_id)
     run.step("check again", _check_again, world, journey, running)
@@ -292,7 +308,7 @@ def _travel(run: Run, world: World, journey: Journey) -> None:
         movements.move_at_rest(run, world, machine_id, legs)
     movements.join_networks(run, world, machine_id, journey.before)
     if running:
-        _migrate(run, world, journey)
+        _migrate(run, world, journey, along)
     else:
         run.step("bring it to its place", _place_at_rest, world, journey)
     movements.join_networks(run, world, machine_id, journey.after)
@@ -315,10 +331,19 @@ def _check_again(world: World, journey: Journey, running: bool) -> None:  # noqa
             _check_movable(session, machine, disk, running=running)
 
 
-def _migrate(run: Run, world: World, journey: Journey) -> None:
+def _migrate(run: Run, world: World, journey: Journey, along: Mapping[str, str | None]) -> None:
     machine_id, cpool_id = journey.machine_id, journey.cpool_id
     source = run.step("look where it is", _blade, world, machine_id)
-    target = run.step("choose the target", _choose, world, journey)
+    target = run.step(
+        "choose the target",
+        steps.claim,
+        world,
+        machine_id,
+        cpool_id,
+        journey.blade,
+        along,
+        undo=Undo("virtual_machine.drop_claim", {"machine_id": machine_id}, "gave the memory at the target back"),
+    )
     if source != target:
         run.step("bring the networks", steps.bring_networks, world, machine_id, target)
         abandon = {"machine_id": machine_id, "blade": target, "cpool_id": cpool_id}
@@ -337,16 +362,6 @@ def _migrate(run: Run, world: World, journey: Journey) -> None:
 
 def _blade(world: World, machine_id: str) -> str | None:
     return steps.row(world, machine_id).blade
-
-
-def _choose(world: World, journey: Journey) -> str:
-    """The blade asked for; none asked for: the present one, or in another cpool the one with most room. Raises NoRoom."""
-    machine = steps.row(world, journey.machine_id)
-    if machine.cpool_id == journey.cpool_id:
-        return steps.choose_target(world, machine.id, journey.blade)
-    with world.database.read() as session:
-        cpool = session.get_one(Cpool, journey.cpool_id)
-        return destinations.blade_with_room(session, world, machine, cpool, journey.blade, new=False)
 
 
 def _place_at_rest(world: World, journey: Journey) -> None:

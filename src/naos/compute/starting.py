@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from naos.activity import Plan
-from naos.compute import hooks, machines, steps
+from naos.compute import choosing, hooks, machines
 from naos.compute.configuration_errors import BootOptionRefused, RecommendationForeign
+from naos.compute.errors import PoolFull
 from naos.compute.firmware import EFI
 from naos.compute.models import Power, VirtualMachine
-from naos.compute.placement import judge
+from naos.compute.placement import judge, ranked
 from naos.fleet import cpools
 from naos.fleet.models import Blade, Cpool
 from naos.world import World
@@ -39,13 +40,14 @@ def recommendations(session: Session, world: World, machine: VirtualMachine) -> 
     if machine.power == Power.RUNNING:
         return []
     cpool = session.get_one(Cpool, machine.cpool_id)
-    candidates = steps.candidates(session, world, cpool, machine.id)
-    if sum(candidate.reserved for candidate in candidates) + machine.memory > cpool.memory:
+    try:
+        choosing.check_pool(session, cpool, machine, machine.memory)
+    except PoolFull:
         return []
+    need = choosing.need_of(session, machine)
+    verdicts = [judge(candidate, need) for candidate in choosing.candidates(session, world, cpool, machine.id)]
     numbered = {blade.name: (key, blade) for key, blade in _numbered(session, cpool)}
-    verdicts = [verdict for verdict in (judge(candidate, machine.memory) for candidate in candidates) if verdict.fits]
-    verdicts.sort(key=lambda found: (found.blade != machine.blade, *(-part for part in found.weight), found.blade))
-    return [Recommendation(*numbered[verdict.blade], cpool) for verdict in verdicts]
+    return [Recommendation(*numbered[verdict.blade], cpool) for verdict in ranked(verdicts) if verdict.fits]
 
 
 def _numbered(session: Session, cpool: Cpool) -> Sequence[tuple[int, Blade]]:

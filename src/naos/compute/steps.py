@@ -3,16 +3,15 @@
 Every step takes the world and ids, looks before it acts, and can be repeated after a crash.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from naos import tags
-from naos.compute import guest_seed, guest_systems, hooks, media, rules, seeds
-from naos.compute.models import MachineSample, Power, VirtualMachine
-from naos.compute.placement import Candidate, choose
+from naos.compute import choosing, guest_seed, guest_systems, hooks, media, seeds
+from naos.compute.models import AffinityMember, MachineSample, Power, VirtualMachine
+from naos.compute.placement import Need
 from naos.engines.errors import Unreachable
 from naos.engines.ports import DomainCdrom, DomainController, DomainDisk, DomainNic, DomainSpec, PowerState
 from naos.errors import Changed, Unknown
@@ -81,66 +80,61 @@ def may_run(world: World, machine_id: str) -> bool:
 # ------------------------------------------------------------------------------------------------------------ placement
 
 
-def candidates(session: Session, world: World, cpool: Cpool, but: str) -> list[Candidate]:
-    """The cpool's blades with what other machines have reserved on them."""
-    rows = session.execute(
-        sa.select(VirtualMachine.blade, sa.func.sum(VirtualMachine.reserved), sa.func.count())
-        .where(VirtualMachine.cpool_id == cpool.id, VirtualMachine.reserved > 0, VirtualMachine.id != but)
-        .group_by(VirtualMachine.blade)
-    )
-    taken = {blade: (int(reserved), int(count)) for blade, reserved, count in rows}
-    memory = cpools.model_of(world, cpool.model).physical_memory
-    return [
-        Candidate(blade.name, memory, *taken.get(blade.name, (0, 0)), connected=blade.connected)
-        for blade in cpools.blades_of(session, [cpool.id])
-    ]
-
-
 def place(world: World, machine_id: str, wished: str | None = None, only: bool = False) -> str:  # noqa: FBT001, FBT002
     """Choose a blade and set the memory aside there, in one transaction: the one wished when it fits (`only`: or none), else
-    where it was last, else that with most room. Raises NoRoom, PoolFull."""
+    as `placement.weigh` says. Raises NoRoom, PoolFull."""
     with world.database.write() as session:
         machine = session.get(VirtualMachine, machine_id)
         if machine is None:
             raise Unknown("virtual machine", machine_id)
-        cpool = session.get_one(Cpool, machine.cpool_id)
-        choices = candidates(session, world, cpool, machine_id)
-        used = sum(candidate.reserved for candidate in choices)
-        rules.check_pool_memory(cpool.name, machine.name, enabled=cpool.memory, used=used, needed=machine.memory)
-        if only:
-            choices = [candidate for candidate in choices if candidate.name == wished]
-        blade = choose(cpool.name, machine.name, choices, machine.memory, preferred=wished or machine.blade)
-        machine.blade, machine.reserved = blade, machine.memory
+        cpool = choosing.held(session, machine.cpool_id)
+        need = choosing.need_of(session, machine, wished=wished)
+        blade = choosing.blade_for(session, world, machine, cpool, need, only=wished if only else None)
+        machine.blade, machine.moving_to, machine.reserved = blade, None, machine.memory
         return blade
 
 
-def choose_target(world: World, machine_id: str, target: str | None) -> str:
-    """Where a move goes: the blade asked for, when it has room."""
-    with world.database.read() as session:
-        machine = session.get_one(VirtualMachine, machine_id)
-        if target is None or target == machine.blade:
-            return str(machine.blade)
-        cpool = session.get_one(Cpool, machine.cpool_id)
-        wanted = [entry for entry in candidates(session, world, cpool, machine_id) if entry.name == target]
-        return choose(cpool.name, machine.name, wanted, machine.memory)
+def claim(world: World, machine_id: str, cpool_id: str, target: str | None, along: Mapping[str, str | None]) -> str:
+    """Choose where a running machine moves to and set its memory aside there too, until it arrives or the move is given up.
 
-
-def reserve(world: World, machine_id: str, memory: int) -> None:
-    """Set `memory` bytes aside for a running machine on its blade. Raises NoRoom, PoolFull."""
+    target: the blade asked for. None: the present one, or in another cpool the best. along: see `choosing.need_of`. Raises NoRoom,
+    PoolFull.
+    """
     with world.database.write() as session:
         machine = session.get_one(VirtualMachine, machine_id)
-        cpool = session.get_one(Cpool, machine.cpool_id)
-        if memory > machine.reserved:
-            choices = candidates(session, world, cpool, machine_id)
-            used = sum(candidate.reserved for candidate in choices)
-            rules.check_pool_memory(cpool.name, machine.name, enabled=cpool.memory, used=used, needed=memory)
-            here = [candidate for candidate in choices if candidate.name == machine.blade]
-            choose(cpool.name, machine.name, here, memory)
-        machine.reserved = memory
+        stays = cpool_id == machine.cpool_id
+        if stays and target in (None, machine.blade):
+            return str(machine.blade)
+        cpool = choosing.held(session, cpool_id)
+        machine.moving_to = None  # what an earlier try has set aside does not stand in its own way
+        session.flush()
+        model = session.get_one(Cpool, machine.cpool_id).model
+        need = choosing.need_of(session, machine, wished=target, model=model, devices=stays, along=along)
+        blade = choosing.blade_for(session, world, machine, cpool, need, only=target)
+        machine.moving_to = blade
+        return blade
+
+
+def drop_claim(world: World, machine_id: str) -> None:
+    """A move was given up."""
+    with world.database.write() as session:
+        machine = session.get(VirtualMachine, machine_id)
+        if machine is not None:
+            machine.moving_to = None
+
+
+def reserve(world: World, machine_id: str, memory: int, vcpus: int) -> None:
+    """Set `memory` bytes and `vcpus` aside for a running machine on its blade. Raises NoRoom, PoolFull."""
+    with world.database.write() as session:
+        machine = session.get_one(VirtualMachine, machine_id)
+        if memory > machine.reserved or vcpus > machine.cpu:
+            cpool = choosing.held(session, machine.cpool_id)
+            choosing.blade_for(session, world, machine, cpool, Need(memory, vcpus), only=machine.blade)
+        machine.reserved, machine.cpu = memory, vcpus
 
 
 def release(world: World, machine_id: str) -> None:
-    update(world, machine_id, reserved=0)
+    update(world, machine_id, reserved=0, moving_to=None)
 
 
 # -------------------------------------------------------------------------------------------------- the blade's own part
@@ -270,7 +264,7 @@ def record_running(world: World, machine_id: str) -> None:
 
 
 def record_stopped(world: World, machine_id: str) -> None:
-    update(world, machine_id, power=Power.STOPPED, reserved=0)
+    update(world, machine_id, power=Power.STOPPED, reserved=0, moving_to=None)
 
 
 def move(world: World, machine_id: str, source: str, target: str, progress: Callable[[float], None]) -> None:
@@ -300,6 +294,7 @@ def forget(world: World, machine_id: str) -> None:
     with world.database.write() as session:
         hooks.forgotten(session, machine_id)
         snapshots.forget_machine(session, machine_id)
+        session.execute(sa.delete(AffinityMember).where(AffinityMember.machine_id == machine_id))
         for table in (Disk, Adapter, VirtualController, MachineSample):
             session.execute(sa.delete(table).where(table.machine_id == machine_id))
         session.execute(sa.delete(VirtualMachine).where(VirtualMachine.id == machine_id))

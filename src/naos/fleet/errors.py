@@ -70,3 +70,28 @@ class ZoneUnknown(NaosError):
     sentence: ClassVar[str] = "There is no availability zone {reference}; the zones are {known}."
     reference: str
     known: str
+
+
+@dataclass(eq=False)
+class PoolSetting(NaosError):
+    code: ClassVar[str] = "fleet.pool_setting"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = "Cpool {cpool!r} cannot have {wanted}; choose {possible}."
+    cpool: str
+    wanted: str
+    possible: str
+
+
+@dataclass(eq=False)
+class PoolShrink(NaosError):
+    code: ClassVar[str] = "fleet.pool_shrink"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "{what} of cpool {cpool!r} would be {allowed} and the running machines have {used}: {machines}. "
+        "Stop or move some of them first."
+    )
+    cpool: str
+    what: str
+    allowed: str
+    used: str
+    machines: str

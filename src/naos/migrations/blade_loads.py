@@ -51,7 +51,7 @@ def install(connection: sa.Connection) -> None:
 def recount(connection: sa.Connection) -> None:
     """Write what the machines add up to."""
     connection.exec_driver_sql("DELETE FROM blade_loads")
-    connection.exec_driver_sql(f"INSERT INTO blade_loads (blade, memory, vcpus, machines) {SUM}")  # noqa: S608 - constant
+    connection.exec_driver_sql(f"INSERT INTO blade_loads (blade, memory, vcpus, machines) {SUM}")
 
 
 def _present(connection: sa.Connection) -> set[str]:
