@@ -82,7 +82,7 @@ class TokenWire(_Wire):
     tenant_name: str
 
 
-class TokenCreation(_Wire):
+class TokenCreation(_Wire, extra="forbid"):
     """`roles`: ids of permissions that the caller holds. `expirationDate`: milliseconds since the epoch.
 
     tenantId: the tenant to make it in, where the caller holds these permissions too; left out, the session's own.
