@@ -76,7 +76,9 @@ def _networks(text: str) -> tuple[Network, ...]:
 def _url(text: str) -> str | None:
     """Scheme and host alone. Raises ValueError."""
     if text and not re.fullmatch(r"https?://[^/?#\s@]+", text):
-        raise ValueError(f"NAOS_PUBLIC_URL is {text!r}; write scheme and host alone, for example https://cloud.example.org")
+        raise ValueError(
+            f"NAOS_PUBLIC_URL is {text!r}; write scheme and host alone, for example https://cloud.example.org"
+        )
     return text or None
 
 

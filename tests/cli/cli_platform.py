@@ -468,7 +468,10 @@ def _relocate(platform: Platform, request: httpx.Request) -> httpx.Response:
 @route(rf"POST {COMPUTE}/virtual_machines/([^/]+)/clone")
 def _clone(platform: Platform, request: httpx.Request, machine_id: str) -> httpx.Response:
     (source,) = [item for item in platform.lists["virtual_machines"] if item["id"] == machine_id]
-    made = source | {"id": identifier(90 + len(platform.lists["virtual_machines"])), "name": json.loads(request.content)["name"]}
+    made = source | {
+        "id": identifier(90 + len(platform.lists["virtual_machines"])),
+        "name": json.loads(request.content)["name"],
+    }
     platform.lists["virtual_machines"].append(made)
     return platform.start("Clone", "virtual_machine", made["id"])
 

@@ -15,7 +15,9 @@ def scraped(client: TestClient, **options: object) -> dict[str, dict[tuple[str, 
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"].startswith("text/plain")
     return {
-        family.name: {tuple(value for _, value in sorted(sample.labels.items())): sample.value for sample in family.samples}
+        family.name: {
+            tuple(value for _, value in sorted(sample.labels.items())): sample.value for sample in family.samples
+        }
         for family in text_string_to_metric_families(answer.text)
     }
 

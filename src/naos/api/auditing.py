@@ -241,7 +241,9 @@ class Recorder:
         if path.startswith(TOKEN_LOGINS):
             token = session.get(PersonalAccessToken, normal_id(str(body.get("id"))) or "")
             return (token.user_id, token.tenant_id, token.id) if token is not None else (None, None, None)
-        users = session.scalars(sa.select(User.id).where(User.email_key == str(body.get("email")).strip().casefold())).all()
+        users = session.scalars(
+            sa.select(User.id).where(User.email_key == str(body.get("email")).strip().casefold())
+        ).all()
         return (users[0] if len(users) == 1 else None), None, None
 
 

@@ -115,7 +115,8 @@ def create(
         typer.Option(help="Blade to start on; left out, naos chooses.", autocompletion=completes(BLADE)),
     ] = None,
     cpus: Annotated[
-        int | None, typer.Option(min=1, help="Virtual processors; left out, the template's, else 1.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Virtual processors; left out, the template's, else 1.", show_default=False),
     ] = None,
     memory: Annotated[
         int | None,

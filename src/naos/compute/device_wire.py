@@ -53,8 +53,8 @@ class VirtualDisk(Wire):
 
 
 class VirtualController(Wire):
-    """`name`: the label, for clients that look for one. `sub_type`: as it was given; `summary`: what the guest gets. `mounted`, `connected` and `iso_item_id` are naos' own, of
-    drives."""
+    """`name`: the label, for clients that look for one. `sub_type`: as it was given; `summary`: what the guest gets. `mounted`,
+    `connected` and `iso_item_id` are naos' own, of drives."""
 
     id: str
     virtual_machine_id: str

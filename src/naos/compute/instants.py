@@ -24,8 +24,8 @@ def begin(world: World, machine_id: str, legs: Sequence[Leg]) -> None:
         copies.begin(world, legs)
         return
     hypervisor = world.rack.hypervisor(steps.home(world, machine_id))
-    hypervisor.pause(machine_id)
     try:
+        hypervisor.pause(machine_id)  # inside: its answer may be lost after it was done
         copies.begin(world, legs)
     finally:
         insist(hypervisor.resume, machine_id)
