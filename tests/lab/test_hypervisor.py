@@ -186,7 +186,7 @@ def test_a_machine_that_is_not_there_is_missing_or_left_alone(first, second):
             call(absent)
 
 
-@pytest.mark.parametrize("name", ["", "one", "../one", str(uuid.uuid4()).upper()])
+@pytest.mark.parametrize("name", ["", "one", "../one", "0B0E1F5C-2F8E-4B55-9F25-7A3B5A6F0D11"])
 def test_only_ids_reach_a_blade(first, bare, name):
     for call in (first.state, first.start, first.serial_log, lambda name: first.define(replace(bare, id=name))):
         with pytest.raises(Unsupported):
