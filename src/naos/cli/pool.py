@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from naos.cli import options, waiting
-from naos.cli.client import connect
-from naos.cli.naming import POOL, ZONE, find, find_id
+from naos.cli.client import Api, Json, connect
+from naos.cli.naming import BLADE, POOL, ZONE, find, find_id
 from naos.cli.options import AsCsv, AsJson, NoWait, PoolName, Yes, completes
 from naos.cli.output import Column, dig, field, gib, note, show_list, show_object
 
@@ -34,6 +34,11 @@ SHOW = (
     *LIST[:8],
     field("PROCESSORS", "metrics", "totalCpu", show=_gigahertz),
     field("OF IT IN USE", "metrics", "cpuUsed", show=_gigahertz),
+    field("VCPUS PER CORE", "vcpuRate", show=lambda rate: "any" if rate is None else f"{rate:g}"),
+    field("MEMORY OVER-COMMIT", "memoryOvercommit"),
+    field("AUTOMATION", "automationLevel"),
+    field("BALANCE THRESHOLD", "balanceThreshold", show=lambda points: f"{points} points" if points else ""),
+    Column("WARNING", lambda pool: " ".join(alarm["message"] for alarm in pool.get("triggeredAlarms") or [])),
     *LIST[8:],
 )
 
@@ -105,3 +110,116 @@ def delete(
         options.confirm(f"Delete pool {pool['name']} and free its {count} blade(s)?", yes=yes)
         activity = api.write("DELETE", f"{POOL.path}/{pool['id']}")
         options.deleted(api, activity, f"pool {pool['name']}", no_wait=no_wait, as_json=as_json)
+
+
+@app.command("set", epilog="Example: naos pool set web --memory 512GiB --vcpu-rate 4")
+def set_pool(
+    context: typer.Context,
+    *,
+    name: PoolName,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIZE",
+            parser=options.size,
+            help=f"Memory to enable in all: {options.SIZE_HELP}",
+            show_default=False,
+        ),
+    ] = None,
+    vcpu_rate: Annotated[
+        str | None, typer.Option(help="vCPUs that may run for each core of a blade, or `any`.", show_default=False)
+    ] = None,
+    memory_overcommit: Annotated[
+        float | None,
+        typer.Option(min=1, max=2, help="How many times the memory machines may be given.", show_default=False),
+    ] = None,
+    automation: Annotated[
+        str | None,
+        typer.Option(
+            help="Who moves machines: `manual` (nobody), `partial` (naos, for broken affinity rules) or `full` (also for balance).",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            min=5, max=100, help="Percentage points between the fullest and the emptiest blade.", show_default=False
+        ),
+    ] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a pool has enabled, its rates and its balancing."""
+    body: Json = {
+        "memory": memory,
+        "memoryOvercommit": memory_overcommit,
+        "automationLevel": automation,
+        "balanceThreshold": threshold,
+    }
+    body = {key: value for key, value in body.items() if value is not None}
+    if vcpu_rate is not None:
+        body["vcpuRate"] = _rate(vcpu_rate)
+    with connect(context) as api:
+        pool = find(api, POOL, name)
+        activity = api.write("PATCH", f"{POOL.path}/{pool['id']}", body)
+        _changed(api, pool, activity, no_wait=no_wait, as_json=as_json, said=f"Changed pool {pool['name']}.")
+
+
+def _rate(text: str) -> float | None:
+    if text == "any":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a rate; write for example 4 or 1.5, or any") from None
+
+
+@app.command(epilog="Example: naos pool add-blade web --count 2")
+def add_blade(
+    context: typer.Context,
+    *,
+    name: PoolName,
+    count: Annotated[int, typer.Option(min=1, help="How many blades.")] = 1,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIZE",
+            parser=options.size,
+            help=f"Memory to enable in all afterwards, by default with what comes with the blades: {options.SIZE_HELP}",
+            show_default=False,
+        ),
+    ] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take free blades of the pool's model and zone into it."""
+    with connect(context) as api:
+        pool = find(api, POOL, name)
+        body = {"hosts": count} if memory is None else {"hosts": count, "memory": memory}
+        activity = api.write("POST", f"{POOL.path}/{pool['id']}/hosts", body)
+        _changed(api, pool, activity, no_wait=no_wait, as_json=as_json, said=f"{count} blade(s) joined {pool['name']}.")
+
+
+@app.command(epilog="Example: naos pool remove-blade web par1-blade2")
+def remove_blade(
+    context: typer.Context,
+    *,
+    name: PoolName,
+    blade: Annotated[str, typer.Argument(metavar="BLADE", autocompletion=completes(BLADE), show_default=False)],
+    yes: Yes = False,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a blade on which no machine runs out of its pool."""
+    with connect(context) as api:
+        pool, leaving = find(api, POOL, name), find(api, BLADE, blade)
+        options.confirm(f"Take blade {leaving['name']} out of pool {pool['name']}?", yes=yes)
+        activity = api.write("DELETE", f"{POOL.path}/{pool['id']}/hosts/{leaving['id']}")
+        said = f"{leaving['name']} has left {pool['name']}."
+        _changed(api, pool, activity, no_wait=no_wait, as_json=as_json, said=said)
+
+
+def _changed(api: Api, pool: Json, activity: str, *, no_wait: bool, as_json: bool, said: str) -> None:
+    if waiting.finish(api, activity, no_wait=no_wait, as_json=as_json) is not None:
+        note(said)
+        show_object(api.get(f"{POOL.path}/{pool['id']}"), SHOW, as_json=as_json)

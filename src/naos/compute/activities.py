@@ -9,6 +9,7 @@ from naos.compute import cloning as _cloning  # noqa: F401 - its workflow
 from naos.compute import configuring as _configuring  # noqa: F401 - its workflows and compensations
 from naos.compute import exporting as _exporting  # noqa: F401 - its workflow
 from naos.compute import firmware, machines, rules, steps
+from naos.compute import pool_activities as _pool_activities  # noqa: F401 - its workflows and compensations
 from naos.compute import relocation as _relocation  # noqa: F401 - its workflow and compensations
 from naos.compute.errors import GuestIgnored
 from naos.compute.models import Power, VirtualMachine

@@ -20,6 +20,7 @@ from naos.compute import (  # noqa: F401 - `tagging` says that machines carry ta
     guest_routes,
     listing,
     machines,
+    pool_routes,
     tagging,
 )
 from naos.compute.configuration_wire import MachineCreation
@@ -147,3 +148,4 @@ router.include_router(configuration_routes.router)
 router.include_router(guest_routes.router)
 router.include_router(deployment_routes.router)
 router.include_router(export_routes.router)
+router.include_router(pool_routes.router)

@@ -53,7 +53,7 @@ def vcpu_limit(cores: int, rate: int | None) -> int | None:
 
 def check_vcpu_rate(cpool: str, rate: int | None, *, cores: int) -> None:
     """Raises PoolSetting unless at least one vCPU may run on a blade, and at most 64 for each core."""
-    if rate is not None and not (vcpu_limit(cores, rate) and rate <= MOST_VCPUS_PER_CORE * 100):
+    if rate is not None and not (cores * rate >= 100 and rate <= MOST_VCPUS_PER_CORE * 100):
         told = f"a vCPU rate of {rate / 100:g} for each of a blade's {cores} cores"
         raise PoolSetting(cpool, told, f"a rate of 1 vCPU for a whole blade to {MOST_VCPUS_PER_CORE} for each core")
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from naos.fleet import folders
 from naos.fleet.models import Blade, Cpool, Region, Zone
 from naos.fleet.places import Places, stable_id
+from naos.fleet.rules import WARNED_FROM, alarm
 from naos.fleet.wire import (
     ClusterMetrics,
     Esx,
@@ -16,6 +17,7 @@ from naos.fleet.wire import (
     HostMemory,
     HostMetrics,
     Member,
+    PoolAlarm,
     PoolCpu,
     PoolMemory,
     PoolMetrics,
@@ -24,9 +26,9 @@ from naos.fleet.wire import (
     Worker,
     moref,
 )
-from naos.inventory.catalogues import BladeModel
+from naos.inventory.catalogues import BladeModel, memory_ceiling, memory_floor
 from naos.tenancy.models import Tenant
-from naos.units import MIB
+from naos.units import MIB, size_text
 from naos.wire import Reference
 
 
@@ -106,7 +108,27 @@ def cluster(
         datacenter=places.datacenter(cpool.zone),
         model=cpool.model,
         status=cpool.lifecycle,
+        minimum_memory=memory_floor(model, len(blades)),
+        maximum_memory=memory_ceiling(model, len(blades)),
+        vcpu_rate=cpool.vcpu_rate / 100 if cpool.vcpu_rate is not None else None,
+        memory_overcommit=cpool.memory_overcommit / 100,
+        automation_level=cpool.automation,
+        balance_threshold=cpool.balance_threshold,
+        triggered_alarms=_alarms(cpool, len(blades), used.reserved),
     )
+
+
+def _alarms(cpool: Cpool, blades: int, reserved: int) -> list[PoolAlarm]:
+    """Above an average of 85 % a blade, hypervisors begin to press their guests."""
+    status = alarm(used=reserved, enabled=cpool.memory)
+    if status is None or not blades:
+        return []
+    each, share = size_text(reserved // blades), reserved * 100 // cpool.memory
+    message = (
+        f"The machines of {cpool.name} have {each} of memory on an average blade, {share} % of the {size_text(cpool.memory // blades)} "
+        f"enabled for each; stay at {WARNED_FROM} % or below. Enable more memory, add a blade, or stop machines."
+    )
+    return [PoolAlarm(id="memory", status=status, message=message)]
 
 
 def host(places: Places, blade: Blade, cpool: Cpool, model: BladeModel, used: BladeUse) -> Host:

@@ -60,7 +60,19 @@ class ClusterMetrics(Wire):
     reserved_memory: int
 
 
+class PoolAlarm(Wire):
+    id: str
+    status: str
+    message: str
+
+
 class HostCluster(Wire):
+    """From `model` on they are naos' own additions. Memory in bytes: `metrics.total_memory` is enabled, between the two bounds.
+
+    vcpu_rate: vCPUs that may run for each core, null for any number. memory_overcommit: how many times what there is machines may
+    be given.
+    """
+
     id: str
     name: str
     moref: str
@@ -71,6 +83,13 @@ class HostCluster(Wire):
     datacenter: Reference
     model: str
     status: str
+    minimum_memory: int
+    maximum_memory: int
+    vcpu_rate: float | None
+    memory_overcommit: float
+    automation_level: str
+    balance_threshold: int
+    triggered_alarms: list[PoolAlarm]
 
 
 class Esx(Wire):
