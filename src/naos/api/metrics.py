@@ -33,7 +33,8 @@ from naos.fleet.models import Blade, Cpool
 from naos.identity import Identity, Unauthenticated
 from naos.inventory.catalogues import iops_limit
 from naos.lifecycle import Lifecycle
-from naos.storage.models import Disk, Lun, LunSample
+from naos.storage import figures
+from naos.storage.models import Disk, Lun, LunSample, VolumeFigure
 from naos.world import World
 
 router = APIRouter(tags=["Metrics"])
@@ -94,6 +95,7 @@ class TenantCollector(Collector):
         with self._world.database.read() as session:
             yield from _machines(session, self._tenant)
             yield from _volumes(session, self._world, self._tenant)
+            yield from _storage_work(session, self._tenant)
             yield from _pools(session, self._tenant)
             yield from _activities(session, self._tenant)
         yield _gauge("naos_scrape_seconds", "How long it took to gather this.", (), [((), time.monotonic() - started)])
@@ -156,6 +158,58 @@ def _volumes(session: Session, world: World, tenant_id: str) -> Iterator[Metric]
     yield _gauge("naos_volume_reachable", "1 when the array answered at the last look.", labels, reachable)
     ages = [(key, _age(sample.measured_at, now)) for key, sample in seen]
     yield _gauge("naos_volume_sample_age_seconds", "How old the blocks in use are.", labels, ages)
+
+
+def _storage_work(session: Session, tenant_id: str) -> Iterator[Metric]:
+    """What volumes and disks did at the last look; of disks, those of which something was asked."""
+    now = datetime.now(UTC)
+    luns = sa.select(Lun.id).where(Lun.tenant_id == tenant_id)
+    rows = figures.newest(session, luns.union(sa.select(Disk.id).where(Disk.tenant_id == tenant_id)), now)
+    volumes = session.execute(
+        sa.select(Lun.id, Lun.name, Lun.zone, Lun.storage_class).where(Lun.tenant_id == tenant_id).order_by(Lun.name)
+    )
+    labels = ("volume", "zone", "class")
+    of_volumes = [((name, zone, kind), rows[lun_id]) for lun_id, name, zone, kind in volumes if lun_id in rows]
+    yield from _work("naos_volume", labels, of_volumes)
+    known = [(key, row) for key, row in of_volumes if row.device_operations is not None]
+    device = [(key, (row.device_operations or 0) / row.seconds) for key, row in known]
+    yield _gauge("naos_volume_device_operations_per_second", "Of the device below it, copies included.", labels, device)
+    waiting = [(key, (row.device_nanoseconds or 0) / 1e9 / row.seconds) for key, row in known]
+    yield _gauge("naos_volume_device_queue_depth", "Mean of what the device below it works on.", labels, waiting)
+    ages = [(key, _age(row.at, now)) for key, row in of_volumes]
+    yield _gauge("naos_volume_work_age_seconds", "How long ago the window of these figures began.", labels, ages)
+    disks = session.execute(
+        sa.select(Disk.id, VirtualMachine.name, Disk.name, Lun.name)
+        .join(Lun, Lun.id == Disk.lun_id)
+        .join(VirtualMachine, VirtualMachine.id == Disk.machine_id)
+        .where(Disk.tenant_id == tenant_id, Disk.exported.is_(True))
+        .order_by(VirtualMachine.name, Disk.name, Disk.id)
+    )
+    of_disks = [((*key, disk_id), rows[disk_id]) for disk_id, *key in disks if disk_id in rows]
+    yield from _work("naos_disk", ("machine", "disk", "volume", "id"), of_disks)
+
+
+def _work(prefix: str, labels: Sequence[str], rows: Sequence[tuple[tuple[str, ...], VolumeFigure]]) -> Iterator[Metric]:
+    rates = {
+        "operations": ("Requests of guests that were answered.", "reads", "writes"),
+        "bytes": ("Bytes of these requests.", "read_bytes", "write_bytes"),
+    }
+    for what, (told, *fields) in rates.items():
+        pairs = [("read", fields[0]), ("write", fields[1])]
+        found = [((*key, kind), getattr(row, name) / row.seconds) for key, row in rows for kind, name in pairs]
+        yield _gauge(f"{prefix}_{what}_per_second", told, (*labels, "kind"), found)
+    spread = [
+        ((*key, str(share)), within)
+        for key, row in rows
+        for share in (0.5, 0.95, 0.99)
+        if (within := figures.quantile(row.latencies, share)) is not None
+    ]
+    told = "What this share of the requests did not exceed, from a guest's asking to the answer."
+    yield _gauge(f"{prefix}_latency_seconds", told, (*labels, "quantile"), spread)
+    means = [(key, row.nanoseconds / 1e9 / (row.reads + row.writes)) for key, row in rows if row.reads + row.writes]
+    yield _gauge(f"{prefix}_latency_mean_seconds", "Mean of the same.", labels, means)
+    depths = [(key, row.nanoseconds / 1e9 / row.seconds) for key, row in rows]
+    yield _gauge(f"{prefix}_queue_depth", "Mean of requests that wait or are worked on.", labels, depths)
 
 
 def _limit(world: World, lun: Lun) -> float:

@@ -1,14 +1,29 @@
 """`naos volume`: volumes (LUNs, datastores) of an IOPS class."""
 
+import sys
 from typing import Annotated
 
 import typer
 
 from naos.cli import options, waiting
-from naos.cli.client import Api, connect
-from naos.cli.naming import VOLUME, ZONE, find, find_id
+from naos.cli.client import Api, Json, connect
+from naos.cli.naming import COMPUTE, VOLUME, ZONE, find, find_id
 from naos.cli.options import AsCsv, AsJson, NoWait, VolumeName, Yes, completes
 from naos.cli.output import field, gib, note, show_list, show_object
+
+
+def figure(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def speed(value: float | None) -> str:
+    """Bytes a second, in MB/s."""
+    return "" if value is None else f"{figure(value / 1e6)} MB/s"
+
+
+def milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{figure(value)} ms"
+
 
 app = typer.Typer(no_args_is_help=True, help="Volumes of an IOPS class; disks lie on them.")
 
@@ -114,6 +129,66 @@ def change(
         activity = api.write("PATCH", VOLUME.path, {"id": volume["id"], "storageClass": storage_class})
         said = f"Volume {volume['name']} is of class {storage_class} now."
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=said)
+
+
+TOP = (
+    field("NAME", "name"),
+    field("IOPS", "iops_now", right=True),
+    field("OF", "iops", right=True),
+    field("READS/S", "rates", "readOperations", show=figure, right=True),
+    field("WRITES/S", "rates", "writeOperations", show=figure, right=True),
+    field("READ", "rates", "readBandwidth", show=speed, right=True),
+    field("WRITE", "rates", "writeBandwidth", show=speed, right=True),
+    field("MEAN", "rates", "latency", show=milliseconds, right=True),
+    field("P50", "rates", "latencyP50", show=milliseconds, right=True),
+    field("P95", "rates", "latencyP95", show=milliseconds, right=True),
+    field("P99", "rates", "latencyP99", show=milliseconds, right=True),
+    field("QUEUE", "rates", "queueDepth", show=figure, right=True),
+    field("DEVICE IOPS", "rates", "device", "operations", show=figure, right=True),
+    field("ID", "id"),
+)
+
+
+@app.command(epilog="Example: naos volume top --once")
+def top(
+    context: typer.Context,
+    *,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A volume, by name or id, to show with the disks on it that are in use.",
+            autocompletion=completes(VOLUME),
+            show_default=False,
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Show the present figures and end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What volumes do now: a table that is renewed every ten seconds until you press Ctrl+C.
+
+    IOPS, bandwidth, latency and queue are those of the guests; the device's are what the array does below, copies included. With
+    --json, or off a terminal, it is shown once.
+    """
+    with connect(context) as api:
+        volume = find_id(api, VOLUME, name) if name is not None else None
+        while True:
+            found = api.get(f"{COMPUTE}/datastore_figures", datastoreId=volume)
+            live = not (once or as_json) and sys.stdout.isatty()
+            if live:
+                print("\x1b[H\x1b[2J", end="")
+            empty = "There is no volume yet; `naos volume create --help` shows how to make one."
+            shown = found if as_json else [row | {"iops_now": _rate(row["rates"])} for row in found]
+            show_list(shown, TOP, as_json=as_json, empty=empty)
+            if not live:
+                return
+            sys.stdout.flush()
+            api.connection.sleep(10)
+
+
+def _rate(rates: Json | None) -> str:
+    """Requests a second; a dash when nobody could look."""
+    return "-" if rates is None else figure(rates["readOperations"] + rates["writeOperations"])
 
 
 @app.command(epilog="Example: naos volume delete fast")

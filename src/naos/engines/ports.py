@@ -195,6 +195,25 @@ class DomainSample:
     agent: bool
 
 
+LATENCY_BOUNDS_NS = tuple(round(50_000 * 2 ** (step / 2)) for step in range(41))
+"""Where the classes of latency end: from 50 microseconds in steps of the square root of 2 to 52 seconds; one more is above."""
+
+
+@dataclass(frozen=True)
+class IoCounters:
+    """Requests that were answered since somebody began to count, their bytes, and the nanoseconds that they took, summed.
+
+    latencies: how many took less than each of LATENCY_BOUNDS_NS, and how many longer; () where nobody counts that.
+    """
+
+    reads: int
+    writes: int
+    read_bytes: int
+    write_bytes: int
+    nanoseconds: int
+    latencies: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True)
 class BladeFacts:
     """What a blade says of itself."""
@@ -348,6 +367,12 @@ class Hypervisor(Protocol):
     def samples(self) -> dict[str, DomainSample]:
         """Every running domain at a glance; one that is busy is left out."""
 
+    def disk_counters(self) -> dict[str, IoCounters]:
+        """What the guests here have asked of each disk, by its id, since they have had it, from the asking to the answer.
+
+        Asks every running domain but those that a longer job works on. Starts to count latencies where nobody did yet.
+        """
+
     def events(self) -> Iterator[DomainEvent]:
         """Block for, and yield, changes of state until the hypervisor is closed; survives reconnections."""
 
@@ -473,6 +498,10 @@ class Array(Protocol):
     def template_staged(self, lun_id: str, template_id: str) -> bool: ...
     def stage_template(self, lun_id: str, template_id: str, image: Path) -> None:
         """Bring a qcow2 image (no backing file) onto the LUN as a read-only base for clones."""
+    def device_counters(self) -> dict[str, IoCounters]:
+        """What the blocks below each served LUN did, whoever asked: guests, copies, the file system itself. By LUN id; no LUN's
+        daemon is asked."""
+
 
     def drop_template(self, lun_id: str, template_id: str) -> None:
         """Refuses (Busy) while a disk still backs on it."""

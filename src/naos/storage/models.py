@@ -140,3 +140,28 @@ class DiskMove(Base):
     disk_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), index=True)
     epoch: Mapped[int]
+
+
+class VolumeFigure(Base):
+    """What a volume or a disk did in one window of so many seconds (`resolution`) from `at` on.
+
+    seconds: how much of the window was looked at. reads, writes and bytes are what guests asked; nanoseconds: what these requests
+    took, summed; latencies: their classes (`engines.ports.LATENCY_BOUNDS_NS`), [] when nobody counted them. device_*: of a
+    volume, what the device below it did at the array, None when that is not known and for disks.
+    """
+
+    __tablename__ = "volume_figures"
+    __table_args__ = (sa.Index(None, "resolution", "at"),)
+    object_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    resolution: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    seconds: Mapped[float] = mapped_column(sa.Float)
+    reads: Mapped[int]
+    writes: Mapped[int]
+    read_bytes: Mapped[int]
+    write_bytes: Mapped[int]
+    nanoseconds: Mapped[int]
+    latencies: Mapped[list[int]] = mapped_column(sa.JSON)
+    device_operations: Mapped[int | None]
+    device_bytes: Mapped[int | None]
+    device_nanoseconds: Mapped[int | None]

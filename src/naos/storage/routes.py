@@ -16,13 +16,14 @@ from naos.api.services import ServicesOf
 from naos.fleet import cpools
 from naos.fleet.places import Places
 from naos.identity import Identity
-from naos.storage import classes, cluster_routes, clusters, luns, views
+from naos.storage import classes, cluster_routes, clusters, figure_routes, luns, views
 from naos.storage.models import ClusterMember, Lun, LunSample
 from naos.storage.wire import Datastore, LunChange, LunRequest
 from naos.world import World
 
 router = APIRouter(tags=["Volumes"])
 router.include_router(cluster_routes.router)
+router.include_router(figure_routes.router)
 datastores = APIRouter(prefix="/compute/v1/vcenters/datastores")
 
 Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]

@@ -12,6 +12,7 @@ from naos.engines.array import (
     copy_sets,
     daemon,
     disks,
+    device_counters,
     exports,
     reading,
     scratches,
@@ -31,6 +32,7 @@ from naos.engines.ports import (
     Host,
     JobState,
     LunContents,
+    IoCounters,
     LunSpec,
     LunUsage,
     NbdAddress,
@@ -108,6 +110,10 @@ class StorageDaemonArray:
 
     def ensure_daemon(self, lun: LunSpec, exported: Sequence[ExportedDisk]) -> bool:
         """Bring the volume to exactly this, after whatever happened. True when the daemon had to be started.
+
+    def device_counters(self) -> dict[str, IoCounters]:
+        """See `device_counters.read`."""
+        return device_counters.read(self._host, self._root)
 
         Every export that can be made is made before the first failure is raised: Missing for a disk that is not there, Busy
         for one that is exported under a newer epoch already.

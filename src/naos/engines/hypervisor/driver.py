@@ -15,6 +15,7 @@ from naos.engines.hypervisor import acceleration as accelerations
 from naos.engines.hypervisor import (
     agent,
     console_log,
+    counters,
     drives,
     guard,
     hotplug,
@@ -43,6 +44,7 @@ from naos.engines.ports import (
     Endpoint,
     Host,
     Hypervisor,
+    IoCounters,
     NbdAddress,
     PowerState,
     SerialStream,
@@ -366,6 +368,9 @@ class LibvirtHypervisor:
 
     def samples(self) -> dict[str, DomainSample]:
         return self._connection.call("looking at every machine", reading.samples)
+
+    def disk_counters(self) -> dict[str, IoCounters]:
+        return self._connection.call("counting requests to disks", counters.read)
 
     def events(self) -> Iterator[DomainEvent]:
         """Changes from this call on, until `close`; after a lost connection also what must have happened meanwhile."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unsupported
 from naos.engines.ports import (
+    LATENCY_BOUNDS_NS,
     BladeFacts,
     DomainCdrom,
     DomainController,
@@ -16,6 +17,7 @@ from naos.engines.ports import (
     DomainStatistics,
     Endpoint,
     Hypervisor,
+    IoCounters,
     NbdAddress,
     PowerState,
     SerialStream,
@@ -364,6 +366,23 @@ class SimulatedHypervisor(SimulatedEngine):
             row["id"]: DomainSample(0, row["memory"], agent=row["state"] == PowerState.RUNNING)
             for row in rows
             if guests.is_alive(row["state"])
+        }
+
+    def disk_counters(self) -> dict[str, IoCounters]:
+        """Every write of a guest takes a millisecond."""
+        with self._call("disk_counters") as db:
+            rows = db.execute("SELECT * FROM attachments WHERE blade = ?", (self.name,)).fetchall()
+        took = sum(bound <= 10**6 for bound in LATENCY_BOUNDS_NS)
+        return {
+            row["disk"]: IoCounters(
+                0,
+                row["write_operations"],
+                0,
+                row["write_bytes"],
+                row["write_operations"] * 10**6,
+                tuple(row["write_operations"] * (step == took) for step in range(len(LATENCY_BOUNDS_NS) + 1)),
+            )
+            for row in rows
         }
 
     def _ask_agent(self, method: str, domain_id: str) -> int:
