@@ -73,8 +73,6 @@ def running(
     sampler = Sampler(world, engine)
     sampler.start()
     try:
-    watcher = Watcher(world, engine)
-    watcher.start()
     volume_sampler = VolumeSampler(world, engine)
     volume_sampler.start()
         yield Services(world, engine, engine.controller_id)
