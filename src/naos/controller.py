@@ -30,8 +30,8 @@ from naos.fleet import cpools
 from naos.inventory.catalogues import load_blades, load_storage
 from naos.inventory.model import Inventory, load
 from naos.settings import Settings, settings
-from naos.tenancy.bootstrap import bootstrap, save_credential
 from naos.storage.figure_sampling import VolumeSampler
+from naos.tenancy.bootstrap import bootstrap, save_credential
 from naos.tenancy.errors import KeyUnusable
 from naos.tenancy.models import Tenant
 from naos.world import World
@@ -72,13 +72,13 @@ def running(
     supervisor.start()
     sampler = Sampler(world, engine)
     sampler.start()
-    try:
     volume_sampler = VolumeSampler(world, engine)
     volume_sampler.start()
+    try:
         yield Services(world, engine, engine.controller_id)
     finally:
-        sampler.stop()
         volume_sampler.stop()
+        sampler.stop()
         supervisor.stop()
         engine.stop()
         rack.close()

@@ -485,6 +485,10 @@ class Array(Protocol):
         """Apply `lun.iops` and `lun.bandwidth` to the running daemon, under its clients' requests."""
 
     def usage(self, lun_id: str) -> LunUsage: ...
+    def device_counters(self) -> dict[str, IoCounters]:
+        """What the blocks below each served LUN did, whoever asked: guests, copies, the file system itself. By LUN id; no LUN's
+        daemon is asked."""
+
     def contents(self, lun_id: str) -> LunContents: ...
     def ensure_daemon(self, lun: LunSpec, exported: Sequence[ExportedDisk]) -> bool:
         """Bring the LUN's daemon to exactly this: mounted, running, limited, these exports and no others.
@@ -498,10 +502,6 @@ class Array(Protocol):
     def template_staged(self, lun_id: str, template_id: str) -> bool: ...
     def stage_template(self, lun_id: str, template_id: str, image: Path) -> None:
         """Bring a qcow2 image (no backing file) onto the LUN as a read-only base for clones."""
-    def device_counters(self) -> dict[str, IoCounters]:
-        """What the blocks below each served LUN did, whoever asked: guests, copies, the file system itself. By LUN id; no LUN's
-        daemon is asked."""
-
 
     def drop_template(self, lun_id: str, template_id: str) -> None:
         """Refuses (Busy) while a disk still backs on it."""

@@ -11,8 +11,8 @@ from naos.engines.array import (
     copies,
     copy_sets,
     daemon,
-    disks,
     device_counters,
+    disks,
     exports,
     reading,
     scratches,
@@ -30,9 +30,9 @@ from naos.engines.ports import (
     DiskFacts,
     ExportedDisk,
     Host,
+    IoCounters,
     JobState,
     LunContents,
-    IoCounters,
     LunSpec,
     LunUsage,
     NbdAddress,
@@ -100,6 +100,10 @@ class StorageDaemonArray:
         """Raises Missing, Unreachable while it is not mounted."""
         return volume.usage(self._place(lun_id))
 
+    def device_counters(self) -> dict[str, IoCounters]:
+        """See `device_counters.read`."""
+        return device_counters.read(self._host, self._root)
+
     def contents(self, lun_id: str) -> LunContents:
         """Raises Unreachable while the daemon is gone: nobody can say what is exported."""
         place = self._place(lun_id)
@@ -110,10 +114,6 @@ class StorageDaemonArray:
 
     def ensure_daemon(self, lun: LunSpec, exported: Sequence[ExportedDisk]) -> bool:
         """Bring the volume to exactly this, after whatever happened. True when the daemon had to be started.
-
-    def device_counters(self) -> dict[str, IoCounters]:
-        """See `device_counters.read`."""
-        return device_counters.read(self._host, self._root)
 
         Every export that can be made is made before the first failure is raised: Missing for a disk that is not there, Busy
         for one that is exported under a newer epoch already.

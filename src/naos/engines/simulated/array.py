@@ -84,6 +84,17 @@ class SimulatedArray(SimulatedEngine):
             used = volumes.used(db, row)
         return LunUsage(row["capacity"], used, row["capacity"] - used)
 
+    def device_counters(self) -> dict[str, IoCounters]:
+        """Every write of a guest is one of the device, and takes no time."""
+        query = (
+            "SELECT luns.id, SUM(a.write_operations) AS writes, SUM(a.write_bytes) AS bytes FROM luns"
+            " LEFT JOIN attachments a ON a.host = luns.address AND a.port = luns.port"
+            " WHERE luns.array = ? AND luns.daemon = 1 GROUP BY luns.id"
+        )
+        with self._call("device_counters") as db:
+            rows = db.execute(query, (self.name,)).fetchall()
+        return {row["id"]: IoCounters(0, row["writes"] or 0, 0, row["bytes"] or 0, 0) for row in rows}
+
     def contents(self, lun_id: str) -> LunContents:
         """Raises Unreachable while the daemon is gone: nobody can say what is exported."""
         with self._call("contents") as db:
@@ -103,17 +114,6 @@ class SimulatedArray(SimulatedEngine):
             row = self._get(db, lun.id)
             started = not row["daemon"]
             values = (lun.iops, lun.bandwidth, lun.id)
-    def device_counters(self) -> dict[str, IoCounters]:
-        """Every write of a guest is one of the device, and takes no time."""
-        query = (
-            "SELECT luns.id, SUM(a.write_operations) AS writes, SUM(a.write_bytes) AS bytes FROM luns"
-            " LEFT JOIN attachments a ON a.host = luns.address AND a.port = luns.port"
-            " WHERE luns.array = ? AND luns.daemon = 1 GROUP BY luns.id"
-        )
-        with self._call("device_counters") as db:
-            rows = db.execute(query, (self.name,)).fetchall()
-        return {row["id"]: IoCounters(0, row["writes"] or 0, 0, row["bytes"] or 0, 0) for row in rows}
-
             db.execute("UPDATE luns SET daemon = 1, iops = ?, bandwidth = ? WHERE id = ?", values)
             if lun.capacity > row["capacity"]:
                 self._grow(db, row, lun)
