@@ -9,7 +9,9 @@ from typer.core import TyperGroup
 from naos.cli import (
     access,
     activity,
+    affinity,
     audit,
+    availability,
     blade,
     cluster,
     controller,
@@ -108,6 +110,7 @@ def root(
 for noun in (
     vm,
     pool,
+    affinity,
     blade,
     zone,
     volume,
@@ -129,6 +132,7 @@ for noun in (
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 for noun in (organisation, tenant, user, token, access, login, controller, seed):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
+app.add_typer(availability.app, name="ha")
 app.command(epilog="Example: naos up --zones 2 --blades 2")(journey.up)
 app.command(epilog="Example: naos down --yes")(journey.down)
 app.command(epilog="Example: naos doctor --fix")(doctor)

@@ -5,10 +5,10 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
+from naos.compute import affinity, firmware, machines, rules, steps
 from naos.compute import cloning as _cloning  # noqa: F401 - its workflow
 from naos.compute import configuring as _configuring  # noqa: F401 - its workflows and compensations
 from naos.compute import exporting as _exporting  # noqa: F401 - its workflow
-from naos.compute import firmware, machines, rules, steps
 from naos.compute import pool_activities as _pool_activities  # noqa: F401 - its workflows and compensations
 from naos.compute import relocation as _relocation  # noqa: F401 - its workflow and compensations
 from naos.compute.errors import GuestIgnored
@@ -152,6 +152,7 @@ def _rename(world: World, machine_id: str, name: str) -> None:
 def delete_cpool(run: Run, arguments: dict[str, Any]) -> str:
     world, cpool_id = _world(run), arguments["cpool_id"]
     run.step("take its VLANs off", _withdraw_vlans, world, cpool_id)
+    run.step("forget its rules", affinity.forget_pool, world, cpool_id)
     run.step("give the blades back", cpools.forget, world, cpool_id)
     return str(cpool_id)
 

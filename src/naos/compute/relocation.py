@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Run, Undo, workflow
-from naos.compute import destinations, machines, movements, rules, seeds, steps
+from naos.compute import affinity, destinations, machines, movements, rules, seeds, steps
 from naos.compute.errors import PlacementUnsupported
 from naos.compute.models import Power, VirtualMachine
 from naos.errors import Changed, Unknown
@@ -150,6 +150,7 @@ def _journey(
     home, moving = _volumes(session, machine, cpool, wish)
     before, after = _networks(session, machine, present, cpool, wish)
     if cpool.id != present.id:
+        affinity.check_leaving(session, machine)
         machines.check_size(world, cpool, machine.cpu, machine.memory)
     if machine.power == Power.RUNNING:
         _check_live(session, world, machine, present, cpool, blade, along)

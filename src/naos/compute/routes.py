@@ -10,6 +10,7 @@ from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, list_filter, submit
 from naos.api.services import ServicesOf
 from naos.compute import (  # noqa: F401 - `tagging` says that machines carry tags
+    affinity_routes,
     configuration_routes,
     console,
     copy_routes,
@@ -149,3 +150,4 @@ router.include_router(guest_routes.router)
 router.include_router(deployment_routes.router)
 router.include_router(export_routes.router)
 router.include_router(pool_routes.router)
+router.include_router(affinity_routes.router)

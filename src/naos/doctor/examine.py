@@ -7,7 +7,7 @@ from itertools import chain
 from naos.catalogue import exports, library
 from naos.compute import seeds
 from naos.compute.models import Power
-from naos.doctor import devices, snapshot
+from naos.doctor import devices, loads, snapshot
 from naos.doctor.findings import Finding
 from naos.doctor.snapshot import Tables
 from naos.engines.errors import EngineError
@@ -66,6 +66,7 @@ def _rows(tables: Tables) -> Iterator[Finding]:
         if lifecycle in TRANSITIONAL and not tables.is_moving("virtual_machine", machine_id):
             sentence = f"device {identifier} of machine {machine_id} is {lifecycle} and no activity works on it"
             yield Finding("row.stuck", identifier, sentence, "undo the activity that left it")
+    yield from loads.differences(tables)
     for activity_id in tables.stale_locks:
         sentence = f"finished activity {activity_id} still holds locks"
         yield Finding("lock.stale", activity_id, sentence, "release them", "lock.release", {"activity_id": activity_id})

@@ -11,6 +11,7 @@ from naos.compute.models import Power
 from naos.doctor.examine import examine
 from naos.doctor.findings import Finding
 from naos.engines.ports import PowerState
+from naos.migrations import blade_loads
 from naos.network import vlans
 from naos.storage import disks, luns
 from naos.world import World
@@ -73,7 +74,18 @@ def _release_locks(world: World, arguments: Mapping[str, str]) -> None:
         release(session, arguments["activity_id"])
 
 
+def _recount(world: World, _arguments: Mapping[str, str]) -> None:
+    with world.database.write() as session:
+        blade_loads.recount(session.connection())
+
+
+def _drop_claim(world: World, arguments: Mapping[str, str]) -> None:
+    steps.drop_claim(world, arguments["machine_id"])
+
+
 REPAIRS: dict[str, Repair] = {
+    "load.recount": _recount,
+    "claim.drop": _drop_claim,
     "machine.settle": _settle,
     "domain.undefine": _undefine,
     "lun.recover": _recover,

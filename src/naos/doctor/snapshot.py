@@ -10,6 +10,7 @@ from naos.catalogue import library
 from naos.catalogue.models import Export, Template, Upload
 from naos.compute.models import VirtualMachine
 from naos.fleet.models import Blade, Cpool
+from naos.migrations import blade_loads
 from naos.network.models import Adapter, Propagation, Vlan
 from naos.storage.models import Disk, Lun, Snapshot, SnapshotDisk, VirtualController
 
@@ -37,6 +38,7 @@ class Tables:
     unfinished: frozenset[str]  # activity ids
     stale_locks: list[str]  # activity ids
     failed_undo: dict[str, str]  # activity id -> what could not be undone
+    loads: dict[str, dict[str, tuple[int, int, int]]]  # kept or summed -> blade -> memory, vCPUs and machines
 
     def is_moving(self, kind: str, identifier: str) -> bool:
         return f"{kind}:{identifier}" in self.moving
@@ -73,4 +75,15 @@ def read(session: Session) -> Tables:
         unfinished=frozenset(unfinished),
         stale_locks=sorted({lock.activity_id for lock in locks} - unfinished),
         failed_undo={row.activity_id: row.description for row in failed},
+        loads=_loads(session),
     )
+
+
+def _loads(session: Session) -> dict[str, dict[str, tuple[int, int, int]]]:
+    """One statement, so that both are of one moment on every database."""
+    kept = "SELECT 'kept' AS what, blade, memory, vcpus, machines FROM blade_loads"
+    summed = f"SELECT 'summed', blade, memory, vcpus, machines FROM ({blade_loads.SUM}) AS counted"
+    found: dict[str, dict[str, tuple[int, int, int]]] = {"kept": {}, "summed": {}}
+    for what, blade, memory, vcpus, machines in session.execute(sa.text(f"{kept} UNION ALL {summed}")):
+        found[what][blade] = (int(memory), int(vcpus), int(machines))
+    return found
