@@ -25,8 +25,8 @@ class MachineCreation(Request):
     host_id: Text | None = None
     datastore_id: ResourceId | None = None
     datastore_cluster_id: ResourceId | None = None
-    memory: Natural = 32 * MIB
-    cpu: Natural = 1
+    memory: Whole = 32 * MIB
+    cpu: Whole = 1
     guest_operating_system_moref: Text | None = None
 
 
@@ -45,10 +45,10 @@ class MachineUpdate(Request):
     """0 leaves `ram`, `cpu` and `corePerSocket` as they are; what is left out stays."""
 
     id: ResourceId
-    ram: Natural = 0
+    ram: Whole = 0
     memory_reservation: Natural | None = None
-    cpu: Natural = 0
-    core_per_socket: Natural = 0
+    cpu: Whole = 0
+    core_per_socket: Whole = 0
     hot_cpu_add: Flag | None = None
     hot_cpu_remove: Flag | None = None
     hot_mem_add: Flag | None = None
