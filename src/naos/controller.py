@@ -18,6 +18,7 @@ from naos.activity import Engine
 from naos.api.app import area_modules, create_app
 from naos.api.services import Services
 from naos.api.serving import serve
+from naos.availability.watcher import Watcher
 from naos.catalogue import library
 from naos.catalogue.images import tiny
 from naos.compute.sampling import Sampler
@@ -72,11 +73,14 @@ def running(
     supervisor.start()
     sampler = Sampler(world, engine)
     sampler.start()
+    watcher = Watcher(world, engine)
+    watcher.start()
     volume_sampler = VolumeSampler(world, engine)
     volume_sampler.start()
     try:
         yield Services(world, engine, engine.controller_id)
     finally:
+        watcher.stop()
         volume_sampler.stop()
         sampler.stop()
         supervisor.stop()

@@ -6,7 +6,7 @@ import zlib
 import sqlalchemy as sa
 import structlog
 
-from naos.compute.models import VirtualMachine
+from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError, Unreachable
 from naos.world import World
 
@@ -16,16 +16,16 @@ log = structlog.get_logger()
 
 def keep(world: World, machine_id: str) -> None:
     """Read what the firmware stored on the blade where the machine was; nothing there leaves what was kept before."""
-    columns = (VirtualMachine.firmware, VirtualMachine.blade)
+    columns = (VirtualMachine.firmware, VirtualMachine.blade, VirtualMachine.power)
     with world.database.read() as session:
-        firmware, blade = session.execute(sa.select(*columns).where(VirtualMachine.id == machine_id)).one()
+        firmware, blade, power = session.execute(sa.select(*columns).where(VirtualMachine.id == machine_id)).one()
     if firmware != EFI or blade is None:
         return
     try:
         content = world.rack.hypervisor(blade).variables(machine_id)
-    except Unreachable:
-        raise
     except EngineError as error:
+        if isinstance(error, Unreachable) and power != Power.STOPPED:
+            raise
         log.warning("machine.variables_lost", machine=machine_id, blade=blade, reason=str(error))
         return
     packed = base64.b64encode(zlib.compress(content, 9)).decode("ascii")

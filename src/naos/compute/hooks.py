@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy.orm import Session
 
+from naos.activity import Plan
 from naos.compute.models import VirtualMachine
+from naos.engines.ports import PowerState
 from naos.world import World
 
 START_CONDITIONS: list[Callable[[Session, VirtualMachine], None]] = []
@@ -15,6 +17,15 @@ FORGET_HOOKS: list[Callable[[Session, str], None]] = []
 
 BLADE_CONDITIONS: list[Callable[[Session, str], Mapping[str, str]]] = []
 """Each is asked which blades of the cpool with that id take no machine for now: why, in words, by the blade's name."""
+
+LOSS_HOOKS: list[Callable[[Session, VirtualMachine, PowerState], Plan | None]] = []
+"""Each is asked what is to be done about a running machine that its blade does not run any more; None: nothing of its own."""
+
+POWER_OFF_HOOKS: list[Callable[[Session, str], None]] = []
+"""Each is told, when the request is checked, that somebody wants the machine with that id to be off."""
+
+JOIN_CONDITIONS: list[Callable[[Session, str], bool]] = []
+"""Each is asked whether a blade that answers may be counted among the connected ones."""
 
 
 def check_start(session: Session, machine: VirtualMachine) -> None:
@@ -42,3 +53,22 @@ def closed_blades(session: Session, cpool_id: str) -> dict[str, str]:
         for blade, reason in condition(session, cpool_id).items():
             found.setdefault(blade, reason)
     return found
+
+
+def plan_for_loss(session: Session, machine: VirtualMachine, state: PowerState) -> Plan | None:
+    """What an area above compute does about a machine that stopped by itself."""
+    for hook in LOSS_HOOKS:
+        plan = hook(session, machine, state)
+        if plan is not None:
+            return plan
+    return None
+
+
+def power_off_wanted(session: Session, machine_id: str) -> None:
+    for hook in POWER_OFF_HOOKS:
+        hook(session, machine_id)
+
+
+def may_join(session: Session, blade: str) -> bool:
+    """Whether nothing speaks against using a blade that answers."""
+    return all(condition(session, blade) for condition in JOIN_CONDITIONS)

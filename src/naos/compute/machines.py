@@ -235,6 +235,7 @@ def _reserve_adapters(
 
 def plan_power_off(session: Session, tenant_id: str, machine_id: str) -> Plan:
     machine = find(session, tenant_id, machine_id)
+    hooks.power_off_wanted(session, machine_id)
     return plan(session, machine, "virtual_machine.power_off", f"Power off {machine.name}")
 
 

@@ -19,7 +19,7 @@ from naos.activity import Caller, Engine, Plan
 from naos.activity.locks import is_free
 from naos.activity.submission import is_unfinished
 from naos.catalogue import library
-from naos.compute import machines, virtual_disks
+from naos.compute import hooks, machines, virtual_disks
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
 from naos.engines.ports import LunContents, PowerState
@@ -114,6 +114,11 @@ class Supervisor:
         except EngineError as error:
             self._note_connection(blade, connected=False, reason=str(error))
             return
+        with self._world.database.read() as session:
+            barred = not hooks.may_join(session, blade)
+        if barred:
+            self._note_connection(blade, connected=False, reason="what it ran before it was lost is not removed yet")
+            return
         self._note_connection(blade, connected=True)
         with self._world.database.read() as session:
             expected = machines.running_on(session, blade)
@@ -123,7 +128,7 @@ class Supervisor:
             if state == PowerState.IO_ERROR:
                 self._resume(machine, blade)
             elif state not in ALIVE and self._differs(machine.id, blade):
-                self._settle(machine.id, machine.tenant_id)
+                self._settle(machine.id, machine.tenant_id, state)
         for machine in stopped:
             if states.get(machine.id) in ALIVE and self._differs(machine.id, blade):
                 self._settle(machine.id, machine.tenant_id)
@@ -228,8 +233,15 @@ class Supervisor:
         self._base_due[lun_id, template_id] = time.monotonic() + BASE_PERIOD_SECONDS
         self._submit(partial(luns.plan_drop_base, lun_id=lun_id, template_id=template_id))
 
-    def _settle(self, machine_id: str, tenant_id: str) -> None:
-        self._submit(lambda session: machines.plan_settle(session, machine_id), tenant_id=tenant_id)
+    def _settle(self, machine_id: str, tenant_id: str, lost: PowerState | None = None) -> None:
+        """Note what became of it; one that was `lost` in this state may have somebody who cares for it."""
+
+        def check(session: Session) -> Plan:
+            machine = session.get(VirtualMachine, machine_id)
+            special = hooks.plan_for_loss(session, machine, lost) if machine is not None and lost is not None else None
+            return special or machines.plan_settle(session, machine_id)
+
+        self._submit(check, tenant_id=tenant_id)
 
     def _flatten_clones(self) -> None:
         """One at a time, the oldest first, and none whose guest may still be booting from it."""

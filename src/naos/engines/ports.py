@@ -466,10 +466,23 @@ class DiskCopy:
     target: NbdAddress | None = None
 
 
+@dataclass(frozen=True)
+class Peer:
+    """A blade as the array sees it: how many connections it has to the array's disks, the bytes that were received over those,
+    and whether it answers the array."""
+
+    connections: int
+    received: int
+    answers: bool
+
+
 class Array(Protocol):
     """One zone's block storage."""
 
     name: str
+
+    def peers(self, addresses: Sequence[str]) -> dict[str, Peer]:
+        """What the array sees of the blades at these addresses, each of which is in the answer."""
 
     def luns(self) -> list[str]:
         """Ids of the LUNs that exist on the array."""

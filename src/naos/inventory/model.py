@@ -6,6 +6,7 @@ The lab writes one; an operator writes one for a real rack. Sizes are bytes, add
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, model_validator
 
@@ -118,6 +119,11 @@ class Blade(_Strict):
     access: HostAccess
     chassis: Chassis
     fabric: Fabric
+
+    @property
+    def storage_address(self) -> str:
+        """Where its array sees it: its address in the fabric, else the one that its hypervisor listens on; "" for none."""
+        return str(self.fabric.address or urlsplit(self.hypervisor).hostname or "")
 
 
 class Catalogues(_Strict):

@@ -1,6 +1,7 @@
 """The array of a zone: volumes served by one qemu-storage-daemon each, on a host that needs nothing else of naos."""
 
 import ipaddress
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from naos.engines.array import (
     device_counters,
     disks,
     exports,
+    peers,
     reading,
     scratches,
     snapshots,
@@ -36,9 +38,12 @@ from naos.engines.ports import (
     LunSpec,
     LunUsage,
     NbdAddress,
+    Peer,
     Provisioning,
 )
 from naos.ids import normal_id
+
+PEERS_SECONDS = 6.0
 
 
 class StorageDaemonArray:
@@ -57,6 +62,12 @@ class StorageDaemonArray:
         self._address = str(ipaddress.ip_address(address))
         self._group = spaces.check_group(name, path) if backing == "lvm" else None
         self._root = str(PurePosixPath(path)) if self._group is None else spaces.RUNTIME_FOLDER
+
+    def peers(self, addresses: Sequence[str]) -> dict[str, Peer]:
+        """Of the host's own connections, and an echo request to each address."""
+        script = Path(peers.__file__).read_text(encoding="utf-8")
+        done = self._host.run(["python3", "-c", script, self._address, *addresses], timeout=PEERS_SECONDS)
+        return {address: Peer(*seen) for address, seen in json.loads(done.stdout).items()}
 
     # --------------------------------------------------------------------------------------------------------- volumes
 

@@ -19,6 +19,7 @@ from naos.engines.ports import (
     LunSpec,
     LunUsage,
     NbdAddress,
+    Peer,
     Provisioning,
 )
 from naos.engines.simulated import copies, guests, volumes
@@ -37,6 +38,24 @@ class SimulatedArray(SimulatedEngine):
     def __init__(self, name: str, store: Store, address: str, capacity: int) -> None:
         super().__init__(name, store)
         self._address, self._capacity = address, capacity
+
+    def peers(self, addresses: Sequence[str]) -> dict[str, Peer]:
+        """A blade answers while it has power and its storage network. What its running guests have been given to write counts."""
+        with self._call("peers") as db:
+            return {address: self._peer(db, address) for address in addresses}
+
+    def _peer(self, db: Db, address: str) -> Peer:
+        row = db.execute(
+            "SELECT name FROM engines WHERE address = ? AND powered AND NOT detached", (address,)
+        ).fetchone()
+        if row is None:
+            return Peer(0, 0, answers=False)
+        query = (
+            "SELECT COUNT(*) AS connections, COALESCE(SUM(write_bytes), 0) AS received FROM attachments"
+            " WHERE blade = ? AND host = ?"
+        )
+        found = db.execute(query, (row["name"], self._address)).fetchone()
+        return Peer(found["connections"], found["received"], answers=True)
 
     # --------------------------------------------------------------------------------------------------------- volumes
 

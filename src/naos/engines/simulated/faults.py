@@ -31,6 +31,17 @@ class Faults:
     def join(self, name: str) -> None:
         self._reach(name, reachable=True)
 
+    def detach(self, blade: str) -> None:
+        """The blade loses its storage network, and only that: its guests wait with an I/O error."""
+        with self._store.transaction() as db:
+            db.execute("UPDATE engines SET detached = 1 WHERE name = ?", (blade,))
+            guests.stall(db, "blade = ?", (blade,))
+
+    def attach(self, blade: str) -> None:
+        """The storage network is back; guests wait until they are resumed."""
+        with self._store.transaction() as db:
+            db.execute("UPDATE engines SET detached = 0 WHERE name = ?", (blade,))
+
     def kill_daemon(self, lun_id: str) -> None:
         """SIGKILL for the LUN's daemon: its guests wait with an I/O error until it is back and they are resumed."""
         with self._store.transaction() as db:
@@ -81,9 +92,10 @@ class Faults:
             attached = db.execute(query, key).fetchone()
             if attached is None:
                 raise Missing(blade, f"disk {disk_id} of domain {domain_id}", "the guest does not have it")
-            if guests.refused(db, attached["host"], attached["port"], attached["name"]) or not _grow(
-                db, attached, size
-            ):
+            lost = guests.is_detached(db, blade) or guests.refused(
+                db, attached["host"], attached["port"], attached["name"]
+            )
+            if lost or not _grow(db, attached, size):
                 guests.stall(db, "blade = ? AND domain = ?", (blade, domain_id))
                 return False
             counters = "write_operations = write_operations + 1, write_bytes = write_bytes + ?"

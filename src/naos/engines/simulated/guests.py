@@ -34,6 +34,12 @@ def refused(db: Db, host: str, port: int, name: str) -> str | None:
     return None
 
 
+def is_detached(db: Db, blade: str) -> bool:
+    """Whether the blade has lost its storage network."""
+    (detached,) = db.execute("SELECT detached FROM engines WHERE name = ?", (blade,)).fetchone()
+    return bool(detached)
+
+
 def cut_export(db: Db, lun_id: str, disk_id: str) -> None:
     """Remove the disk's export from a LUN; whoever uses it there waits with an I/O error."""
     if db.execute("DELETE FROM exports WHERE disk = ? AND lun = ?", (disk_id, lun_id)).rowcount:

@@ -48,15 +48,16 @@ class SimulatedRack:
         }
 
     def _fill_world(self, inventory: Inventory, catalogue: BladeCatalogue) -> None:
-        rows = [(array.name, "array", 0, 0) for array in inventory.arrays]
-        rows += [(vault.name, "vault", 0, 0) for vault in inventory.vaults]
+        rows = [(array.name, "array", 0, 0, "") for array in inventory.arrays]
+        rows += [(vault.name, "vault", 0, 0, "") for vault in inventory.vaults]
         for blade in inventory.blades:
             model = catalogue.models.get(blade.model)
             if model is None:
                 raise Missing("the blade catalogue", f"model {blade.model}", f"blade {blade.name} is one")
-            rows.append((blade.name, "blade", model.physical_memory, model.threads))
+            address = blade.storage_address
+            rows.append((blade.name, "blade", model.physical_memory, model.threads, address))
         with self._store.transaction() as db:
-            statement = "INSERT OR IGNORE INTO engines (name, kind, memory, cpus) VALUES (?, ?, ?, ?)"
+            statement = "INSERT OR IGNORE INTO engines (name, kind, memory, cpus, address) VALUES (?, ?, ?, ?, ?)"
             db.executemany(statement, rows)
 
     def hypervisor(self, blade: str) -> Hypervisor:

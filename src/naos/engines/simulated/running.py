@@ -129,6 +129,8 @@ def _join(db: Db, blade: str, domain_id: str, nic: DomainNic, what: str) -> None
 def silent_disks(db: Db, domain: Domain) -> list[str]:
     """Ids of the running domain's disks whose export does not answer."""
     rows = db.execute("SELECT * FROM attachments WHERE blade = ? AND domain = ?", (domain.blade, domain.id)).fetchall()
+    if guests.is_detached(db, domain.blade):
+        return [row["disk"] for row in rows]
     return [row["disk"] for row in rows if guests.refused(db, row["host"], row["port"], row["name"])]
 
 

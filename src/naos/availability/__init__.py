@@ -1,0 +1,1 @@
+"""High availability: who is lost, how that is known, and how machines come back."""

@@ -1,0 +1,112 @@
+"""What high availability has to say about machines and blades; see `compute.hooks`."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from naos.activity import Plan
+from naos.availability import recoveries, rules, settings
+from naos.availability.detection import LOST
+from naos.availability.models import (
+    BladeCondition,
+    MachineAvailability,
+    PoolAvailability,
+    Priority,
+    Progress,
+    Recovery,
+)
+from naos.compute import hooks
+from naos.compute.models import VirtualMachine
+from naos.engines.ports import PowerState
+from naos.fleet import cpools
+from naos.fleet.models import Blade, Cpool
+
+CRASHED, MISSING = "crashed", "missing"
+HOUR = timedelta(hours=1)
+
+
+def may_start(session: Session, machine: VirtualMachine) -> None:
+    """Raises AdmissionRefused, but not for a machine that was lost: the room is kept for it."""
+    pool = settings.of_pool(session, machine.cpool_id)
+    if not pool.enabled or pool.tolerated == 0 or recoveries.open_of(session, machine.id) is not None:
+        return
+    cpool = session.get_one(Cpool, machine.cpool_id)
+    connected = sum(blade.connected for blade in cpools.blades_of(session, [cpool.id]))
+    rules.check_admission(
+        cpool.name,
+        machine.name,
+        machine.memory,
+        settings.running_memory(session, cpool.id, but=machine.id),
+        blades=connected,
+        blade_memory=pool.blade_memory,
+        tolerated=pool.tolerated,
+    )
+
+
+def closed_blades(session: Session, cpool_id: str) -> Mapping[str, str]:
+    """Blades that are lost, until their stale machines were removed."""
+    rows = session.execute(
+        sa.select(BladeCondition.blade, BladeCondition.condition)
+        .join(Blade, Blade.name == BladeCondition.blade)
+        .where(Blade.cpool_id == cpool_id, BladeCondition.condition.in_(LOST))
+    )
+    return {blade: f"it counts as {condition.replace('_', ' ')}" for blade, condition in rows}
+
+
+def may_join(session: Session, blade: str) -> bool:
+    row = session.get(BladeCondition, blade)
+    return row is None or row.condition not in LOST
+
+
+def plan_for_loss(session: Session, machine: VirtualMachine, state: PowerState) -> Plan | None:
+    """Start a machine again whose hypervisor process died, or that its blade lost with its own power."""
+    pool = session.get(PoolAvailability, machine.cpool_id)
+    own = settings.of_machine(session, machine.id)
+    if pool is None or not pool.enabled or own.priority == Priority.DISABLED or machine.blade is None:
+        return None
+    row = session.get(BladeCondition, machine.blade)
+    if state != PowerState.CRASHED and not (row is not None and row.shaken):
+        return None
+    if recoveries.open_of(session, machine.id) is not None:
+        return None
+    if state == PowerState.CRASHED and _restarts(session, machine.id) >= own.restart_limit:
+        reason = f"it was started again {own.restart_limit} times within an hour"
+        recoveries.give_up(session, machine, CRASHED, reason)
+        return None
+    return recoveries.plan_isolate(session, machine, CRASHED if state == PowerState.CRASHED else MISSING)
+
+
+def _restarts(session: Session, machine_id: str) -> int:
+    """How often within the last hour."""
+    query = sa.select(sa.func.count()).where(
+        Recovery.machine_id == machine_id,
+        Recovery.created_at > datetime.now(UTC) - HOUR,
+        Recovery.progress != Progress.ABANDONED,
+    )
+    return int(session.scalar(query) or 0)
+
+
+def power_off_wanted(session: Session, machine_id: str) -> None:
+    """Nobody starts a machine that somebody wants to be off."""
+    recoveries.power_off_wanted(session, machine_id)
+
+
+def forget(session: Session, machine_id: str) -> None:
+    for table in (MachineAvailability, Recovery):
+        session.execute(sa.delete(table).where(table.machine_id == machine_id))
+
+
+def _register() -> None:
+    if may_start in hooks.START_CONDITIONS:
+        return
+    hooks.START_CONDITIONS.append(may_start)
+    hooks.BLADE_CONDITIONS.append(closed_blades)
+    hooks.JOIN_CONDITIONS.append(may_join)
+    hooks.LOSS_HOOKS.append(plan_for_loss)
+    hooks.POWER_OFF_HOOKS.append(power_off_wanted)
+    hooks.FORGET_HOOKS.append(forget)
+
+
+_register()
