@@ -21,6 +21,7 @@ from naos.api.serving import serve
 from naos.availability.watcher import Watcher
 from naos.catalogue import library
 from naos.catalogue.images import tiny
+from naos.compute.balancer import Balancer
 from naos.compute.sampling import Sampler
 from naos.compute.supervisor import Supervisor
 from naos.database import Database
@@ -77,10 +78,13 @@ def running(
     watcher.start()
     volume_sampler = VolumeSampler(world, engine)
     volume_sampler.start()
+    balancer = Balancer(world, engine)
+    balancer.start()
     try:
         yield Services(world, engine, engine.controller_id)
     finally:
         watcher.stop()
+        balancer.stop()
         volume_sampler.stop()
         sampler.stop()
         supervisor.stop()

@@ -6,6 +6,7 @@ from typing import Any, cast
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
 from naos.compute import affinity, firmware, machines, rules, steps
+from naos.compute import arranging_activities as _arranging  # noqa: F401 - its workflows
 from naos.compute import cloning as _cloning  # noqa: F401 - its workflow
 from naos.compute import configuring as _configuring  # noqa: F401 - its workflows and compensations
 from naos.compute import exporting as _exporting  # noqa: F401 - its workflow

@@ -21,6 +21,7 @@ from naos.compute import (  # noqa: F401 - `tagging` says that machines carry ta
     guest_routes,
     listing,
     machines,
+    placement_routes,
     pool_routes,
     tagging,
 )
@@ -151,3 +152,4 @@ router.include_router(deployment_routes.router)
 router.include_router(export_routes.router)
 router.include_router(pool_routes.router)
 router.include_router(affinity_routes.router)
+router.include_router(placement_routes.router)
