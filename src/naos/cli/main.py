@@ -24,6 +24,7 @@ from naos.cli import (
     marketplace,
     nic,
     organisation,
+    placement,
     policy,
     pool,
     seed,
@@ -110,6 +111,7 @@ def root(
 for noun in (
     vm,
     pool,
+    placement,
     affinity,
     blade,
     zone,

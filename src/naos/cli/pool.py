@@ -205,7 +205,12 @@ def remove_blade(
     context: typer.Context,
     *,
     name: PoolName,
-    blade: Annotated[str, typer.Argument(metavar="BLADE", autocompletion=completes(BLADE), show_default=False)],
+    blade: Annotated[
+        str,
+        typer.Argument(
+            metavar="BLADE", help="Name or id of the blade.", autocompletion=completes(BLADE), show_default=False
+        ),
+    ],
     yes: Yes = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
