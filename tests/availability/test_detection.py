@@ -50,6 +50,9 @@ OUTCOMES = [
     ("off, but its guests write", [(3600, Sight(0, False, Seen.TRAFFIC, BladePower.OFF))], Condition.UNMANAGED),
     ("never seen by the array", [(3600, Sight(0, False, Seen.UNPROVEN, BladePower.ON))], Condition.SUSPECT),
     ("never seen by the array, and off", [(2, Sight(0, False, Seen.UNPROVEN, BladePower.OFF))], Condition.DEAD),
+    ("off, its address answers", [(2, Sight(0, False, Seen.UNUSED, BladePower.OFF))], Condition.DEAD),
+    ("its address answers alone", [(3600, Sight(0, False, Seen.UNUSED, BladePower.ON))], Condition.UNMANAGED),
+    ("off, its guests have disks open", [(3600, Sight(0, False, Seen.REACHABLE, BladePower.OFF))], Condition.UNMANAGED),
     ("dead stays dead", [(5, GONE), (60, WELL)], Condition.DEAD),
     ("the controller's network alone", [(10, WELL), (600, ALONE), (10, WELL)], Condition.HEALTHY),
 ]
@@ -100,8 +103,8 @@ def one_witness() -> some.SearchStrategy[Sight]:
             Sight,
             some.just(0.0),
             some.just(False),
-            some.sampled_from([Seen.TRAFFIC, Seen.REACHABLE, Seen.UNKNOWN]),
-            some.sampled_from([None, *BladePower]),
+            some.sampled_from([Seen.TRAFFIC, Seen.REACHABLE, Seen.UNUSED, Seen.UNKNOWN]),
+            some.sampled_from([None, BladePower.ON]),
         ),
     )
 

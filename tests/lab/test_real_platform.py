@@ -1,5 +1,6 @@
 """Everything at once and for real: the rack, the controller, the command line, and guests that say what they see."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -307,6 +308,51 @@ def test_a_powerless_blade_leaves_its_machine_stopped_not_lost(real: Real) -> No
     until(lambda: real.machine("first-az06")["powerState"] == "stopped", "the machine is known to be stopped")
     real.naos("vm", "start", "first-az06")
     until(lambda: "ready:" in real.naos("vm", "log", "first-az06"), "the guest is up")
+
+
+def test_machines_of_a_killed_blade_run_on_the_other_one_with_every_record(real: Real) -> None:
+    """SIGKILL for every process of a blade with three machines: what one of them was told to be on its disk is there, once."""
+    victim = real.machine("first-az05")["host"]["name"]
+    names, other = ["first-az05", "second-az05", "third-az05"], "az05-blade2" if victim[-1] == "1" else "az05-blade1"
+    for name in names[1:]:
+        volume, network = ["--volume", "volume-AZ05"], ["--vlan", "front"]
+        real.naos("vm", "create", name, "--template", "naos-tiny", "--pool", "pool-AZ05", *volume, *network)
+        if real.machine(name)["host"]["name"] != victim:
+            real.naos("vm", "migrate", name, "--to", victim)
+    real.naos("ha", "set", "pool-AZ05", "--on")
+    for name in names:
+        until(lambda name=name: "ready:" in real.naos("vm", "log", name), f"{name} is up", 120)  # type: ignore[misc]
+    loop = (
+        "i=0; while :; do i=$((i+1)); echo $i $(echo $i | md5sum) | dd of=/root/kept oflag=append conv=notrunc,fsync "
+        "2> /dev/null && echo $i > /tmp/told; done"
+    )
+    real.ask("first-az05", f"rm -f /root/kept; sync; ({loop}) > /dev/null 2>&1 & true")
+    told = until(lambda: _told(real) > 20 and _told(real), "the guest writes")
+    processes = real.pids(victim)
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for name in names:
+        until(lambda name=name: real.machine(name)["host"]["name"] == other, f"{name} is elsewhere")  # type: ignore[misc]
+        until(lambda name=name: "ready:" in real.naos("vm", "log", name), f"{name} is up", 120)  # type: ignore[misc]
+    words = real.ask("first-az05", "cat /root/kept").split()
+    numbers, sums = [int(word) for word in words[::3]], words[1::3]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert sums == [hashlib.md5(f"{number}\n".encode()).hexdigest() for number in numbers]
+    assert len(numbers) >= told
+    assert {row["progress"] for row in real.json("ha", "recoveries")} == {"recovered"}
+    assert len(real.json("ha", "recoveries")) == len(names)
+    real.naos("lab", "start", victim)
+    until(lambda: {row["condition"] for row in real.json("ha", "blades")} == {"healthy"}, "the blade is back")
+    assert real.program_pids(victim, "qemu-system-x86_64") == []
+    real.naos("ha", "set", "pool-AZ05", "--off")
+    for name in names[1:]:
+        real.naos("vm", "stop", name, "--force")
+        real.naos("vm", "delete", name, "--yes")
+
+
+def _told(real: Real) -> int:
+    return int(real.ask("first-az05", "cat /tmp/told 2> /dev/null || echo 0"))
 
 
 def test_after_a_power_cut_up_brings_everything_back(real: Real) -> None:

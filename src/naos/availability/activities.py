@@ -12,7 +12,7 @@ from naos.activity import Run, workflow
 from naos.availability import conditions, recoveries, settings
 from naos.availability.detection import Condition
 from naos.availability.models import OPEN, BladeCondition, Priority, Progress, Recovery
-from naos.compute import firmware, steps
+from naos.compute import firmware, steps, swapping
 from naos.compute.errors import NoRoom, PoolFull
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.startup import start
@@ -55,6 +55,7 @@ def isolate(run: Run, arguments: dict[str, Any]) -> str:
         for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
             run.step("cut a disk's export", disks.fence, world, disk_id)
         run.step("cut the power", _cut_power, world, machine_id, recovery_id)
+        run.step("give the swap file back", swapping.give_back, world, machine_id)
         run.step("note that it waits", _note_waiting, world, machine_id, recovery_id)
     return str(machine_id)
 

@@ -26,9 +26,14 @@ class Seen(StrEnum):
 
     TRAFFIC = "traffic"  # requests of its guests arrive
     REACHABLE = "reachable"  # it answers, and nothing arrives
+    UNUSED = "unused"  # it answers, and none of its guests has a disk open
     SILENT = "silent"  # it does not answer, though it used to, and nothing arrives
     UNPROVEN = "unproven"  # it does not answer and was never seen to
     UNKNOWN = "unknown"  # the array itself does not answer
+
+
+MAYBE_OFF = (Seen.SILENT, Seen.UNPROVEN, Seen.UNUSED)
+"""Nothing speaks against a chassis that says "off"."""
 
 
 class Condition(StrEnum):
@@ -87,10 +92,10 @@ class Watch:
         """Take a look in, and say what the blade is now."""
         step = 0.0 if self._last is None else min(max(sight.at - self._last, 0.0), STEP_SECONDS)
         self._last = sight.at
-        silent = not sight.answers and sight.array in (Seen.SILENT, Seen.UNPROVEN)
-        self._silent.add(step, holds=silent and sight.array == Seen.SILENT)
-        self._off.add(step, holds=silent and sight.power == BladePower.OFF)
-        self._quiet.add(step, holds=not sight.answers and sight.array == Seen.REACHABLE)
+        empty = not sight.answers and sight.array in MAYBE_OFF
+        self._silent.add(step, holds=not sight.answers and sight.array == Seen.SILENT)
+        self._off.add(step, holds=empty and sight.power == BladePower.OFF)
+        self._quiet.add(step, holds=not sight.answers and sight.array in (Seen.REACHABLE, Seen.UNUSED))
         unseen = sight.array in (Seen.SILENT, Seen.UNPROVEN)
         self._stuck.add(step, holds=sight.answers and sight.stuck and unseen)
         if self.condition not in LOST:
@@ -116,14 +121,16 @@ class Watch:
                 return Verdict(Condition.SUSPECT, "its guests wait for their disks")
             return Verdict(Condition.HEALTHY)
         if self._off.seconds >= OFF_SECONDS:
-            return Verdict(Condition.DEAD, "its chassis says off, and neither its hypervisor nor the array hears of it")
+            return Verdict(
+                Condition.DEAD, "its chassis says off, its hypervisor does not answer, and no guest uses a disk"
+            )
         if self._silent.seconds >= DEAD_SECONDS and self._silent.looks >= FEWEST_LOOKS:
             return Verdict(
                 Condition.DEAD, f"neither its hypervisor nor the array has heard of it for {self._silent.seconds:.1f} s"
             )
         if sight.array == Seen.TRAFFIC:
             return Verdict(Condition.UNMANAGED, "its hypervisor does not answer; its guests use their disks")
-        if sight.array == Seen.REACHABLE:
+        if sight.array in (Seen.REACHABLE, Seen.UNUSED):
             if 0 < frozen_after <= self._quiet.seconds and self._quiet.looks >= FEWEST_LOOKS:
                 return Verdict(
                     Condition.FROZEN,

@@ -10,7 +10,7 @@ from naos.availability.detection import LOST, Condition, Seen, Sight, Verdict, W
 from naos.availability.models import Priority
 from naos.availability.rules import Pending, Place, Settings, next_starts
 
-_AT_THE_ARRAY = (Seen.TRAFFIC, Seen.REACHABLE)
+_AT_THE_ARRAY = (Seen.TRAFFIC, Seen.REACHABLE, Seen.UNUSED)
 
 
 @dataclass(frozen=True)

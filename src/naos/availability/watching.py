@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from naos.availability.detection import Condition, Seen, Sight
+from naos.availability.detection import MAYBE_OFF, Condition, Seen, Sight
 from naos.engines.errors import EngineError
 from naos.engines.ports import BladePower, Peer, PowerState
 from naos.inventory.model import Blade
@@ -86,7 +86,7 @@ class Lookout:
                 self._ask_array()
             return Sight(time.monotonic(), answers=True, array=Seen.REACHABLE)
         array, others_seen = self._ask_array()
-        power = self._ask_chassis() if not answers and array in (Seen.SILENT, Seen.UNPROVEN) else None
+        power = self._ask_chassis() if not answers and array in MAYBE_OFF else None
         return Sight(time.monotonic(), answers, array, power, stuck=waiting and others_seen)
 
     def _ask_hypervisor(self) -> bool:
@@ -119,5 +119,5 @@ class Lookout:
             return Seen.TRAFFIC, others_seen
         if own.answers:
             self.seen = True
-            return Seen.REACHABLE, others_seen
+            return (Seen.REACHABLE if own.connections else Seen.UNUSED), others_seen
         return (Seen.SILENT if self.seen else Seen.UNPROVEN), others_seen
