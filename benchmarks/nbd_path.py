@@ -5,7 +5,7 @@ the rounds counts. A ratio of 1.00 is the speed of QEMU on the image itself; not
 
 The steps below the whole path show where the difference arises: each adds one part to the one before it.
 
-    python benchmarks/nbd_path.py [--rounds N] [--seconds S] [--folder FOLDER]
+    python benchmarks/nbd_path.py [--rounds N] [--seconds S] [--only TEXT] [--folder FOLDER]
 """
 
 import argparse
@@ -87,13 +87,17 @@ def rate(load: Load, target: str, image_format: str, seconds: float) -> float:
 
 
 @contextlib.contextmanager
-def daemon(folder: Path, nodes: Sequence[dict[str, object]], *, unix: bool) -> Iterator[str]:
-    """A daemon of this chain of nodes with an export of the last one; yields its address."""
+def daemon(
+    folder: Path, nodes: Sequence[dict[str, object]], *, unix: bool, objects: Sequence[dict[str, object]] = ()
+) -> Iterator[str]:
+    """A daemon of this chain of nodes, and these objects, with an export of the last one; yields its address."""
     socket = folder / "bench.sock"
     where = {"type": "unix", "path": str(socket)} if unix else {"type": "inet", "host": ADDRESS, "port": str(PORT + 1)}
     last = nodes[-1]["node-name"]
     export = {"type": "nbd", "id": "x", "name": "x", "node-name": last, "writable": True}
     argv = ["qemu-storage-daemon", "--object", json.dumps({"qom-type": "throttle-group", "id": "limit"})]
+    for made in objects:
+        argv += ["--object", json.dumps(made)]
     for node in nodes:
         argv += ["--blockdev", json.dumps(node)]
     argv += ["--nbd-server", json.dumps({"addr": where}), "--export", json.dumps(export)]
@@ -110,20 +114,33 @@ def daemon(folder: Path, nodes: Sequence[dict[str, object]], *, unix: bool) -> I
         pid_file.unlink(missing_ok=True)
 
 
-def steps(image: Path, raw: Path) -> Iterator[tuple[str, list[dict[str, object]], bool]]:
-    """What is added, the chain with it, and whether it is reached over a unix socket."""
+@dataclass(frozen=True)
+class Step:
+    title: str
+    nodes: list[dict[str, object]]
+    unix: bool = True
+    objects: tuple[dict[str, object], ...] = ()
 
-    def file(path: Path, aio: str = "native") -> dict[str, object]:
-        return {"driver": "file", "node-name": "f", "filename": str(path), "aio": aio, "cache": {"direct": True}}
+
+def steps(image: Path, raw: Path, wide: Path) -> Iterator[Step]:
+    """What is added to the step before, and then what else was tried with the whole chain. wide: an image with clusters of 2 MiB."""
+
+    def file(path: Path, aio: str = "native", *, direct: bool = True) -> dict[str, object]:
+        return {"driver": "file", "node-name": "f", "filename": str(path), "aio": aio, "cache": {"direct": direct}}
 
     qcow2: dict[str, object] = {"driver": "qcow2", "node-name": "q", "file": "f", "cache": {"direct": True}}
     throttle: dict[str, object] = {"driver": "throttle", "node-name": "t", "file": "q", "throttle-group": "limit"}
-    yield "a raw file, unix socket", [file(raw)], True
-    yield "+ qcow2", [file(image), qcow2], True
-    yield "+ throttle group", [file(image), qcow2, throttle], True
-    yield "+ TCP as the daemon sets it up", [file(image), qcow2, throttle], False
-    yield "throttle group on aio=io_uring", [file(image, "io_uring"), qcow2, throttle], True
-    yield "throttle group on aio=threads", [file(image, "threads"), qcow2, throttle], True
+    yield Step("a raw file, unix socket", [file(raw)])
+    yield Step("+ qcow2", [file(image), qcow2])
+    yield Step("+ throttle group", [file(image), qcow2, throttle])
+    yield Step("+ TCP as the daemon sets it up", [file(image), qcow2, throttle], unix=False)
+    yield Step("whole chain, aio=io_uring", [file(image, "io_uring"), qcow2, throttle])
+    yield Step("whole chain, aio=threads", [file(image, "threads"), qcow2, throttle])
+    buffered = qcow2 | {"cache": {"direct": False}}
+    yield Step("whole chain, host's page cache", [file(image, "threads", direct=False), buffered, throttle])
+    yield Step("whole chain, clusters of 2 MiB", [file(wide), qcow2, throttle])
+    batch = ({"qom-type": "main-loop", "id": "loop", "aio-max-batch": 1},)
+    yield Step("whole chain, aio-max-batch=1", [file(image), qcow2, throttle], objects=batch)
 
 
 def compare(
@@ -145,6 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--only", default="", help="of the steps, those with this text in their title")
     parser.add_argument("--folder", type=Path, default=None, help="where the volume lies (default: a temporary folder)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nb", dir=arguments.folder) as name:
@@ -172,9 +190,13 @@ def main() -> None:
             )
             other = files / "other.qcow2"
             subprocess.run(["cp", "--reflink=never", reference, other], check=True)
-            for title, nodes, unix in steps(other, raw):
-                with daemon(folder, nodes, unix=unix) as target:
-                    compare(title, LOADS, target, (str(reference), "qcow2"), arguments)
+            wide = files / "wide.qcow2"
+            argv = ["qemu-img", "convert", "-O", "qcow2", "-o", "cluster_size=2M", str(reference), str(wide)]
+            subprocess.run(argv, check=True)
+            for step in steps(other, raw, wide):
+                if arguments.only in step.title:
+                    with daemon(folder, step.nodes, unix=step.unix, objects=step.objects) as target:
+                        compare(step.title, LOADS, target, (str(reference), "qcow2"), arguments)
         finally:
             array.delete_disk(lun.id, disk_id)
             array.delete_lun(lun.id)

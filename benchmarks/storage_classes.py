@@ -1,0 +1,150 @@
+"""What the storage classes hold: measured over nominal, for a volume's limit as a whole.
+
+For each class a volume's limit (the class's ratio times 500 GB, or --size) is set on one real volume of the array, and fio's nbd
+engine asks: depth 1, 4 and 32, on one disk and on eight at once, in requests of 4 and 64 KiB, half reads and half writes at
+scattered offsets of disks that were written whole before (holes cost nothing, and would be measured as speed). Beside each figure
+stands the same load on the same disks without a limit, in the same run: where that is below the nominal, the hardware ends first.
+
+burst: the busiest second over the nominal, of the seconds after the first. p50 and p99: milliseconds from asking to answer, the wait for the limit
+included. The first second is left out of everything: a limit lets through at once what a tenth of a second would have let.
+
+    python benchmarks/storage_classes.py [--seconds S] [--classes essential,ultra] [--depths 1,4,32] [--disks 1,8] [--blocks 4,64]
+                                         [--size GB] [--folder FOLDER]
+
+`--seconds 60` is the whole measure; the default is a short look.
+"""
+
+import argparse
+import contextlib
+import json
+import subprocess
+import tempfile
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+from nbd_path import ADDRESS, MIB, PORT, LocalHost
+
+from naos.engines.array.driver import StorageDaemonArray
+from naos.engines.ports import LunSpec, NbdAddress, Provisioning
+from naos.inventory.catalogues import iops_limit, load_storage
+
+DISK = 32 * MIB
+
+
+@dataclass(frozen=True)
+class Load:
+    depth: int
+    disks: int
+    block: int  # KiB
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Requests a second over the whole time and in the busiest second; milliseconds."""
+
+    rate: float
+    busiest: float
+    p50: float
+    p99: float
+
+
+def measure(folder: Path, addresses: Sequence[NbdAddress], load: Load, seconds: int) -> Measured:
+    """One fio process with a job a disk; its logs have a line for each request: when it ended (ms), how long it took (ns)."""
+    for old in folder.glob("log*"):
+        old.unlink()
+    argv = [
+        *("fio", "--thread", "--ioengine=nbd", "--rw=randrw", f"--bs={load.block}k", f"--iodepth={load.depth}"),
+        *("--time_based", "--ramp_time=1", f"--runtime={seconds}", f"--size={DISK}", "--randrepeat=0"),
+        *("--output-format=json", "--log_avg_msec=0", f"--write_lat_log={folder}/log"),
+        *("--disable_slat=1", "--disable_clat=1"),
+    ]
+    for number, address in enumerate(addresses[: load.disks]):
+        argv += [f"--name=d{number}", f"--uri=nbd://{address.host}:{address.port}/{address.name}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    jobs = json.loads(done.stdout[done.stdout.index("{") :])["jobs"]
+    failed = sum(job["error"] for job in jobs)
+    if failed:
+        raise SystemExit(f"{failed} jobs had an I/O error")
+    took, each = [], Counter[int]()
+    for path in folder.glob("log_lat*.log"):
+        for line in path.read_text().splitlines():
+            ended, latency, *_ = line.split(",")
+            took.append(int(latency))
+            each[int(ended) // 1000] += 1
+    took.sort()
+    whole = [each[second] for second in range(seconds)]  # what ended later had only waited
+    return Measured(sum(whole) / seconds, max(whole), *(took[int(len(took) * share)] / 1e6 for share in (0.5, 0.99)))
+
+
+@contextlib.contextmanager
+def volume(folder: Path, disks: int) -> Iterator[tuple[StorageDaemonArray, LunSpec, list[NbdAddress]]]:
+    """A served volume with so many disks that are written whole."""
+    array = StorageDaemonArray("benchmark", LocalHost(), ADDRESS, "file", str(folder))
+    lun = LunSpec(str(uuid.uuid4()), max(512, disks * 48 + 128) * MIB, None, PORT)
+    array.create_lun(lun)
+    made = [str(uuid.uuid4()) for _ in range(disks)]
+    try:
+        array.ensure_daemon(lun, [])
+        addresses = []
+        for disk_id in made:
+            array.create_disk(lun, disk_id, DISK, Provisioning.DYNAMIC)
+            addresses.append(array.export_disk(lun, disk_id, 1))
+            url = f"nbd://{ADDRESS}:{lun.port}/{addresses[-1].name}"
+            subprocess.run(["qemu-io", "-f", "raw", "-c", f"write -P 1 0 {DISK}", url], check=True, capture_output=True)
+        yield array, lun, addresses
+    finally:
+        for disk_id in made:
+            array.delete_disk(lun.id, disk_id)
+        array.delete_lun(lun.id)
+
+
+def numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def main() -> None:
+    classes = {name: kind for name, kind in load_storage().classes.items() if kind.iops_per_to}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--classes", type=lambda text: text.split(","), default=list(classes))
+    parser.add_argument("--depths", type=numbers, default=[1, 4, 32])
+    parser.add_argument("--disks", type=numbers, default=[1, 8])
+    parser.add_argument("--blocks", type=numbers, default=[4, 64])
+    parser.add_argument(
+        "--size", type=int, default=500, help="GB of the volume whose limit is set (it is not made so large)"
+    )
+    parser.add_argument("--folder", type=Path, default=None, help="where the volume lies (default: a temporary folder)")
+    chosen = parser.parse_args()
+    loads = [Load(*load) for load in product(chosen.depths, chosen.disks, chosen.blocks)]
+    with (
+        tempfile.TemporaryDirectory(prefix="sc", dir=chosen.folder) as name,
+        volume(Path(name), max(chosen.disks)) as (array, lun, addresses),
+    ):
+        logs = Path(name) / "logs"
+        logs.mkdir()
+        free: dict[Load, float] = {}
+        print(
+            "class       depth disks  KiB  nominal   measured  of nominal  unlimited  of it  burst  p50 ms  p99 ms  p99/p50"
+        )
+        for kind in chosen.classes:
+            nominal = iops_limit(classes[kind], chosen.size * 10**9) or 0
+            for load in loads:
+                array.limit_lun(lun)
+                if load not in free:
+                    free[load] = measure(logs, addresses, load, chosen.seconds).rate
+                array.limit_lun(replace(lun, iops=nominal))
+                found = measure(logs, addresses, load, chosen.seconds)
+                print(
+                    f"{kind:11} {load.depth:5} {load.disks:5} {load.block:4} {nominal:8,} {found.rate:10,.1f}"
+                    f" {found.rate / nominal:10.1%} {free[load]:10,.0f} {found.rate / free[load]:6.2f}"
+                    f" {found.busiest / nominal:6.1%} {found.p50:7.2f} {found.p99:7.2f} {found.p99 / found.p50:8.2f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
