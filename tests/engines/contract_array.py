@@ -21,6 +21,7 @@ def volumes_come_grow_and_go(bench: Bench) -> None:
     assert array.ensure_daemon(lun, []) is True
     assert array.ensure_daemon(lun, []) is False
     before = array.usage(lun.id)
+    assert array.device_counters()[lun.id].read_bytes >= 0
     assert before.capacity == 512 * MIB == before.used + before.free
     larger = replace(lun, capacity=768 * MIB)
     for _ in range(2):

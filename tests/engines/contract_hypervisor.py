@@ -122,6 +122,7 @@ def disks_of_a_machine(bench: Bench) -> None:
             assert blade.xml(spec.id).count(data) >= 1
             blade.start(spec.id)
             assert set(blade.statistics(spec.id).block) == {boot, data}
+            assert {boot, data} <= set(blade.disk_counters())
             blade.disk_resized(spec.id, data, 16 * MIB)
             with pytest.raises(Busy):
                 blade.attach_disk(spec.id, replace(second, source=replace(second.source, name=f"{data}.9")))

@@ -152,6 +152,19 @@ def test_all_disks_of_a_volume_share_its_limit_and_it_changes_while_they_run(rig
         rig.array.limit_lun(lun)
 
 
+def test_the_device_below_a_volume_counts_what_reaches_it(rig):
+    lun, other = rig.lun(), rig.lun()
+    address = rig.array.export_disk(lun, a_disk(rig, lun, 32 * MIB), 1)
+    before = rig.array.device_counters()
+    rig.fill(address, 7, 0, 16 * MIB)
+    after = rig.array.device_counters()
+    assert set(after) == {lun.id, other.id}
+    assert 16 * MIB <= after[lun.id].write_bytes - before[lun.id].write_bytes < 20 * MIB
+    assert after[other.id].write_bytes - before[other.id].write_bytes < MIB
+    rig.array.stop_daemon(other.id)
+    assert set(rig.array.device_counters()) == {lun.id}
+
+
 def test_a_busy_disk_does_not_starve_a_quiet_one(rig):
     """The group serves its disks in turn, whatever waits on each: one write at a time gets as far as 64 at once do."""
     lun = rig.lun(iops=400)

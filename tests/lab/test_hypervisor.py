@@ -330,9 +330,14 @@ def test_the_agent_answers_freezes_and_thaws(first, machine, guest):
 
 
 def test_counters_grow(first, machine, guest):
-    before = first.statistics(machine.id)
+    first.disk_counters()  # begins to count latencies
+    before, earlier = first.statistics(machine.id), first.disk_counters()[machine.data.id]
     guest.type("dd if=/dev/zero of=/dev/vdb bs=4096 count=256 conv=fsync 2>/dev/null")
-    after = first.statistics(machine.id)
+    after, now = first.statistics(machine.id), first.disk_counters()[machine.data.id]
+    assert now.write_bytes - earlier.write_bytes == MIB
+    requests = now.reads + now.writes - earlier.reads - earlier.writes
+    assert sum(now.latencies) - sum(earlier.latencies) == requests > 0
+    assert now.nanoseconds > earlier.nanoseconds
     assert after.cpu_time_ns > before.cpu_time_ns
     assert set(after.block) == {machine.boot.id, machine.data.id}
     grown = {key: after.block[machine.data.id][key] - count for key, count in before.block[machine.data.id].items()}
