@@ -81,6 +81,7 @@ def settle_in(platform: Platform, mark: str) -> Home:
     assert answer.is_success, answer.text
     ids["provider"] = answer.json()["id"]
     _machine(home, mark)
+    _rule(home, mark)
     _protection(home, mark)
     ids["activity"] = platform.get("/activity/v1/activities", limit=1)[0]["id"]
     return home
@@ -115,6 +116,18 @@ def _machine(home: Home, mark: str) -> None:
     ids["export"] = platform.done("POST", f"{COMPUTE}/exports", body)
     body = {"virtualMachineId": ids["machine"], "name": f"{mark} snapshot"}
     ids["snapshot"] = platform.done("POST", f"{COMPUTE}/snapshots", body)
+
+
+def _rule(home: Home, mark: str) -> None:
+    """An affinity rule with another machine, which has nothing of its own."""
+    platform, ids = home.platform, home.ids
+    place = {"hostClusterId": ids["cpool"], "datastoreId": ids["volume"]}
+    body = {"name": f"{mark} sister", "cpu": 1, "memory": 64 * 2**20, **place}
+    pair = [ids["machine"], platform.done("POST", f"{COMPUTE}/virtual_machines", body)]
+    rule = {"name": f"{mark} rule", "type": "affinity", "hostClusterId": ids["cpool"], "virtualMachineIds": pair}
+    answer = platform.client.post(f"{COMPUTE}/affinity_rules", json=rule)
+    assert answer.is_success, answer.text
+    ids["rule"] = answer.json()["id"]
 
 
 def _protection(home: Home, mark: str) -> None:
