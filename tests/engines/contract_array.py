@@ -93,6 +93,32 @@ def reserved_space_must_be_there(bench: Bench) -> None:
         assert free - array.usage(lun.id).free >= 64 * MIB
 
 
+def space_is_set_aside_and_given_back(bench: Bench) -> None:
+    array, holder = bench.array, an_id()
+    with served_lun(bench) as lun:
+        free = array.usage(lun.id).free
+        with pytest.raises(NoSpace):
+            array.set_aside(lun.id, holder, free + 64 * MIB)
+        assert list(array.contents(lun.id).aside) == []
+        for size in (64 * MIB, 64 * MIB, 128 * MIB, 32 * MIB):
+            array.set_aside(lun.id, holder, size)
+            assert abs(free - size - array.usage(lun.id).free) < MIB
+        with pytest.raises(NoSpace):
+            array.set_aside(lun.id, holder, free + 64 * MIB)
+        assert abs(free - 32 * MIB - array.usage(lun.id).free) < MIB  # what it had it keeps
+        assert list(array.contents(lun.id).aside) == [holder]
+        assert list(array.contents(lun.id).foreign) == []
+        array.stop_daemon(lun.id)
+        with pytest.raises(Unreachable):
+            array.usage(lun.id)
+        for _ in range(2):
+            array.give_back(lun.id, holder)
+        array.ensure_daemon(lun, [])
+        assert list(array.contents(lun.id).aside) == []
+        assert abs(free - array.usage(lun.id).free) < MIB
+    array.give_back(lun.id, holder)
+
+
 def clones_share_their_template_until_flattened(bench: Bench) -> None:
     array, template_id, disk_id = bench.array, an_id(), an_id()
     with served_lun(bench) as lun:
@@ -299,6 +325,7 @@ ARRAY: Sequence[Rule] = (
     a_port_is_one_volumes,
     disks_come_grow_and_go,
     reserved_space_must_be_there,
+    space_is_set_aside_and_given_back,
     clones_share_their_template_until_flattened,
     a_copy_is_a_disk_of_its_own,
     several_disks_are_copied_to_other_volumes_and_their_own,

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
-from naos.compute import affinity, firmware, machines, rules, steps
+from naos.compute import affinity, firmware, machines, rules, steps, swapping
 from naos.compute import arranging_activities as _arranging  # noqa: F401 - its workflows
 from naos.compute import cloning as _cloning  # noqa: F401 - its workflow
 from naos.compute import configuring as _configuring  # noqa: F401 - its workflows and compensations
@@ -74,6 +74,7 @@ def _stop(run: Run, world: World, machine_id: str) -> None:
     run.step("keep the firmware's variables", firmware.keep, world, machine_id)
     for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
         run.step("cut a disk's export", disks.fence, world, disk_id)
+    run.step("give the swap file back", swapping.give_back, world, machine_id)
     run.step("note that it is stopped", steps.record_stopped, world, machine_id)
 
 

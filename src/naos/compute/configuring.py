@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
-from naos.compute import configuration, extra_config, guest_seed, steps
+from naos.compute import configuration, extra_config, guest_seed, steps, swapping
 from naos.compute.models import VirtualMachine
 from naos.errors import Unknown
 from naos.world import World
@@ -20,8 +20,11 @@ def update(run: Run, arguments: dict[str, Any]) -> str:
     world, machine_id = _world(run), arguments["machine_id"]
     changed = run.step("check the change", _check, world, machine_id, arguments["changes"])
     hot = {key: changed[key] for key in ("cpu", "memory") if key in changed}
-    before = run.step("look whether it runs", _running_with, world, machine_id) if hot else None
+    looked = hot or "memory_reservation" in changed
+    before = run.step("look whether it runs", _running_with, world, machine_id) if looked else None
     if before is not None:
+        swapping.at_change(run, world, machine_id, changed)
+    if before is not None and hot:
         memory = hot.get("memory", before["memory"])
         run.step(
             "set memory and vCPUs aside",

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Run, Undo, workflow
-from naos.compute import affinity, destinations, machines, movements, rules, seeds, steps
+from naos.compute import affinity, destinations, machines, movements, rules, seeds, steps, swapping
 from naos.compute.errors import PlacementUnsupported
 from naos.compute.models import Power, VirtualMachine
 from naos.errors import Changed, Unknown
@@ -302,6 +302,8 @@ def travel(run: Run, world: World, journey: Journey, along: Mapping[str, str | N
     machine_id = journey.machine_id
     running = run.step("look whether it runs", steps.is_running, world, machine_id)
     run.step("check again", _check_again, world, journey, running)
+    if running:
+        swapping.at_move(run, world, machine_id, journey.lun_id)
     legs = copies.legs_of(run.step("list the disks that move", movements.legs, world, journey.disks))
     if legs and running:
         movements.move_live(run, world, machine_id, legs)
@@ -314,6 +316,8 @@ def travel(run: Run, world: World, journey: Journey, along: Mapping[str, str | N
         run.step("bring it to its place", _place_at_rest, world, journey)
     movements.join_networks(run, world, machine_id, journey.after)
     run.step("note its volume", _note_volume, world, machine_id, journey.lun_id)
+    if running:
+        run.step("give the old swap file back", swapping.leave_behind, world, machine_id)
 
 
 def _check_again(world: World, journey: Journey, running: bool) -> None:  # noqa: FBT001 - of a step

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from naos.activity import Run, Undo
-from naos.compute import firmware, hooks, seeds, steps
+from naos.compute import firmware, hooks, seeds, steps, swapping
 from naos.network import adapters
 from naos.storage import disks
 from naos.world import World
@@ -26,6 +26,7 @@ def start(run: Run, world: World, machine_id: str, wishes: Mapping[str, Any] = M
         wishes.get("only", False),
         undo=Undo("virtual_machine.release", {"machine_id": machine_id}, "gave the memory back"),
     )
+    swapping.at_start(run, world, machine_id)
     run.step("bring the networks", steps.bring_networks, world, machine_id, blade)
     run.step("put the cables in", adapters.connect_at_start, world, machine_id)
     run.step(

@@ -7,7 +7,7 @@ from itertools import chain
 from naos.catalogue import exports, library
 from naos.compute import seeds
 from naos.compute.models import Power
-from naos.doctor import devices, loads, snapshot
+from naos.doctor import devices, loads, snapshot, swap_files
 from naos.doctor.findings import Finding
 from naos.doctor.snapshot import Tables
 from naos.engines.errors import EngineError
@@ -182,6 +182,7 @@ def _volume(tables: Tables, array: str, lun_id: str, contents: LunContents) -> I
             sentence = f"disk {disk_id} is exported in epoch {epoch}, and no running machine has it"
             yield Finding("export.orphan", disk_id, sentence, "cut the export", "lun.recover", {"lun_id": lun_id})
     yield from devices.volatile(tables, lun_id, contents, still)
+    yield from swap_files.differences(tables, lun_id, contents)
     yield from _unknown_files(tables, array, lun_id, contents, rows)
 
 

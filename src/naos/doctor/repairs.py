@@ -6,14 +6,14 @@ from typing import Any, cast
 from naos.activity import Plan, Run, workflow
 from naos.activity.locks import release
 from naos.catalogue import library
-from naos.compute import media, seeds, steps
+from naos.compute import media, seeds, steps, swapping
 from naos.compute.models import Power
 from naos.doctor.examine import examine
 from naos.doctor.findings import Finding
 from naos.engines.ports import PowerState
 from naos.migrations import blade_loads
 from naos.network import vlans
-from naos.storage import disks, luns
+from naos.storage import disks, luns, swap
 from naos.world import World
 
 Repair = Callable[[World, Mapping[str, str]], None]
@@ -26,6 +26,7 @@ def _settle(world: World, arguments: Mapping[str, str]) -> None:
         return
     for disk_id in steps.disk_ids(world, machine_id):
         disks.fence(world, disk_id)
+    swapping.give_back(world, machine_id)
     steps.record_stopped(world, machine_id)
 
 
@@ -83,7 +84,17 @@ def _drop_claim(world: World, arguments: Mapping[str, str]) -> None:
     steps.drop_claim(world, arguments["machine_id"])
 
 
+def _fit_swap(world: World, arguments: Mapping[str, str]) -> None:
+    swapping.fit(world, arguments["machine_id"])
+
+
+def _drop_swap(world: World, arguments: Mapping[str, str]) -> None:
+    swap.remove_stray(world, arguments["machine_id"], arguments["lun_id"])
+
+
 REPAIRS: dict[str, Repair] = {
+    "swap.fit": _fit_swap,
+    "swap.drop": _drop_swap,
     "load.recount": _recount,
     "claim.drop": _drop_claim,
     "machine.settle": _settle,

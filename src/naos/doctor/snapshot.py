@@ -12,7 +12,7 @@ from naos.compute.models import VirtualMachine
 from naos.fleet.models import Blade, Cpool
 from naos.migrations import blade_loads
 from naos.network.models import Adapter, Propagation, Vlan
-from naos.storage.models import Disk, Lun, Snapshot, SnapshotDisk, VirtualController
+from naos.storage.models import Disk, Lun, Snapshot, SnapshotDisk, SwapFile, VirtualController, VolumePolicy
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Tables:
     carried: dict[str, set[int]]  # cpool id -> tags
     controllers: dict[str, VirtualController]
     snapshots: dict[str, Snapshot]
+    swap_files: set[tuple[str, str]]  # ids of machine and volume
+    policies: dict[str, VolumePolicy]  # by volume id
     snapshotted: dict[str, set[str]]  # disk id -> snapshots that hold it
     moving: frozenset[str]
     unfinished: frozenset[str]  # activity ids
@@ -70,6 +72,8 @@ def read(session: Session) -> Tables:
         carried=carried,
         controllers={row.id: row for row in session.scalars(sa.select(VirtualController))},
         snapshots={row.id: row for row in session.scalars(sa.select(Snapshot))},
+        swap_files={(row.machine_id, row.lun_id) for row in session.scalars(sa.select(SwapFile))},
+        policies={row.lun_id: row for row in session.scalars(sa.select(VolumePolicy))},
         snapshotted=snapshotted,
         moving=frozenset(lock.resource for lock in locks if lock.activity_id in unfinished and not lock.shared),
         unfinished=frozenset(unfinished),

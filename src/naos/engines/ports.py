@@ -444,6 +444,7 @@ class LunContents:
     exports: Mapping[str, int]  # disk id -> epoch
     foreign: Sequence[str] = ()  # file names that naos did not make
     volatile: Sequence[tuple[str, int]] = ()  # disk id and epoch of writes that are to be dropped
+    aside: Sequence[str] = ()  # ids for which space is set aside
 
 
 @dataclass(frozen=True)
@@ -511,6 +512,13 @@ class Array(Protocol):
 
     def stop_daemon(self, lun_id: str) -> None:
         """End the daemon and unmount, cleanly (bitmaps are written)."""
+
+    def set_aside(self, lun_id: str, holder: str, size: int) -> None:
+        """Bring what is kept of the LUN for `holder`, an id, to `size` bytes of blocks that nothing else can have. NoSpace when
+        they are not there: then it has what it had."""
+
+    def give_back(self, lun_id: str, holder: str) -> None:
+        """Free them; an absent holder is left alone, and so is an absent LUN."""
 
     def template_staged(self, lun_id: str, template_id: str) -> bool: ...
     def stage_template(self, lun_id: str, template_id: str, image: Path) -> None:

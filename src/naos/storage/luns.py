@@ -21,7 +21,18 @@ from naos.lifecycle import Lifecycle, check_ready
 from naos.names import itself, listing
 from naos.storage.cluster_errors import LastOfCluster
 from naos.storage.errors import ClassUnknown, LunInUse, NoArray
-from naos.storage.models import ClusterMember, DatastoreCluster, Disk, DiskMove, Lun, LunSample, VolumeFigure
+from naos.storage.models import (
+    ClusterMember,
+    DatastoreCluster,
+    Disk,
+    DiskMove,
+    Lun,
+    LunSample,
+    SpacePoint,
+    SwapFile,
+    VolumeFigure,
+    VolumePolicy,
+)
 from naos.storage.rules import NONPERSISTENT, check_array_room, check_lun_size, check_volume_growth, next_port
 from naos.units import size_text
 from naos.world import World
@@ -232,6 +243,8 @@ def forget(world: World, lun_id: str) -> None:
         session.execute(sa.delete(ClusterMember).where(ClusterMember.lun_id == lun_id))
         session.execute(sa.delete(LunSample).where(LunSample.lun_id == lun_id))
         session.execute(sa.delete(VolumeFigure).where(VolumeFigure.object_id == lun_id))
+        for table in (SwapFile, SpacePoint, VolumePolicy):
+            session.execute(sa.delete(table).where(table.lun_id == lun_id))
         session.execute(sa.delete(Lun).where(Lun.id == lun_id))
 
 

@@ -165,3 +165,40 @@ class VolumeFigure(Base):
     device_operations: Mapped[int | None]
     device_bytes: Mapped[int | None]
     device_nanoseconds: Mapped[int | None]
+
+
+class SwapFile(Base):
+    """The space of a running machine's swap file on a volume, in bytes; two while the machine goes from one to the other."""
+
+    __tablename__ = "swap_files"
+    machine_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), primary_key=True, index=True)
+    size: Mapped[int]
+
+
+class SpacePoint(Base):
+    """Bytes that were used on a volume in the hour that began at `at`, as measured last in it."""
+
+    __tablename__ = "volume_space"
+    lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    used: Mapped[int]
+
+
+class VolumePolicy(Base):
+    """What is set for a volume's space, and what watching it has found; a volume without a row has the defaults.
+
+    headroom: per cent that should be free when a snapshot is taken. snapshots: what happens when less is (`warn`, `refuse` or
+    `allow`). reserve: bytes of the emergency reserve, 0 for none; released: it was given to the guests, and is made again when
+    there is room. maintenance: nothing new is placed there. alarm: "", `warning` or `critical`.
+    """
+
+    __tablename__ = "volume_policies"
+    lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), primary_key=True)
+    headroom: Mapped[int] = mapped_column(default=10)
+    snapshots: Mapped[str] = mapped_column(sa.String(8), default="warn")
+    reserve: Mapped[int] = mapped_column(default=0)
+    released: Mapped[bool] = mapped_column(default=False)
+    maintenance: Mapped[bool] = mapped_column(default=False)
+    alarm: Mapped[str] = mapped_column(sa.String(8), default="")
+    alarm_since: Mapped[datetime | None]

@@ -8,22 +8,25 @@ _ID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 _DISK = re.compile(rf"disks/{_ID}\.(?:qcow2|new|reserved)")
 _SCRATCH = re.compile(rf"disks/{_ID}\.([0-9]+)\.scratch(?:\.new)?")
 _TEMPLATE = re.compile(rf"templates/{_ID}\.qcow2")
-_FOLDERS = ("disks/", "templates/")
+_ASIDE = re.compile(rf"aside/{_ID}")
+_FOLDERS = ("disks/", "templates/", "aside/")
 
 
 @dataclass(frozen=True)
 class Found:
-    """disks: unfinished ones too, so that nothing that takes space stays unseen. volatile: disk and epoch of its writes."""
+    """disks: unfinished ones too, so that nothing that takes space stays unseen. volatile: disk and epoch of its writes.
+    aside: for whom space is set aside."""
 
     disks: list[str]
     templates: list[str]
     foreign: list[str]
     volatile: list[tuple[str, int]]
+    aside: list[str]
 
 
 def sort_out(paths: Iterable[str]) -> Found:
     """paths: relative to the volume's root, folders with a slash at the end."""
-    disks, templates, foreign, volatile = set(), set(), set(), set()
+    disks, templates, foreign, volatile, aside = set(), set(), set(), set(), set()
     for path in paths:
         if path in _FOLDERS:
             continue
@@ -33,6 +36,8 @@ def sort_out(paths: Iterable[str]) -> Found:
             volatile.add((match[1], int(match[2])))
         elif match := _TEMPLATE.fullmatch(path):
             templates.add(match[1])
+        elif match := _ASIDE.fullmatch(path):
+            aside.add(match[1])
         else:
             foreign.add(path)
-    return Found(sorted(disks), sorted(templates), sorted(foreign), sorted(volatile))
+    return Found(sorted(disks), sorted(templates), sorted(foreign), sorted(volatile), sorted(aside))

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from naos.engines.array import (
+    aside,
     contents,
     copies,
     copy_sets,
@@ -121,7 +122,7 @@ class StorageDaemonArray:
         with served(place) as monitor:
             found = contents.sort_out(volume.listed(place))
             epochs = {disk_id: max(present) for disk_id, present in exports.present(monitor).items()}
-        return LunContents(found.disks, found.templates, epochs, found.foreign, found.volatile)
+        return LunContents(found.disks, found.templates, epochs, found.foreign, found.volatile, found.aside)
 
     def ensure_daemon(self, lun: LunSpec, exported: Sequence[ExportedDisk]) -> bool:
         """Bring the volume to exactly this, after whatever happened. True when the daemon had to be started.
@@ -169,6 +170,20 @@ class StorageDaemonArray:
         if place.exists(place.folder):
             daemon.stop(place)
             volume.unmount(place)
+
+    def set_aside(self, lun_id: str, holder: str, size: int) -> None:
+        """See `aside.make`. Raises Missing, NoSpace, Unreachable while the volume is not mounted."""
+        place = self._place(lun_id)
+        self._check_mounted(place)
+        aside.make(place, check_id(self.name, holder), size)
+
+    def give_back(self, lun_id: str, holder: str) -> None:
+        """An absent volume is left alone, too."""
+        place = self._place(lun_id)
+        if volume.exists(place):
+            if volume.mounted(place) is None:
+                volume.mount(place)
+            aside.remove(place, check_id(self.name, holder))
 
     # -------------------------------------------------------------------------------------------------------- templates
 

@@ -96,6 +96,14 @@ class Place:
         """What is written to a volatile disk in one epoch."""
         return f"{self.disks}/{check_id(self.where, disk_id)}.{epoch}.scratch"
 
+    @property
+    def set_aside(self) -> str:
+        return f"{self.files}/aside"
+
+    def aside(self, holder: str) -> str:
+        """Allocated blocks without content, kept for `holder`."""
+        return f"{self.set_aside}/{check_id(self.where, holder)}"
+
     def template(self, template_id: str) -> str:
         return f"{self.templates}/{check_id(self.where, template_id)}.qcow2"
 

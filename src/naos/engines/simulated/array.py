@@ -85,6 +85,7 @@ class SimulatedArray(SimulatedEngine):
             if disks:
                 raise Busy(self.name, f"volume {lun_id}", f"it holds {disks} disk(s)")
             db.execute("DELETE FROM templates WHERE lun = ?", (lun_id,))
+            db.execute("DELETE FROM aside WHERE lun = ?", (lun_id,))
             db.execute("DELETE FROM luns WHERE id = ?", (lun_id,))
 
     def resize_lun(self, lun: LunSpec) -> None:
@@ -126,7 +127,15 @@ class SimulatedArray(SimulatedEngine):
                 row["disk"]: row["epoch"] for row in db.execute("SELECT * FROM exports WHERE lun = ?", (lun_id,))
             }
             volatile = db.execute("SELECT disk, epoch FROM scratches WHERE lun = ?", (lun_id,)).fetchall()
-        return LunContents(disks, templates, exports, (), [(row["disk"], row["epoch"]) for row in volatile])
+            holders = db.execute("SELECT holder FROM aside WHERE lun = ? ORDER BY holder", (lun_id,)).fetchall()
+        return LunContents(
+            disks,
+            templates,
+            exports,
+            (),
+            [(row["disk"], row["epoch"]) for row in volatile],
+            [row["holder"] for row in holders],
+        )
 
     def ensure_daemon(self, lun: LunSpec, exported: Sequence[ExportedDisk]) -> bool:
         with self._call("ensure_daemon") as db:
@@ -153,6 +162,19 @@ class SimulatedArray(SimulatedEngine):
     def stop_daemon(self, lun_id: str) -> None:
         with self._call("stop_daemon") as db:
             guests.lose_daemon(db, lun_id)
+
+    def set_aside(self, lun_id: str, holder: str, size: int) -> None:
+        checked_id(self.name, holder)
+        with self._call("set_aside") as db:
+            lun = self._get(db, lun_id)
+            query = "SELECT COALESCE(SUM(size), 0) FROM aside WHERE lun = ? AND holder = ?"
+            (present,) = db.execute(query, (lun_id, holder)).fetchone()
+            self._take(db, lun, size - present, f"{size - present} bytes to set aside for {holder}")
+            db.execute("INSERT OR REPLACE INTO aside (lun, holder, size) VALUES (?, ?, ?)", (lun_id, holder, size))
+
+    def give_back(self, lun_id: str, holder: str) -> None:
+        with self._call("give_back") as db:
+            db.execute("DELETE FROM aside WHERE lun = ? AND holder = ?", (lun_id, holder))
 
     # -------------------------------------------------------------------------------------------------------- templates
 

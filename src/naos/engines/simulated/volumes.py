@@ -26,6 +26,7 @@ def used(db: Db, lun: Row) -> int:
     query = (
         "SELECT (SELECT COALESCE(SUM(MAX(allocated, reserved)), 0) FROM disks WHERE lun = :lun)"
         " + (SELECT COALESCE(SUM(allocated), 0) FROM templates WHERE lun = :lun)"
+        " + (SELECT COALESCE(SUM(size), 0) FROM aside WHERE lun = :lun)"
     )
     (taken,) = db.execute(query, {"lun": lun["id"]}).fetchone()
     return int(taken + lun["ballast"])
