@@ -81,7 +81,6 @@ def lead_and_die(folder: Path, url: str, victim: str, kind: str, step: str) -> N
     ("kind", "step"),
     [
         ("virtual_machine.isolate", "cut a disk's export"),
-        ("virtual_machine.recover", "export a disk"),
         ("virtual_machine.recover", "start"),
     ],
 )
