@@ -363,7 +363,7 @@ def _list(platform: Platform, request: httpx.Request, kind: str) -> httpx.Respon
             if kind == "network_adapters" and key == "name":
                 raise AssertionError("adapters have no filter by name")
             found = [item for item in found if item.get(key) == value]
-        elif kind != "networks" and (kind, key) != ("hosts", "datacenterId"):
+        elif kind not in ("networks", "datastore_figures") and (kind, key) != ("hosts", "datacenterId"):
             found = [item for item in found if item[FILTERS[key]]["id"] == value]
     return httpx.Response(200, json=found)
 

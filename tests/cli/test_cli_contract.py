@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, TypeAdapter
 from starlette.routing import compile_path
+from test_cli_volume_top import VOLUME as FIGURES
 
 from naos.api.app import area_routers
 
@@ -42,6 +43,8 @@ volume list --zone par1
 volume create v --zone par1 --class standard --size 500
 volume grow fast 1TiB
 volume set fast --class premium
+volume top
+volume top fast --json
 volume delete fast --yes
 vlan list --pool web
 vlan create v --pool web --tag 200
@@ -113,6 +116,7 @@ def test_every_request_and_answer_is_the_api_s(
     cli.platform.findings = [[finding], []]
     cli.platform.lists["virtual_machines"] = [machine(10, "web-1"), machine(11, "db")]
     cli.platform.lists["virtual_disks"] = [disk(20, identifier(10), "Disk")]
+    cli.platform.lists["datastore_figures"] = [FIGURES]
     cli.platform.lists["network_adapters"] = [adapter(30, identifier(10), "Adapter")]
     cli.ok(*(word.format(file=tmp_path / "image", folder=tmp_path) for word in line.split()))
     for request, answer in cli.platform.answers:
