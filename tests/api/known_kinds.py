@@ -88,6 +88,7 @@ NO_IDS = {
     "format",
     "from",
     "inherited",
+    "unfinished",
     "kind",
     "last",
     "limit",
