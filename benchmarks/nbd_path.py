@@ -133,7 +133,7 @@ def steps(image: Path, raw: Path, wide: Path) -> Iterator[Step]:
     yield Step("a raw file, unix socket", [file(raw)])
     yield Step("+ qcow2", [file(image), qcow2])
     yield Step("+ throttle group", [file(image), qcow2, throttle])
-    yield Step("+ TCP as the daemon sets it up", [file(image), qcow2, throttle], unix=False)
+    yield Step("+ TCP as QEMU sets it up", [file(image), qcow2, throttle], unix=False)
     yield Step("whole chain, aio=io_uring", [file(image, "io_uring"), qcow2, throttle])
     yield Step("whole chain, aio=threads", [file(image, "threads"), qcow2, throttle])
     buffered = qcow2 | {"cache": {"direct": False}}

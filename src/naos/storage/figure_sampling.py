@@ -36,7 +36,7 @@ class VolumeSampler:
         self._world, self._engine, self._period = world, engine, period
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="volume sampler", daemon=True)
-        self._disks: dict[str, tuple[str, float, IoCounters]] = {}  # disk id -> blade, when, counters
+        self._disks: dict[str, tuple[float, IoCounters]] = {}  # disk id -> when, counters
         self._devices: dict[str, tuple[float, IoCounters]] = {}  # volume id -> when, counters
         self._condensed = 0.0
 
@@ -60,14 +60,12 @@ class VolumeSampler:
     def look(self) -> None:
         """One round."""
         with self._world.database.read() as session:
-            blades = list(
-                session.scalars(sa.select(Blade.name).where(Blade.connected.is_(True), Blade.cpool_id.is_not(None)))
-            )
+            pooled = session.execute(sa.select(Blade.name, Blade.connected).where(Blade.cpool_id.is_not(None))).all()
             served = session.execute(sa.select(Lun.id, Lun.array).where(Lun.lifecycle == Lifecycle.ACTIVE))
             luns = {lun_id: array for lun_id, array in served}  # noqa: C416 - rows are no pairs for mypy
             used = session.execute(sa.select(Disk.id, Disk.lun_id).where(Disk.exported.is_(True)))
             disks = {disk_id: lun_id for disk_id, lun_id in used}  # noqa: C416
-        rack = self._world.rack
+        rack, blades = self._world.rack, [name for name, connected in pooled if connected]
         calls: list[tuple[str, Callable[[], Counters]]] = [
             *((f"blade {name}", rack.hypervisor(name).disk_counters) for name in (blades if disks else ())),
             *((f"array {name}", rack.array(name).device_counters) for name in sorted(set(luns.values()))),
@@ -76,7 +74,7 @@ class VolumeSampler:
             return
         with ThreadPoolExecutor(max_workers=min(len(calls), 16), thread_name_prefix="volume sampler") as pool:
             answers = dict(zip([name for name, _ in calls], pool.map(_answer, calls), strict=True))
-        found = self._work(disks, answers)
+        found = self._work(disks, answers, all_blades=len(blades) == len(pooled))
         found = {object_id: work for object_id, work in found.items() if object_id in luns or work.requests}
         moment = datetime.now(UTC)
         with self._world.database.write() as session:
@@ -85,18 +83,19 @@ class VolumeSampler:
                 self._condensed = time.monotonic()
                 figures.condense(session, moment)
 
-    def _work(self, disks: Mapping[str, str], answers: Mapping[str, Counters | None]) -> dict[str, Work]:
+    def _work(
+        self, disks: Mapping[str, str], answers: Mapping[str, Counters | None], *, all_blades: bool
+    ) -> dict[str, Work]:
         """By id of volume or disk, what was done since the look before. A volume's requests are its disks'."""
-        silent = {name.partition(" ")[2] for name, answer in answers.items() if answer is None}
-        unknown = {
-            disks[disk_id] for disk_id, (blade, *_) in self._disks.items() if blade in silent and disk_id in disks
-        }
+        silent = not all_blades or any(answer is None for name, answer in answers.items() if name.startswith("blade "))
+        told = set[str]().union(*(counters for _, counters in _known(answers, "blade")))
+        unknown = {lun_id for disk_id, lun_id in disks.items() if silent and disk_id not in told}
         now, found = time.monotonic(), dict[str, Work]()
         by_lun: dict[str, list[Work]] = {}
-        for name, counters in _known(answers, "blade"):
+        for _, counters in _known(answers, "blade"):
             for disk_id in counters.keys() & disks.keys():
-                _, then, before = self._disks.get(disk_id, ("", now, None))
-                self._disks[disk_id] = (name, now, counters[disk_id])
+                then, before = self._disks.get(disk_id, (now, None))
+                self._disks[disk_id] = (now, counters[disk_id])
                 if before is not None:
                     found[disk_id] = figures.since(before, counters[disk_id], now - then)
                     by_lun.setdefault(disks[disk_id], []).append(found[disk_id])
