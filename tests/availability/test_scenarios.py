@@ -66,6 +66,32 @@ def test_harmless_faults_restart_nobody(wanted: list[tuple[str, str, int]]) -> N
     assert all(machine.running for machine in fleet.machines.values())
 
 
+FATAL = ("kill {blade}", "cut {blade}", "cut-storage {blade}", "stall {blade} 9", "crash {machine}", "cut-management {blade}", "freeze {blade}",
+         "lose-chassis {blade}", "array-down", "kill-controller", "sleep-controller 20", "power-on {blade}", "join {blade}", "array-up")  # fmt: skip
+trouble = some.tuples(some.sampled_from(FATAL), some.integers(1, 3), some.integers(1, 9), some.integers(0, 60))
+
+
+@settings(max_examples=60, deadline=None)
+@given(some.lists(trouble, min_size=2, max_size=12), some.sampled_from([0, 15]))
+def test_whatever_happens_nobody_runs_twice_and_all_run_in_the_end(
+    wanted: list[tuple[str, int, int, int]], frozen_after: int
+) -> None:
+    """The fleet checks after every step that no machine has two writers; once all is repaired, every machine runs."""
+    at, told = 20.0, []
+    for fault, blade, machine, quarters in wanted:
+        told.append(f"{at} {fault.format(blade=f'b{blade}', machine=f'vm{machine}')}")
+        at += quarters / 4 + 0.25
+    for blade in ("b1", "b2", "b3"):
+        told += [f"{at + 30} {fault} {blade}" for fault in ("power-on", "join", "thaw", "start-libvirtd")]
+    told.append(f"{at + 30} array-up")
+    described = {"blades": 3, "fill": 9, "faults": told, "end": at + 120, "frozen_after": frozen_after}
+    fleet = Fleet({**described, "each": {"restart_limit": 100}})
+    fleet.run()
+    for machine in fleet.machines.values():
+        assert machine.running, "\n".join(fleet.log)
+        assert machine.guests == {machine.blade: machine.epoch}, "\n".join(fleet.log)
+
+
 if __name__ == "__main__":
     for scenario in SCENARIOS:
         (FOLDER / scenario / "expected.log").write_text(text(scenario), encoding="utf-8")

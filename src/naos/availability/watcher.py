@@ -140,18 +140,22 @@ class Watcher:
             row = rows[cpool.id]
             blades = [blade.name for blade in cpools.blades_of(session, [cpool.id])]
             cases = [case for case in unfinished if case.cpool_id == cpool.id]
-            lost = any(conditions[blade].condition in LOST for blade in blades if blade in conditions)
+            known = [conditions[blade] for blade in blades if blade in conditions]
+            lost = any(entry.condition in LOST for entry in known)
             if not (row.enabled or cases or lost):
                 continue
+            troubled = bool(cases) or any(entry.condition != Condition.HEALTHY or entry.shaken for entry in known)
+            troubled = troubled or any(self._manager.condition(blade) != Condition.HEALTHY for blade in blades)
             pool = Pool(cpool.id, blades, cpool.memory, row.blade_memory, row.frozen_after, active=row.enabled)
-            members = self._members(session, cpool.id)
+            members = self._members(session, cpool.id, all_of_them=troubled)
             shown = [Case(case.id, case.machine_id, case.progress) for case in cases]
             tenants = {member.id: cpool.tenant_id for member in members}
             found.append(_Found(pool, members, shown, tenants))
         return found
 
     @staticmethod
-    def _members(session: Session, cpool_id: str) -> list[Member]:
+    def _members(session: Session, cpool_id: str, *, all_of_them: bool) -> list[Member]:
+        """While everything is well, only the machines whose guests are asked how they are."""
         query = (
             sa.select(
                 VirtualMachine.id,
@@ -164,6 +168,8 @@ class Watcher:
             .outerjoin(MachineAvailability, MachineAvailability.machine_id == VirtualMachine.id)
             .where(VirtualMachine.cpool_id == cpool_id, VirtualMachine.lifecycle == Lifecycle.ACTIVE)
         )
+        if not all_of_them:
+            query = query.where(MachineAvailability.hung_after > 0)
         return [
             Member(
                 machine_id,
