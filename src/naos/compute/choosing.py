@@ -23,10 +23,57 @@ from naos.world import World
 
 NOBODY: Mapping[str, str | None] = MappingProxyType({})
 
+# Built once: making a statement takes longer than running it, and a decision runs seven.
+_POOL: sa.BindParameter[str] = sa.bindparam("cpool_id")
+_MACHINE: sa.BindParameter[str] = sa.bindparam("machine_id")
+_HELD = sa.select(Cpool).where(Cpool.id == _POOL).with_for_update()
+_CARRIED = sa.select(Vlan.name).join(Propagation, Propagation.vlan_id == Vlan.id).where(Propagation.cpool_id == _POOL)
+_LOADED = (
+    sa.select(Blade.name, Blade.connected, BladeLoad.memory, BladeLoad.vcpus, BladeLoad.machines)
+    .outerjoin(BladeLoad, BladeLoad.blade == Blade.name)
+    .where(Blade.cpool_id == _POOL)
+    .order_by(Blade.name)
+)
+# By the index of `moving_to`, which few machines have; which of them are at home in the cpool is looked at afterwards.
+_TWICE = sa.select(VirtualMachine.id, VirtualMachine.reserved, VirtualMachine.cpool_id, VirtualMachine.blade).where(
+    VirtualMachine.moving_to.in_(sa.select(Blade.name).where(Blade.cpool_id == _POOL))
+)
+_LYING = (
+    sa.select(Lun.name, Lun.zone)
+    .join(Disk, Disk.lun_id == Lun.id)
+    .where(Disk.machine_id == _MACHINE)
+    .distinct()
+    .order_by(Lun.name)
+)
+_JOINED = sa.select(Vlan.name).join(Adapter, Adapter.vlan_id == Vlan.id).where(Adapter.machine_id == _MACHINE)
+_TIED = (
+    sa.select(
+        AffinityRule.id,
+        AffinityRule.name,
+        AffinityRule.kind,
+        AffinityRule.must,
+        VirtualMachine.id,
+        VirtualMachine.name,
+        VirtualMachine.blade,
+        VirtualMachine.moving_to,
+        Blade.connected,
+    )
+    .join(AffinityMember, AffinityMember.rule_id == AffinityRule.id)
+    .join(VirtualMachine, VirtualMachine.id == AffinityMember.machine_id)
+    .outerjoin(Blade, Blade.name == VirtualMachine.blade)
+    .where(
+        AffinityRule.id.in_(sa.select(AffinityMember.rule_id).where(AffinityMember.machine_id == _MACHINE)),
+        AffinityRule.enabled.is_(True),
+        VirtualMachine.id != _MACHINE,
+        VirtualMachine.reserved > 0,
+    )
+    .order_by(AffinityRule.name, VirtualMachine.name)
+)
+
 
 def held(session: Session, cpool_id: str) -> Cpool:
     """The cpool, of which no two transactions decide about places at the same time."""
-    return session.scalars(sa.select(Cpool).where(Cpool.id == cpool_id).with_for_update()).one()
+    return session.scalars(_HELD, {"cpool_id": cpool_id}).one()
 
 
 def candidates(session: Session, world: World, cpool: Cpool, machine_id: str | None = None) -> list[Candidate]:
@@ -35,14 +82,8 @@ def candidates(session: Session, world: World, cpool: Cpool, machine_id: str | N
     memory = lent_memory(model.physical_memory, cpool.memory_overcommit)
     limit = vcpu_limit(model.cores, cpool.vcpu_rate)
     closed = hooks.closed_blades(session, cpool.id)
-    carried = sa.select(Vlan.name).join(Propagation, Propagation.vlan_id == Vlan.id)
-    vlans = frozenset(session.scalars(carried.where(Propagation.cpool_id == cpool.id)))
-    rows = session.execute(
-        sa.select(Blade.name, Blade.connected, BladeLoad.memory, BladeLoad.vcpus, BladeLoad.machines)
-        .outerjoin(BladeLoad, BladeLoad.blade == Blade.name)
-        .where(Blade.cpool_id == cpool.id)
-        .order_by(Blade.name)
-    )
+    vlans = frozenset(session.scalars(_CARRIED, {"cpool_id": cpool.id}))
+    rows = session.execute(_LOADED, {"cpool_id": cpool.id})
     found = [
         Candidate(
             name,
@@ -76,16 +117,18 @@ def _without(candidate: Candidate, machine: VirtualMachine) -> Candidate:
 
 def used(session: Session, cpool_id: str) -> int:
     """Bytes of a cpool's memory that are set aside. A machine that moves within it counts once."""
-    names = sa.select(Blade.name).where(Blade.cpool_id == cpool_id)
-    there = session.scalar(
-        sa.select(sa.func.coalesce(sa.func.sum(BladeLoad.memory), 0)).where(BladeLoad.blade.in_(names))
+    rows = session.execute(_LOADED, {"cpool_id": cpool_id})
+    return sum(row[2] or 0 for row in rows) - _twice(session, cpool_id, None)
+
+
+def _twice(session: Session, cpool_id: str, but: str | None) -> int:
+    """Bytes that moves within the cpool have set aside at their targets, where they are at home too."""
+    rows = session.execute(_TWICE, {"cpool_id": cpool_id})
+    return sum(
+        reserved
+        for machine_id, reserved, home, blade in rows
+        if machine_id != but and home == cpool_id and blade is not None
     )
-    twice = session.scalar(
-        sa.select(sa.func.coalesce(sa.func.sum(VirtualMachine.reserved), 0)).where(
-            VirtualMachine.moving_to.in_(names), VirtualMachine.cpool_id == cpool_id, VirtualMachine.blade.is_not(None)
-        )
-    )
-    return int(there or 0) - int(twice or 0)
 
 
 def check_pool(session: Session, cpool: Cpool, machine: VirtualMachine, needed: int) -> None:
@@ -114,10 +157,8 @@ def need_of(
     volumes: tuple[tuple[str, str], ...] = ()
     vlans: frozenset[str] = frozenset()
     if devices:
-        lying = sa.select(Lun.name, Lun.zone).join(Disk, Disk.lun_id == Lun.id).where(Disk.machine_id == machine.id)
-        volumes = tuple((name, zone) for name, zone in session.execute(lying.distinct().order_by(Lun.name)))
-        joined = sa.select(Vlan.name).join(Adapter, Adapter.vlan_id == Vlan.id).where(Adapter.machine_id == machine.id)
-        vlans = frozenset(session.scalars(joined))
+        volumes = tuple((name, zone) for name, zone in session.execute(_LYING, {"machine_id": machine.id}))
+        vlans = frozenset(session.scalars(_JOINED, {"machine_id": machine.id}))
     return Need(
         memory=machine.memory,
         vcpus=machine.cpu,
@@ -136,30 +177,7 @@ def ties_of(session: Session, machine_id: str, along: Mapping[str, str | None] =
     A machine is where its memory is set aside, and where it moves to. What is on a blade that does not answer holds nobody
     there by an affinity rule: the blade takes no machine.
     """
-    mine = sa.select(AffinityMember.rule_id).where(AffinityMember.machine_id == machine_id)
-    rows = session.execute(
-        sa.select(
-            AffinityRule.id,
-            AffinityRule.name,
-            AffinityRule.kind,
-            AffinityRule.must,
-            VirtualMachine.id,
-            VirtualMachine.name,
-            VirtualMachine.blade,
-            VirtualMachine.moving_to,
-            Blade.connected,
-        )
-        .join(AffinityMember, AffinityMember.rule_id == AffinityRule.id)
-        .join(VirtualMachine, VirtualMachine.id == AffinityMember.machine_id)
-        .outerjoin(Blade, Blade.name == VirtualMachine.blade)
-        .where(
-            AffinityRule.id.in_(mine),
-            AffinityRule.enabled.is_(True),
-            VirtualMachine.id != machine_id,
-            VirtualMachine.reserved > 0,
-        )
-        .order_by(AffinityRule.name, VirtualMachine.name)
-    )
+    rows = session.execute(_TIED, {"machine_id": machine_id})
     found: dict[str, tuple[str, str, bool]] = {}
     blades: dict[str, set[str]] = {}
     others: dict[str, list[str]] = {}
@@ -191,12 +209,13 @@ def blade_for(
 
     Raises NoRoom, PoolFull.
     """
-    if own:
-        check_pool(session, cpool, machine, need.memory)
-    else:
-        enabled = lent_memory(cpool.memory, cpool.memory_overcommit)
-        rules.check_pool_memory(
-            cpool.name, machine.name, enabled=enabled, used=used(session, cpool.id), needed=need.memory
-        )
-    found = candidates(session, world, cpool, machine.id if own else None)
+    but = machine.id if own else None
+    found = candidates(session, world, cpool, but)
+    rules.check_pool_memory(
+        cpool.name,
+        machine.name,
+        enabled=lent_memory(cpool.memory, cpool.memory_overcommit),
+        used=sum(candidate.reserved for candidate in found) - _twice(session, cpool.id, but),
+        needed=need.memory,
+    )
     return choose(cpool.name, machine.name, [candidate for candidate in found if only in (None, candidate.name)], need)
