@@ -1,18 +1,21 @@
 """Space of volumes that never surprises: swap files, policies, alarms, reserves, maintenance."""
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from simulated_platform import COMPUTE, GIB, POWER, Platform
 
+from naos.activity import Caller
 from naos.engines.errors import NoSpace
-from naos.storage import swap
+from naos.storage import luns, reserve, swap
 from naos.storage.space_errors import SwapRoom
 
 MIB = 2**20
 MEMORY = 128 * MIB
 DATASTORES = f"{COMPUTE}/datastores"
+SYSTEM = "naos"
 
 
 def used(platform: Platform, lun_id: str) -> int:
@@ -118,3 +121,120 @@ def test_the_doctor_makes_a_missing_swap_file_and_removes_a_stray_one(simulated:
     assert simulated.findings() == []
     assert aside(simulated, lun_id) == [machine_id]
     simulated.remove(machine_id)
+
+
+# ------------------------------------------------------------------------------------------------- figures and policies
+
+
+def measured(platform: Platform, lun_id: str) -> dict[str, Any]:
+    luns.measure(platform.services.world, lun_id)
+    found: dict[str, Any] = platform.get(f"{DATASTORES}/{lun_id}")
+    return found
+
+
+@pytest.fixture
+def volume(simulated: Platform) -> Iterator[str]:
+    lun_id = a_volume(simulated, f"volume-{uuid.uuid4().hex[:6]}", 1000 * GIB)
+    yield lun_id
+    simulated.rack.faults.empty(lun_id)
+    simulated.done("DELETE", f"{DATASTORES}/{lun_id}")
+
+
+def test_alarms_come_at_70_and_90_per_cent_and_go_two_below(simulated: Platform, volume: str) -> None:
+    """peers.md 25."""
+    fill = simulated.rack.faults.fill
+    seen = []
+    for left in (400, 300, 315, 100, 115, 125, 400):
+        fill(volume, left=left * GIB)
+        found = measured(simulated, volume)
+        seen.append([(alarm["id"], alarm["status"]) for alarm in found["triggeredAlarms"]])
+        if left == 100:
+            assert "is 90 % full: 100 GiB of 1000 GiB are free" in found["triggeredAlarms"][0]["message"]
+            scraped = simulated.client.get("/metrics").text
+            assert f'naos_volume_space_alarm{{class="standard",volume="{found["name"]}",zone="AZ05"}} 2.0' in scraped
+    yellow, red = [("space", "yellow")], [("space", "red")]
+    assert seen == [[], yellow, yellow, red, red, yellow, []]
+
+
+def test_what_is_promised_is_told_beside_what_is_used(simulated: Platform, volume: str) -> None:
+    machine_id = simulated.deploy("promising", datastoreId=volume)
+    body = {"virtualMachineId": machine_id, "capacity": 1000 * GIB, "datastoreId": volume}
+    simulated.done("POST", f"{COMPUTE}/virtual_disks", body)
+    space = measured(simulated, volume)["space"]
+    disks = [disk["capacity"] for disk in simulated.get(f"{COMPUTE}/virtual_disks", virtualMachineId=machine_id)]
+    assert space["swap"] == MEMORY
+    assert space["provisioned"] == sum(disks) + MEMORY
+    assert space["uncommitted"] == space["provisioned"] - space["used"] > 999 * GIB
+    assert space["overcommitment"] >= 1.0
+    assert space["daysUntilFull"] is None
+    simulated.remove(machine_id)
+
+
+def test_snapshots_below_the_headroom_are_warned_of_or_refused(simulated: Platform, volume: str) -> None:
+    machine_id = simulated.deploy("snapped", datastoreId=volume)
+    simulated.rack.faults.fill(volume, left=60 * GIB)
+    measured(simulated, volume)
+    body = {"virtualMachineId": machine_id, "name": "one"}
+    activity = simulated.ended(simulated.write("POST", f"{COMPUTE}/snapshots", body))
+    assert "has 60 GiB free, below the 10 % recommended" in activity["description"]
+    policy = {"id": volume, "snapshotPolicy": "refuse"}
+    simulated.done("PATCH", f"{DATASTORES}/policy", policy)
+    error = simulated.refused("POST", f"{COMPUTE}/snapshots", {**body, "name": "two"})
+    assert error["code"] == "storage.snapshot_room"
+    assert "40 GiB are missing" in error["message"]
+    simulated.done("PATCH", f"{DATASTORES}/policy", {"id": volume, "snapshotHeadroom": 5})
+    simulated.done("POST", f"{COMPUTE}/snapshots", {**body, "name": "two"})
+    simulated.remove(machine_id)
+
+
+def test_a_reserve_is_kept_released_and_made_again_when_there_is_room(simulated: Platform, volume: str) -> None:
+    path, before = f"{DATASTORES}/policy", used(simulated, volume)
+    error = simulated.refused("PATCH", path, {"id": volume, "reserve": 300 * GIB})
+    assert error["code"] == "storage.reserve_too_large"
+    error = simulated.refused("POST", f"{DATASTORES}/release_reserve", {"id": volume})
+    assert error["code"] == "storage.no_reserve"
+    simulated.rack.faults.fill(volume, left=4 * GIB)
+    assert "8589934592" in simulated.failed("PATCH", path, {"id": volume, "reserve": 8 * GIB})
+    assert simulated.get(f"{DATASTORES}/{volume}")["space"]["reserve"] == 0
+    simulated.rack.faults.empty(volume)
+    simulated.done("PATCH", path, {"id": volume, "reserve": 8 * GIB})
+    assert used(simulated, volume) == before + 8 * GIB
+    assert simulated.settled() == []
+    simulated.rack.faults.fill(volume)
+    simulated.done("POST", f"{DATASTORES}/release_reserve", {"id": volume})
+    found = simulated.get(f"{DATASTORES}/{volume}")
+    assert found["freeCapacity"] == 8 * GIB
+    assert found["space"]["reserveReleased"] is True
+    simulated.rack.faults.empty(volume)
+    measured(simulated, volume)
+    with simulated.services.database.read() as session:
+        assert reserve.may_return(session, volume)
+    engine = simulated.services.engine
+    activity = engine.submit_now(lambda session: reserve.plan_return(session, volume), Caller(SYSTEM, SYSTEM))
+    engine.wait(activity.id, 20.0)
+    assert used(simulated, volume) == before + 8 * GIB
+    assert simulated.get(f"{DATASTORES}/{volume}")["space"]["reserveReleased"] is False
+    assert simulated.settled() == []
+
+
+def test_a_volume_in_maintenance_takes_nothing_new_and_the_last_of_a_cluster_stays(simulated: Platform) -> None:
+    one, two = a_volume(simulated, "one"), a_volume(simulated, "two")
+    cluster = simulated.done("POST", f"{COMPUTE}/datastore_clusters", {"name": "pair", "datastoreIds": [one, two]})
+    machine_id = simulated.deploy("staying", datastoreId=one)
+    simulated.done("POST", f"{DATASTORES}/maintenance", {"id": one, "enter": True})
+    assert simulated.get(f"{DATASTORES}/{one}")["maintenanceMode"] is True
+    error = simulated.refused("POST", f"{DATASTORES}/maintenance", {"id": two, "enter": True})
+    assert error["code"] == "storage.last_in_service"
+    disk = {"virtualMachineId": machine_id, "capacity": GIB, "datastoreId": one}
+    assert simulated.refused("POST", f"{COMPUTE}/virtual_disks", disk)["code"] == "storage.in_maintenance"
+    error = simulated.refused("POST", simulated.deploy_path, simulated.deployment("late", datastoreId=one))
+    assert error["code"] == "storage.in_maintenance"
+    body = {"virtualMachines": [machine_id], "datastoreClusterId": cluster}
+    simulated.done("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+    assert simulated.machine(machine_id)["datastore"]["id"] == two
+    assert aside(simulated, two) == [machine_id]
+    simulated.done("POST", f"{DATASTORES}/maintenance", {"id": one, "enter": False})
+    simulated.remove(machine_id)
+    simulated.done("DELETE", f"{COMPUTE}/datastore_clusters/{cluster}")
+    for lun_id in (one, two):
+        simulated.done("DELETE", f"{DATASTORES}/{lun_id}")

@@ -33,7 +33,7 @@ from naos.fleet.models import Blade, Cpool
 from naos.identity import Identity, Unauthenticated
 from naos.inventory.catalogues import iops_limit
 from naos.lifecycle import Lifecycle
-from naos.storage import figures
+from naos.storage import figures, space, space_rules
 from naos.storage.models import Disk, Lun, LunSample, VolumeFigure
 from naos.world import World
 
@@ -154,10 +154,32 @@ def _volumes(session: Session, world: World, tenant_id: str) -> Iterator[Metric]
     limits = [(key, _limit(world, lun)) for key, lun, _ in named]
     yield _gauge("naos_volume_iops_limit", "Operations a second that are let through.", labels, limits)
     yield _gauge("naos_volume_used_bytes", "Blocks in use.", labels, [(key, sample.used) for key, sample in seen])
+    yield from _space(session, named)
     reachable = [(key, float(sample.reachable)) for key, sample in seen]
     yield _gauge("naos_volume_reachable", "1 when the array answered at the last look.", labels, reachable)
     ages = [(key, _age(sample.measured_at, now)) for key, sample in seen]
     yield _gauge("naos_volume_sample_age_seconds", "How old the blocks in use are.", labels, ages)
+
+
+def _space(session: Session, named: Sequence[tuple[tuple[str, str, str], Lun, LunSample | None]]) -> Iterator[Metric]:
+    """Promises and alarms of volumes. The level is 0, 1 from 70 % used on, 2 from 90 % on."""
+    labels, found = ("volume", "zone", "class"), space.promises(session, [lun.id for _, lun, _ in named])
+    levels = {"": 0.0, space_rules.WARNING: 1.0, space_rules.CRITICAL: 2.0}
+    alarms = [(key, levels[found[lun.id].policy.alarm]) for key, lun, _ in named]
+    yield _gauge("naos_volume_space_alarm", "0, 1 from 70 % used on, 2 from 90 % used on.", labels, alarms)
+    committed = [(key, found[lun.id].provisioned / lun.capacity) for key, lun, _ in named]
+    told = "Disks' sizes, swap files and reserve over the size."
+    yield _gauge("naos_volume_overcommitment_ratio", told, labels, committed)
+    swaps = [(key, found[lun.id].swap) for key, lun, _ in named]
+    yield _gauge("naos_volume_swap_bytes", "Swap files of running machines.", labels, swaps)
+    waiting = [(key, found[lun.id].waiting) for key, lun, _ in named]
+    yield _gauge("naos_volume_waiting_machines", "Machines that stand still until there is space.", labels, waiting)
+    days = [
+        (key, left)
+        for key, lun, sample in named
+        if sample is not None and (left := space_rules.days_until_full(found[lun.id].points, sample.free)) is not None
+    ]
+    yield _gauge("naos_volume_days_until_full", "At the slope of the last two weeks, while it grows.", labels, days)
 
 
 def _storage_work(session: Session, tenant_id: str) -> Iterator[Metric]:

@@ -9,7 +9,7 @@ from naos.cli import options, waiting
 from naos.cli.client import Api, Json, connect
 from naos.cli.naming import COMPUTE, VOLUME, ZONE, find, find_id
 from naos.cli.options import AsCsv, AsJson, NoWait, VolumeName, Yes, completes
-from naos.cli.output import field, gib, note, show_list, show_object
+from naos.cli.output import Column, field, gib, note, show_list, show_object
 
 
 def figure(value: float | None) -> str:
@@ -25,6 +25,15 @@ def milliseconds(value: float | None) -> str:
     return "" if value is None else f"{figure(value)} ms"
 
 
+def share(value: float | None) -> str:
+    """A ratio, in per cent."""
+    return "" if value is None else f"{value * 100:.0f} %"
+
+
+def alarms(volume: Json) -> str:
+    return " ".join(alarm["message"] for alarm in volume.get("triggeredAlarms") or [])
+
+
 app = typer.Typer(no_args_is_help=True, help="Volumes of an IOPS class; disks lie on them.")
 
 LIST = (
@@ -37,7 +46,23 @@ LIST = (
     field("MACHINES", "virtualMachinesNumber", right=True),
     field("CLUSTER", "datastoreCluster", "name"),
     field("STATUS", "status"),
+    Column("ALARM", lambda volume: " ".join(alarm["status"] for alarm in volume.get("triggeredAlarms") or [])),
     field("ID", "id"),
+)
+SHOWN = (
+    *LIST,
+    field("USED", "space", "used", show=gib),
+    field("PROVISIONED", "space", "provisioned", show=gib),
+    field("UNCOMMITTED", "space", "uncommitted", show=gib),
+    field("OVERCOMMITMENT", "space", "overcommitment", show=share),
+    field("SWAP FILES", "space", "swap", show=gib),
+    field("DAYS UNTIL FULL", "space", "daysUntilFull", show=figure),
+    field("SNAPSHOT HEADROOM", "space", "snapshotHeadroom"),
+    field("SNAPSHOT POLICY", "space", "snapshotPolicy"),
+    field("RESERVE", "space", "reserve", show=gib),
+    field("RESERVE RELEASED", "space", "reserveReleased"),
+    field("MAINTENANCE", "maintenanceMode"),
+    Column("WARNING", alarms),
 )
 
 
@@ -62,7 +87,7 @@ def list_volumes(
 def show(context: typer.Context, name: VolumeName, as_json: AsJson = False) -> None:
     """Show a volume."""
     with connect(context) as api:
-        show_object(find(api, VOLUME, name), LIST, as_json=as_json)
+        show_object(find(api, VOLUME, name), SHOWN, as_json=as_json)
 
 
 @app.command(epilog="Example: naos volume create fast --zone par1 --class standard --size 500GiB")
@@ -128,6 +153,69 @@ def change(
         volume = find(api, VOLUME, name)
         activity = api.write("PATCH", VOLUME.path, {"id": volume["id"], "storageClass": storage_class})
         said = f"Volume {volume['name']} is of class {storage_class} now."
+        _finish(api, activity, no_wait=no_wait, as_json=as_json, said=said)
+
+
+@app.command("keep", epilog="Example: naos volume keep fast --reserve 20GiB --snapshots refuse --headroom 10")
+def keep(
+    context: typer.Context,
+    *,
+    name: VolumeName,
+    reserve: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SIZE",
+            parser=options.size,
+            help=f"Emergency reserve, at most a quarter of the volume: {options.SIZE_HELP}",
+            show_default=False,
+        ),
+    ] = None,
+    no_reserve: Annotated[bool, typer.Option("--no-reserve", help="Keep no emergency reserve.")] = False,
+    headroom: Annotated[
+        int | None, typer.Option(min=0, max=50, help="Per cent that snapshots want free.", show_default=False)
+    ] = None,
+    snapshots: Annotated[
+        str | None,
+        typer.Option(help="Snapshots when less is free: allow, warn or refuse.", show_default=False),
+    ] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set which space is kept free on a volume, and for what."""
+    with connect(context) as api:
+        volume = find(api, VOLUME, name)
+        given = {"reserve": 0 if no_reserve else reserve, "snapshotHeadroom": headroom, "snapshotPolicy": snapshots}
+        body = {"id": volume["id"], **{key: value for key, value in given.items() if value is not None}}
+        activity = api.write("PATCH", f"{VOLUME.path}/policy", body)
+        _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"Set how space is kept on {volume['name']}.")
+
+
+@app.command("release-reserve", epilog="Example: naos volume release-reserve fast")
+def release_reserve(
+    context: typer.Context, *, name: VolumeName, no_wait: NoWait = False, as_json: AsJson = False
+) -> None:
+    """Give the emergency reserve of a full volume to the machines that wait there; it is made again once there is room."""
+    with connect(context) as api:
+        volume = find(api, VOLUME, name)
+        activity = api.write("POST", f"{VOLUME.path}/release_reserve", {"id": volume["id"]})
+        said = f"Released the emergency reserve of {volume['name']}."
+        _finish(api, activity, no_wait=no_wait, as_json=as_json, said=said)
+
+
+@app.command(epilog="Example: naos volume maintenance fast --enter")
+def maintenance(
+    context: typer.Context,
+    *,
+    name: VolumeName,
+    enter: Annotated[bool, typer.Option("--enter/--exit", help="Begin or end it.")],
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Begin or end the maintenance of a volume: nothing new is placed there; what is there stays and runs."""
+    with connect(context) as api:
+        volume = find(api, VOLUME, name)
+        activity = api.write("POST", f"{VOLUME.path}/maintenance", {"id": volume["id"], "enter": enter})
+        said = f"Volume {volume['name']} is {'in maintenance' if enter else 'in service'} now."
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=said)
 
 

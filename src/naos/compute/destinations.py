@@ -13,7 +13,7 @@ from naos.errors import Unknown
 from naos.fleet import cpools
 from naos.fleet.models import Blade, Cpool
 from naos.lifecycle import Lifecycle
-from naos.storage import clusters, luns
+from naos.storage import clusters, luns, space
 from naos.storage.models import Lun
 from naos.world import World
 
@@ -107,7 +107,8 @@ def volume_of(
         cluster = clusters.find(session, machine.tenant_id, cluster_id)
         members = clusters.members(session, cluster.id)
         if lun_id is None:
-            staying = next((lun for lun in members if lun.id in present), None)
+            open_ones = [lun for lun in members if not space.policy_of(session, lun.id).maintenance]
+            staying = next((lun for lun in open_ones if lun.id in present), None)
             return staying or clusters.choose(session, cluster.id, size)
         if lun_id not in {lun.id for lun in members}:
             lun = luns.find(session, machine.tenant_id, lun_id)
@@ -115,7 +116,9 @@ def volume_of(
             raise PlacementUnsupported(
                 machine.name, f"volume {lun.name} is not in datastore cluster {cluster.name}, which has {names}"
             )
-    return luns.find_ready(session, machine.tenant_id, lun_id) if lun_id is not None else None
+    if lun_id is None or lun_id in present:
+        return luns.find_ready(session, machine.tenant_id, lun_id) if lun_id is not None else None
+    return luns.find_open(session, machine.tenant_id, lun_id)
 
 
 def name_a_volume(session: Session, machine: VirtualMachine, zone: str) -> PlacementUnsupported:

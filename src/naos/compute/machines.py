@@ -149,7 +149,7 @@ def plan_create(
     template: what its disks begin with, whose tenant the caller has looked at.
     """
     cpool = cpools.find_ready(session, tenant_id, request.cpool_id)
-    lun = luns.find_ready(session, tenant_id, request.lun_id)
+    lun = luns.find_open(session, tenant_id, request.lun_id)
     check_datacenter(session, cpool, request.datacenter_id)
     rules.check_zones(volume=lun.name, volume_zone=lun.zone, cpool=cpool.name, cpool_zone=cpool.zone)
     check_size(world, cpool, request.cpu, request.memory)

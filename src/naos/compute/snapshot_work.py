@@ -14,7 +14,7 @@ from naos.engines.ports import Hypervisor, PowerState
 from naos.errors import Changed, Unknown
 from naos.insistence import insist
 from naos.lifecycle import Lifecycle, check_ready
-from naos.storage import disks, snapshots
+from naos.storage import disks, snapshots, space
 from naos.storage.errors import MemoryUnsupported, QuiesceRefused
 from naos.storage.models import Snapshot
 from naos.world import World
@@ -40,7 +40,7 @@ def plan_take(
 ) -> Plan:
     """Reserve a snapshot of the machine's persistent disks. A stopped machine's file systems are at rest already.
 
-    Raises MemoryUnsupported, NothingToSnapshot, TooManySnapshots.
+    Raises MemoryUnsupported, NothingToSnapshot, TooManySnapshots, SnapshotRoom.
     """
     machine = machines.find(session, tenant_id, machine_id)
     if memory:
@@ -53,12 +53,13 @@ def plan_take(
         name=name,
         description=description,
     )
+    told = space.check_snapshot(session, snapshots.volumes(session, snapshot.id))
     forget = Undo("snapshot.forget", {"snapshot_id": snapshot.id}, f"gave the name {name} back")
     return _plan(
         session,
         machine,
         "snapshot.create",
-        f"Take snapshot {name} of {machine.name}",
+        f"Take snapshot {name} of {machine.name}" + (f" (warning: {told})" if told else ""),
         snapshot.id,
         undo=(forget,),
         quiesce=quiesce,

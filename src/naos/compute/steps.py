@@ -20,7 +20,7 @@ from naos.fleet.models import Cpool
 from naos.lifecycle import Lifecycle
 from naos.network import adapters, vlans
 from naos.network.models import Adapter, Vlan
-from naos.storage import controllers, disks, snapshots, swap
+from naos.storage import controllers, disks, snapshots, space, swap
 from naos.storage.models import Disk, VirtualController
 from naos.world import World
 
@@ -300,6 +300,7 @@ def forget(world: World, machine_id: str) -> None:
         hooks.forgotten(session, machine_id)
         snapshots.forget_machine(session, machine_id)
         swap.forget_machine(session, machine_id)
+        space.note_waiting(session, machine_id, ())
         session.execute(sa.delete(AffinityMember).where(AffinityMember.machine_id == machine_id))
         for table in (Disk, Adapter, VirtualController, MachineSample):
             session.execute(sa.delete(table).where(table.machine_id == machine_id))

@@ -27,7 +27,7 @@ from naos.errors import NaosError
 from naos.fleet.models import Blade
 from naos.lifecycle import Lifecycle
 from naos.network import vlans
-from naos.storage import disks, luns
+from naos.storage import disks, luns, reserve, space
 from naos.storage.models import Disk, Lun
 from naos.world import World
 
@@ -36,6 +36,7 @@ FABRIC_PERIOD_SECONDS = 5.0
 FLATTEN_AFTER_SECONDS = 60.0
 BASE_PERIOD_SECONDS = 5.0
 MEASURE_PERIOD_SECONDS = 15.0
+RESUME_FULL_SECONDS = 30.0  # between attempts while a volume has hardly any space
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.STOPPING)
 SYSTEM = "naos"
 """The actor of activities that nobody asked for."""
@@ -55,6 +56,7 @@ class Supervisor:
         self._fabric_due: dict[str, float] = {}
         self._base_due: dict[tuple[str, str], float] = {}
         self._measure_due: dict[str, float] = {}
+        self._resume_due: dict[str, float] = {}
         self._surplus: dict[str, set[tuple[str, int]]] = {}
 
     def start(self) -> None:
@@ -123,10 +125,14 @@ class Supervisor:
         with self._world.database.read() as session:
             expected = machines.running_on(session, blade)
             stopped = self._stopped_on(session, blade)
+            waiting = space.waiting(session)
         for machine in expected:
             state = states.get(machine.id, PowerState.ABSENT)
+            if machine.id in waiting and state != PowerState.IO_ERROR:
+                with self._world.database.write() as session:
+                    space.note_waiting(session, machine.id, ())
             if state == PowerState.IO_ERROR:
-                self._resume(machine, blade)
+                self._resume(machine, blade, waits=machine.id in waiting)
             elif state not in ALIVE and self._differs(machine.id, blade):
                 self._settle(machine.id, machine.tenant_id, state)
         for machine in stopped:
@@ -171,13 +177,27 @@ class Supervisor:
             with self._world.database.write() as session:
                 session.execute(sa.update(Blade).where(Blade.name == blade).values(connected=connected))
 
-    def _resume(self, machine: VirtualMachine, blade: str) -> None:
-        """A guest whose disk did not answer waits, without an error, until its array is back."""
+    def _resume(self, machine: VirtualMachine, blade: str, *, waits: bool) -> None:
+        """A guest whose disk did not answer or had no space waits, without an error, until its array is back or has space.
+        waits: it is noted that it waits for space."""
         with self._world.database.read() as session:
             volumes = {disk.lun_id for disk in session.scalars(sa.select(Disk).where(Disk.machine_id == machine.id))}
+        full = [lun_id for lun_id in sorted(volumes) if self._is_full(lun_id)]
+        if full or waits:
+            with self._world.database.write() as session:
+                space.note_waiting(session, machine.id, full)
+        if full and time.monotonic() < self._resume_due.get(machine.id, 0.0):
+            return
         if all(self._volume_is_whole(lun_id) for lun_id in volumes):
+            self._resume_due[machine.id] = time.monotonic() + RESUME_FULL_SECONDS
             _log.warning("machine.resumed", machine=machine.id, blade=blade)
             self._world.rack.hypervisor(blade).resume(machine.id)
+
+    def _is_full(self, lun_id: str) -> bool:
+        try:
+            return luns.usage(self._world, lun_id).free < space.ENOUGH
+        except EngineError:
+            return False
 
     def _volume_is_whole(self, lun_id: str) -> bool:
         contents = self._contents(lun_id)
@@ -221,6 +241,10 @@ class Supervisor:
         elif time.monotonic() >= self._measure_due.get(lun_id, 0.0):
             self._measure_due[lun_id] = time.monotonic() + MEASURE_PERIOD_SECONDS
             luns.measure(self._world, lun_id)
+            with self._world.database.read() as session:
+                returns = reserve.may_return(session, lun_id)
+            if returns:
+                self._submit(partial(reserve.plan_return, lun_id=lun_id))
 
     def _look_at_base(self, lun_id: str, template_id: str) -> None:
         """The base of a template that is gone goes too, once its last clone has become independent."""

@@ -6,7 +6,7 @@ from typing import Any
 from naos.activity import Run, Undo, undo
 from naos.compute import steps
 from naos.errors import Unknown
-from naos.storage import swap
+from naos.storage import space, swap
 from naos.world import World
 
 
@@ -19,7 +19,10 @@ def set_aside(world: World, machine_id: str, changes: Mapping[str, int] | None =
 
 
 def give_back(world: World, machine_id: str) -> None:
+    """Of a machine that has stopped: it waits for no space either."""
     swap.drop(world, machine_id)
+    with world.database.write() as session:
+        space.note_waiting(session, machine_id, ())
 
 
 def at_start(run: Run, world: World, machine_id: str) -> None:

@@ -13,7 +13,7 @@ from naos.doctor.findings import Finding
 from naos.engines.ports import PowerState
 from naos.migrations import blade_loads
 from naos.network import vlans
-from naos.storage import disks, luns, swap
+from naos.storage import disks, luns, reserve, swap
 from naos.world import World
 
 Repair = Callable[[World, Mapping[str, str]], None]
@@ -88,6 +88,10 @@ def _fit_swap(world: World, arguments: Mapping[str, str]) -> None:
     swapping.fit(world, arguments["machine_id"])
 
 
+def _fit_reserve(world: World, arguments: Mapping[str, str]) -> None:
+    reserve.as_noted(world, arguments["lun_id"])
+
+
 def _drop_swap(world: World, arguments: Mapping[str, str]) -> None:
     swap.remove_stray(world, arguments["machine_id"], arguments["lun_id"])
 
@@ -95,6 +99,7 @@ def _drop_swap(world: World, arguments: Mapping[str, str]) -> None:
 REPAIRS: dict[str, Repair] = {
     "swap.fit": _fit_swap,
     "swap.drop": _drop_swap,
+    "reserve.fit": _fit_reserve,
     "load.recount": _recount,
     "claim.drop": _drop_claim,
     "machine.settle": _settle,

@@ -24,6 +24,12 @@ def differences(tables: Tables, lun_id: str, contents: LunContents) -> Iterator[
         if not tables.is_moving("virtual_machine", machine_id):
             sentence = f"machine {machine_id} runs without a swap file on volume {lun_id}"
             yield Finding("swap.missing", machine_id, sentence, "set it aside", "swap.fit", {"machine_id": machine_id})
+    policy = tables.policies.get(lun_id)
+    wanted = policy is not None and policy.reserve and not policy.released
+    if bool(wanted) != (lun_id in present):
+        words = "lacks its emergency reserve" if wanted else "keeps a reserve that is not wanted"
+        repair = "bring it to what is configured"
+        yield Finding("reserve.differs", lun_id, f"volume {lun_id} {words}", repair, "reserve.fit", {"lun_id": lun_id})
     for holder in sorted((present | noted) - needed - {lun_id}):
         if not tables.is_moving("virtual_machine", holder):
             sentence = f"volume {lun_id} keeps a swap file for {holder}, which does not run there"

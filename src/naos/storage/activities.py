@@ -5,6 +5,7 @@ from typing import Any, cast
 from naos.activity import Run, Undo, undo, workflow
 from naos.lifecycle import keep
 from naos.storage import classes, disks, luns
+from naos.storage import space_activities as _space_activities  # noqa: F401 - its workflows and compensations
 from naos.storage.models import Lun
 from naos.world import World
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Item, Plan
 from naos.errors import NameTaken, Unknown
 from naos.lifecycle import Lifecycle
-from naos.storage import luns
+from naos.storage import luns, space
 from naos.storage.cluster_errors import (
     ClusterEmpty,
     ClusterFull,
@@ -27,13 +27,15 @@ MOST_MEMBERS = 64
 
 @dataclass(frozen=True)
 class Choice:
-    """A volume as a placement sees it. free: bytes as last measured, less what was promised since; None: not known."""
+    """A volume as a placement sees it. free: bytes as last measured, less what was promised since; None: not known.
+    resting: it is in maintenance."""
 
     lun_id: str
     name: str
     capacity: int
     free: int | None
     ready: bool
+    resting: bool = False
 
 
 def find(session: Session, tenant_id: str, cluster_id: str) -> DatastoreCluster:
@@ -92,6 +94,8 @@ def best(cluster: str, choices: Sequence[Choice], size: int) -> str:
     for choice in sorted(choices, key=lambda entry: (entry.name, entry.lun_id)):
         if not choice.ready:
             told.append(f"{choice.name}: being made or deleted")
+        elif choice.resting:
+            told.append(f"{choice.name}: in maintenance")
         elif size > choice.capacity:
             told.append(f"{choice.name}: it has {size_text(choice.capacity)} in all")
         elif choice.free is None:
@@ -127,7 +131,8 @@ def _choices(session: Session, cluster_id: str) -> list[Choice]:
         measured = sample is not None and sample.reachable and sample.measured_at is not None
         free = sample.free - int(since) if measured else None
         ready = lun.lifecycle == Lifecycle.ACTIVE
-        found.append(Choice(lun.id, lun.name, lun.capacity, free, ready))
+        resting = space.policy_of(session, lun.id).maintenance
+        found.append(Choice(lun.id, lun.name, lun.capacity, free, ready, resting))
     return found
 
 

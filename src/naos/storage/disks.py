@@ -18,7 +18,7 @@ from naos.engines.ports import DomainDisk, NbdAddress, Provisioning
 from naos.errors import Unknown
 from naos.insistence import insist
 from naos.lifecycle import Lifecycle
-from naos.storage import controllers, luns, snapshots
+from naos.storage import controllers, luns, snapshots, space
 from naos.storage.models import Disk, Lun, SnapshotDisk, VirtualController
 from naos.storage.rules import NONPERSISTENT, PERSISTENT, check_disk_size, check_growth, check_room, next_unit
 from naos.world import World
@@ -61,8 +61,9 @@ def reserve(
 ) -> Disk:
     """Add the row of a disk to come; without a controller it becomes a device of the PCI bus.
 
-    Raises DiskSize, VolumeRoom, ControllerFull, NotForDisks.
+    Raises InMaintenance, DiskSize, VolumeRoom, ControllerFull, NotForDisks.
     """
+    space.check_open(session, lun)
     check_disk_size(lun.name, size, lun_capacity=lun.capacity)
     if provisioning is not Provisioning.DYNAMIC:
         check_room(lun.name, "a reserved disk", needed=size, free=luns.usage(world, lun.id).free)

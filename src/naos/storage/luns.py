@@ -19,6 +19,7 @@ from naos.inventory.catalogues import StorageClass, bandwidth_limit, iops_limit
 from naos.inventory.model import Array
 from naos.lifecycle import Lifecycle, check_ready
 from naos.names import itself, listing
+from naos.storage import space
 from naos.storage.cluster_errors import LastOfCluster
 from naos.storage.errors import ClassUnknown, LunInUse, NoArray
 from naos.storage.models import (
@@ -32,6 +33,7 @@ from naos.storage.models import (
     SwapFile,
     VolumeFigure,
     VolumePolicy,
+    WaitingMachine,
 )
 from naos.storage.rules import NONPERSISTENT, check_array_room, check_lun_size, check_volume_growth, next_port
 from naos.units import size_text
@@ -50,6 +52,13 @@ def find_ready(session: Session, tenant_id: str, lun_id: str) -> Lun:
     """A volume of the tenant that something new may lean on. Raises Unknown, NotReady."""
     lun = find(session, tenant_id, lun_id)
     check_ready("Volume", lun.name, lun.lifecycle)
+    return lun
+
+
+def find_open(session: Session, tenant_id: str, lun_id: str) -> Lun:
+    """A volume of the tenant on which something new may be placed. Raises Unknown, NotReady, InMaintenance."""
+    lun = find_ready(session, tenant_id, lun_id)
+    space.check_open(session, lun)
     return lun
 
 
@@ -243,7 +252,7 @@ def forget(world: World, lun_id: str) -> None:
         session.execute(sa.delete(ClusterMember).where(ClusterMember.lun_id == lun_id))
         session.execute(sa.delete(LunSample).where(LunSample.lun_id == lun_id))
         session.execute(sa.delete(VolumeFigure).where(VolumeFigure.object_id == lun_id))
-        for table in (SwapFile, SpacePoint, VolumePolicy):
+        for table in (SwapFile, SpacePoint, VolumePolicy, WaitingMachine):
             session.execute(sa.delete(table).where(table.lun_id == lun_id))
         session.execute(sa.delete(Lun).where(Lun.id == lun_id))
 
@@ -294,8 +303,10 @@ def measure(world: World, lun_id: str) -> None:
         return
     values = {"used": found.used, "free": found.free, "reachable": True, "measured_at": datetime.now(UTC)}
     with world.database.write() as session:
-        if session.get(Lun, lun_id) is not None:
+        lun = session.get(Lun, lun_id)
+        if lun is not None:
             session.merge(LunSample(lun_id=lun_id, **values))
+            space.watch(session, lun, found.used, datetime.now(UTC))
 
 
 def note_silence(world: World, lun_id: str) -> None:

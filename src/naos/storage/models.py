@@ -202,3 +202,12 @@ class VolumePolicy(Base):
     maintenance: Mapped[bool] = mapped_column(default=False)
     alarm: Mapped[str] = mapped_column(sa.String(8), default="")
     alarm_since: Mapped[datetime | None]
+
+
+class WaitingMachine(Base):
+    """A running machine that stands still, without an error in its guest, until a volume has space again."""
+
+    __tablename__ = "waiting_machines"
+    machine_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), primary_key=True)
+    since: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))

@@ -16,7 +16,7 @@ from naos.api.services import ServicesOf
 from naos.fleet import cpools
 from naos.fleet.places import Places
 from naos.identity import Identity
-from naos.storage import classes, cluster_routes, clusters, figure_routes, luns, views
+from naos.storage import classes, cluster_routes, clusters, figure_routes, luns, space, space_routes, views
 from naos.storage.models import ClusterMember, Lun, LunSample
 from naos.storage.wire import Datastore, LunChange, LunRequest
 from naos.world import World
@@ -24,6 +24,7 @@ from naos.world import World
 router = APIRouter(tags=["Volumes"])
 router.include_router(cluster_routes.router)
 router.include_router(figure_routes.router)
+router.include_router(space_routes.router)
 datastores = APIRouter(prefix="/compute/v1/vcenters/datastores")
 
 Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]
@@ -38,6 +39,7 @@ def _datastores(
     places, hosts = Places(session), views.hosts_by_zone(session, tenant_id)
     machines = views.machines_by_lun(session, tenant_id)
     groups = clusters.cluster_of(session, [lun.id for lun, _ in found])
+    promised = space.promises(session, [lun.id for lun, _ in found])
     return [
         views.datastore(
             places,
@@ -47,6 +49,7 @@ def _datastores(
             hosts=[host.name for host in hosts.get(lun.zone, [])],
             machines=machines.get(lun.id, 0),
             cluster=groups.get(lun.id),
+            promised=promised[lun.id],
         )
         for lun, sample in found
     ]

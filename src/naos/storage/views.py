@@ -10,8 +10,10 @@ from naos.fleet.places import Places
 from naos.fleet.wire import moref
 from naos.inventory.catalogues import StorageClass, bandwidth_limit, iops_limit
 from naos.lifecycle import Lifecycle
-from naos.storage import wire
+from naos.storage import space, space_rules, wire
 from naos.storage.models import ClusterMember, DatastoreCluster, Disk, Lun, LunSample
+from naos.storage.space import Promises
+from naos.storage.space_wire import Space, VolumeAlarm
 from naos.wire import Reference
 
 
@@ -61,6 +63,7 @@ def datastore(
     hosts: Sequence[str],
     machines: int,
     cluster: Reference | None,
+    promised: Promises,
 ) -> wire.Datastore:
     return wire.Datastore(
         id=lun.id,
@@ -81,7 +84,34 @@ def datastore(
         datacenter=places.datacenter(lun.zone),
         datastore_cluster=cluster,
         status=lun.lifecycle,
+        maintenance_mode=promised.policy.maintenance,
+        space=_space(lun, sample, promised),
+        triggered_alarms=_alarms(lun, sample, promised),
     )
+
+
+def _space(lun: Lun, sample: LunSample | None, promised: Promises) -> Space:
+    used, free = (sample.used, sample.free) if sample is not None else (0, lun.capacity)
+    return Space(
+        used=used,
+        provisioned=promised.provisioned,
+        uncommitted=max(promised.provisioned - used, 0),
+        overcommitment=round(promised.provisioned / lun.capacity, 3),
+        swap=promised.swap,
+        days_until_full=space_rules.days_until_full(promised.points, free),
+        snapshot_headroom=promised.policy.headroom,
+        snapshot_policy=promised.policy.snapshots,
+        reserve=promised.policy.reserve,
+        reserve_released=promised.policy.released,
+    )
+
+
+def _alarms(lun: Lun, sample: LunSample | None, promised: Promises) -> list[VolumeAlarm]:
+    level = promised.policy.alarm
+    if not level or sample is None:
+        return []
+    message = space.alarm_text(lun, sample, promised)
+    return [VolumeAlarm(id="space", status=space_rules.STATUS[level], message=message)]
 
 
 def shown_clusters(session: Session, found: Sequence[DatastoreCluster]) -> list[wire.DatastoreCluster]:

@@ -4,13 +4,14 @@ from pydantic import Field
 
 from naos.ids import ResourceId
 from naos.names import Name
+from naos.storage.space_wire import Space, VolumeAlarm
 from naos.wire import Reference, Request, Whole, Wire
 
 
 class Datastore(Wire):
     """`accessible`: 1 when its array answered last, else 0. `associated_folder`: its datastore cluster, or else its zone.
     `bandwidth`: the most that it may read and write, in bytes a second; null where the catalogue caps nothing.
-    `storage_class`, `iops`, `bandwidth`, `datacenter`, `datastore_cluster` and `status` are naos' own additions."""
+    From `storage_class` on they are naos' own additions."""
 
     id: str
     name: str
@@ -32,6 +33,8 @@ class Datastore(Wire):
     datacenter: Reference
     datastore_cluster: Reference | None
     status: str
+    space: Space
+    triggered_alarms: list[VolumeAlarm]
 
 
 class DatastoreClusterMetrics(Wire):

@@ -32,6 +32,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("lun_id", "at", name=op.f("pk_volume_space")),
     )
     op.create_table(
+        "waiting_machines",
+        sa.Column("machine_id", sa.String(length=36), nullable=False),
+        sa.Column("lun_id", sa.String(length=36), nullable=False),
+        sa.Column("since", naos_types.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["lun_id"], ["luns.id"], name=op.f("fk_waiting_machines_lun_id_luns")),
+        sa.PrimaryKeyConstraint("machine_id", "lun_id", name=op.f("pk_waiting_machines")),
+    )
+    op.create_table(
         "volume_policies",
         sa.Column("lun_id", sa.String(length=36), nullable=False),
         sa.Column("headroom", WHOLE, nullable=False),
