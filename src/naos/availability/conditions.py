@@ -22,6 +22,7 @@ from naos.compute.models import VirtualMachine
 from naos.engines.ports import PowerState
 from naos.fleet import cpools
 from naos.fleet.models import Blade, Cpool
+from naos.fleet.rules import lent_memory
 
 CRASHED, MISSING = "crashed", "missing"
 HOUR = timedelta(hours=1)
@@ -40,7 +41,7 @@ def may_start(session: Session, machine: VirtualMachine) -> None:
         machine.memory,
         settings.running_memory(session, cpool.id, but=machine.id),
         blades=connected,
-        blade_memory=pool.blade_memory,
+        blade_memory=lent_memory(pool.blade_memory, cpool.memory_overcommit),
         tolerated=pool.tolerated,
     )
 

@@ -28,7 +28,7 @@ class Member:
 @dataclass(frozen=True)
 class Pool:
     """A cpool with high availability. memory: enabled, in bytes. blade_memory: what each blade has. active: False once it was
-    switched off; then nothing new is lost, and what was is brought to its end."""
+    switched off; then nothing new is lost, and what was is brought to its end. closed: blades that take no machine, and why."""
 
     id: str
     blades: Sequence[str]
@@ -36,6 +36,7 @@ class Pool:
     blade_memory: int
     frozen_after: int = 0
     active: bool = True
+    closed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,12 @@ class Manager:
             if member.blade is not None:
                 reserved[member.blade] = reserved.get(member.blade, 0) + member.reserved
         places = [
-            Place(blade, pool.blade_memory, reserved.get(blade, 0), barred=self._barred(blade, sights.get(blade)))
+            Place(
+                blade,
+                pool.blade_memory,
+                reserved.get(blade, 0),
+                barred=self._barred(blade, sights.get(blade)) or pool.closed.get(blade, ""),
+            )
             for blade in pool.blades
         ]
         used = sum(member.reserved for member in members)

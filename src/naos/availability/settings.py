@@ -14,6 +14,7 @@ from naos.compute import machines
 from naos.compute.models import Power, VirtualMachine
 from naos.fleet import cpools
 from naos.fleet.models import Cpool
+from naos.fleet.rules import lent_memory
 from naos.world import World
 
 
@@ -46,7 +47,7 @@ def room(session: Session, world: World, cpool: Cpool) -> Room:
     return rules.room(
         running_memory(session, cpool.id),
         blades=connected,
-        blade_memory=cpools.model_of(world, cpool.model).physical_memory,
+        blade_memory=lent_memory(cpools.model_of(world, cpool.model).physical_memory, cpool.memory_overcommit),
         tolerated=of_pool(session, cpool.id).tolerated,
     )
 

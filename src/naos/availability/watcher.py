@@ -24,11 +24,13 @@ from naos.availability.manager import Case, Decisions, Loss, Manager, Member, Po
 from naos.availability.models import OPEN, BladeCondition, MachineAvailability, PoolAvailability, Progress, Recovery
 from naos.availability.rules import Settings
 from naos.availability.watching import Lookout
+from naos.compute import hooks
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.ports import PowerState
 from naos.errors import NaosError
 from naos.fleet import cpools
 from naos.fleet.models import Cpool
+from naos.fleet.rules import lent_memory
 from naos.lifecycle import Lifecycle
 from naos.world import World
 
@@ -146,7 +148,9 @@ class Watcher:
                 continue
             troubled = bool(cases) or any(entry.condition != Condition.HEALTHY or entry.shaken for entry in known)
             troubled = troubled or any(self._manager.condition(blade) != Condition.HEALTHY for blade in blades)
-            pool = Pool(cpool.id, blades, cpool.memory, row.blade_memory, row.frozen_after, active=row.enabled)
+            closed = hooks.closed_blades(session, cpool.id) if cases else {}
+            memory = [lent_memory(size, cpool.memory_overcommit) for size in (cpool.memory, row.blade_memory)]
+            pool = Pool(cpool.id, blades, memory[0], memory[1], row.frozen_after, active=row.enabled, closed=closed)
             members = self._members(session, cpool.id, all_of_them=troubled)
             shown = [Case(case.id, case.machine_id, case.progress) for case in cases]
             tenants = {member.id: cpool.tenant_id for member in members}
