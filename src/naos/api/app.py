@@ -5,6 +5,7 @@ import pkgutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from types import ModuleType
@@ -16,6 +17,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
+from starlette.routing import BaseRoute
 
 import naos
 from naos.api import errors, holdings, metrics
@@ -110,12 +112,20 @@ def create_app(
     if settings.trusted_proxies:
         app.add_middleware(forwarded, trusted=settings.trusted_proxies)
     holdings.install()
-    refusals: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refusal}, "5XX": {"model": Refusal}}
-    for router in (own, metrics.router, *area_routers()):
-        app.include_router(router, responses=refusals)
-        app.include_router(router, prefix=PREFIX, include_in_schema=False)
+    app.router.routes.extend(_routes())
     _describe_permissions(app)
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Every area's routes at both roots; the same for each app of a process, since reading all of them takes most of a second."""
+    refusals: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refusal}, "5XX": {"model": Refusal}}
+    every = APIRouter()
+    for router in (own, metrics.router, *area_routers()):
+        every.include_router(router, responses=refusals)
+        every.include_router(router, prefix=PREFIX, include_in_schema=False)
+    return every.routes
 
 
 def area_routers() -> list[APIRouter]:
