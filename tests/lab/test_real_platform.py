@@ -68,6 +68,28 @@ def test_a_running_guest_moves_without_losing_a_write(real: Real) -> None:
     assert real.ask("first-az05", "ping -c 2 -W 2 192.168.100.12 | grep -c ttl") == "2"
 
 
+def test_a_volume_changes_its_class_and_grows_under_a_writing_guest(real: Real) -> None:
+    """No write fails; and the guest's writes are seen at its disk, its volume and the array's device."""
+    _write_for_ever(real, "first-az05")
+    before, volume = _counter(real, "first-az05"), real.json("volume", "show", "volume-AZ05")
+    limits = [volume["iops"]]
+    for change in (("set", "volume-AZ05", "--class", "ultra"), ("grow", "volume-AZ05", "501GiB")):
+        real.naos("volume", *change)
+        limits.append(real.json("volume", "show", "volume-AZ05")["iops"])
+    real.naos("volume", "set", "volume-AZ05", "--class", volume["storageClass"])
+    assert limits == sorted(limits)
+
+    def seen() -> bool:
+        found = real.json("volume", "top", "volume-AZ05")
+        rates = [entry["rates"] for entry in found if entry["rates"]]
+        busy = [rate for rate in rates if rate["writeOperations"] > 0 and rate["latencyP99"]]
+        return len(busy) >= 2 and rates[0]["device"]["operations"] > 0
+
+    until(seen, "figures of the volume and its disk")
+    assert _counter(real, "first-az05") > before
+    assert real.ask("first-az05", "cat /tmp/errors 2> /dev/null; dmesg | grep -ci 'i/o error'; echo end") == "0 end"
+
+
 def test_a_killed_array_daemon_is_never_an_error_in_the_guest(real: Real) -> None:
     _write_for_ever(real, "first-az05")
     (daemon,) = real.program_pids("az05-array", "qemu-storage-daemon")
