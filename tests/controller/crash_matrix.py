@@ -207,6 +207,14 @@ SCENARIOS = {
     "disk delete": Scenario(
         "disk.delete", lambda p: p.write("DELETE", f"{COMPUTE}/virtual_disks/{p.made['disk']}"), _disk
     ),
+    "volume reserve": Scenario(
+        "lun.policy",
+        lambda p: p.write(
+            "PATCH",
+            f"{COMPUTE}/datastores/policy",
+            {"id": p.made["volume-AZ05"], "reserve": GIB, "snapshotHeadroom": 20},
+        ),
+    ),
     "VLAN create": Scenario("vlan.create", _create_vlan),
 }
 

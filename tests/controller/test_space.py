@@ -238,3 +238,35 @@ def test_a_volume_in_maintenance_takes_nothing_new_and_the_last_of_a_cluster_sta
     simulated.done("DELETE", f"{COMPUTE}/datastore_clusters/{cluster}")
     for lun_id in (one, two):
         simulated.done("DELETE", f"{DATASTORES}/{lun_id}")
+
+
+def test_a_cluster_is_rebalanced_and_emptied_for_maintenance(simulated: Platform) -> None:
+    one, two = a_volume(simulated, "left"), a_volume(simulated, "right")
+    cluster = simulated.done("POST", f"{COMPUTE}/datastore_clusters", {"name": "scales", "datastoreIds": [one, two]})
+    first, second = (simulated.deploy(name, datastoreId=one) for name in ("first", "second"))
+    for machine_id in (first, second):
+        body = {"virtualMachineId": machine_id, "capacity": 100 * GIB, "provisioningType": "staticDiffered"}
+        simulated.done("POST", f"{COMPUTE}/virtual_disks", {**body, "datastoreId": one})
+    for lun_id in (one, two):
+        measured(simulated, lun_id)
+    path = f"{COMPUTE}/datastore_clusters/{cluster}/recommendations"
+    (found,) = simulated.get(path)
+    assert (found["source"]["name"], found["target"]["name"]) == ("left", "right")
+    simulated.done("POST", f"{COMPUTE}/datastore_clusters/rebalance", {"id": cluster})
+    moved = found["virtualMachine"]["id"]
+    assert {lun["datastore"]["id"] for lun in map(simulated.machine, (first, second))} == {one, two}
+    for lun_id in (one, two):
+        measured(simulated, lun_id)
+    assert simulated.get(path) == []
+    error = simulated.refused("POST", f"{COMPUTE}/datastore_clusters/rebalance", {"id": cluster})
+    assert error["code"] == "compute.nothing_to_move"
+    simulated.done("POST", f"{DATASTORES}/maintenance", {"id": two, "enter": True})
+    simulated.done("POST", f"{COMPUTE}/datastore_clusters/rebalance", {"id": cluster})
+    assert simulated.machine(moved)["datastore"]["id"] == one
+    assert simulated.settled() == []
+    simulated.done("POST", f"{DATASTORES}/maintenance", {"id": two, "enter": False})
+    simulated.done("DELETE", f"{COMPUTE}/datastore_clusters/{cluster}")
+    for machine_id in (first, second):
+        simulated.remove(machine_id)
+    for lun_id in (one, two):
+        simulated.done("DELETE", f"{DATASTORES}/{lun_id}")

@@ -101,6 +101,39 @@ def change(
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"Changed datastore cluster {name}.")
 
 
+MOVES = (
+    field("MACHINE", "virtualMachine", "name"),
+    field("FROM", "source", "name"),
+    field("TO", "target", "name"),
+    field("SIZE", "size", show=gib, right=True),
+)
+
+
+@app.command(epilog="Example: naos cluster rebalance fast --dry-run")
+def rebalance(
+    context: typer.Context,
+    *,
+    name: ClusterName,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would move, and move nothing.")] = False,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Move disks from full volumes of a cluster, and from those in maintenance, to others; live where machines run."""
+    with connect(context) as api:
+        cluster_id = find_id(api, CLUSTER, name)
+        if dry_run:
+            found = api.get(f"{CLUSTER.path}/{cluster_id}/recommendations")
+            show_list(found, MOVES, as_json=as_json, as_csv=as_csv, empty="Nothing would move.")
+            return
+        ended = waiting.finish(
+            api, api.write("POST", f"{CLUSTER.path}/rebalance", {"id": cluster_id}), no_wait=no_wait, as_json=as_json
+        )
+        if ended is not None:
+            note(f"Rebalanced datastore cluster {name}.")
+            show_object(api.get(f"{CLUSTER.path}/{cluster_id}"), LIST, as_json=as_json)
+
+
 @app.command(epilog="Example: naos cluster delete fast")
 def delete(
     context: typer.Context, *, name: ClusterName, yes: Yes = False, no_wait: NoWait = False, as_json: AsJson = False

@@ -8,12 +8,13 @@ from fastapi.responses import JSONResponse
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
-from naos.compute import cloning, relocation
+from naos.compute import cloning, relocation, volume_balance_routes
 from naos.compute.cloning import CloneRequest
 from naos.compute.copy_wire import Cloning, Relocation
 from naos.identity import Identity
 
 router = APIRouter()
+router.include_router(volume_balance_routes.router)
 
 Manager = Annotated[Identity, Depends(require("compute_iaas_vmware_read", "compute_iaas_vmware_management"))]
 

@@ -1,0 +1,60 @@
+"""Rebalancing of datastore clusters over HTTP."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+
+from naos.api.authentication import require
+from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, submit
+from naos.api.services import ServicesOf
+from naos.compute import volume_balance
+from naos.identity import Identity
+from naos.ids import ResourceId
+from naos.wire import Reference, Request, Wire
+
+router = APIRouter(tags=["Volumes"])
+
+Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]
+Manager = Annotated[Identity, Depends(require("compute_iaas_vmware_read", "compute_iaas_vmware_management"))]
+
+
+class VolumeMove(Wire):
+    """`size`: bytes that the disks use, by estimate."""
+
+    virtual_machine: Reference
+    source: Reference
+    target: Reference
+    disks: list[str]
+    size: int
+
+
+class Rebalancing(Request):
+    id: ResourceId
+
+
+@router.get("/datastore_clusters/{cluster_id}/recommendations")
+def recommend(cluster_id: ResourceId, identity: Reader, services: ServicesOf) -> list[VolumeMove]:
+    """Which machines' disks should go to other volumes of a datastore cluster, by the space that was measured last."""
+    with services.database.read() as session:
+        return [
+            VolumeMove(
+                virtual_machine=Reference(id=entry.machine.id, name=entry.machine.name),
+                source=Reference(id=entry.source.id, name=entry.source.name),
+                target=Reference(id=entry.target.id, name=entry.target.name),
+                disks=list(entry.disks),
+                size=entry.weight,
+            )
+            for entry in volume_balance.recommendations(session, identity.tenant_id, cluster_id)
+        ]
+
+
+@router.post("/datastore_clusters/rebalance", **ASYNCHRONOUS)
+def rebalance(body: Rebalancing, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
+    """Move what is recommended now, live where machines run."""
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: volume_balance.plan(session, services.world, identity.tenant_id, body.id),
+    )
