@@ -53,7 +53,8 @@ def connect(url: str) -> sa.Engine:
     """An engine with the pragmas that make SQLite safe and quick: WAL, foreign keys, one writer at a time."""
     if not url.startswith("sqlite"):
         return sa.create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
-    engine = sa.create_engine(url, connect_args={"timeout": 30}, pool_size=20, max_overflow=20)
+    # A connection is an open file: no read waits for another to end.
+    engine = sa.create_engine(url, connect_args={"timeout": 30}, pool_size=40, max_overflow=-1)
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
@@ -63,8 +64,12 @@ def connect(url: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        deferred = connection.get_execution_options().get("naos_read_only", False)
-        connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+        if connection.get_execution_options().get("naos_read_only", False):
+            cursor = connection.connection.cursor()
+            cursor.execute("BEGIN")  # waits for nothing, so there is no error to translate
+            cursor.close()
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

@@ -16,7 +16,7 @@ from naos.activity.listing import Filters
 from naos.activity.models import Activity, State
 from naos.activity.watching import Subscription, Watch
 from naos.activity.wire import ActivityWire, to_wire
-from naos.api.authentication import Bearer, require
+from naos.api.authentication import bearer_of, require
 from naos.api.parameters import Moment, ResourceId
 from naos.api.services import ServicesOf
 from naos.errors import NaosError, Unknown, wire
@@ -151,7 +151,7 @@ async def _events(
 def _refusal(request: Request) -> str | None:
     """Why this caller may no longer watch."""
     try:
-        READING(request, Bearer()(request))
+        READING.admit(request, bearer_of(request))
     except NaosError as error:
         return str(error)
     return None

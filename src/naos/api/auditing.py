@@ -11,6 +11,7 @@ import hmac
 import json
 import uuid
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
 
@@ -57,6 +58,11 @@ def attribute(connection: HTTPConnection, *, user_id: str, tenant_id: str | None
         recorder.user_id, recorder.tenant_id = user_id, tenant_id
 
 
+def is_read(scope: Scope) -> bool:
+    """Whether a request changes nothing, so that nothing of it is written when it begins."""
+    return scope["type"] != "websocket" and scope["method"] not in WRITES
+
+
 def audited(app: ASGIApp, *, journal: Journal) -> ASGIApp:
     """Middleware, inside of all that refuses without looking at who calls."""
 
@@ -80,13 +86,9 @@ class Recorder:
 
     def __init__(self, journal: Journal, scope: Scope) -> None:
         self._journal, self._scope = journal, scope
-        self._request_id = str(uuid.uuid4())
         self.websocket = scope["type"] == "websocket"
         self.method = "WEBSOCKET" if self.websocket else scope["method"]
-        self.is_write = self.websocket or self.method in WRITES
-        self._headers = Headers(scope=scope)
-        self._text = "octet-stream" not in self._headers.get("content-type", "")
-        self._digest = hmac.new(journal.key, b"body\n", hashlib.sha256)
+        self.is_write = not is_read(scope)
         self._parts: list[bytes] = []
         self._size = 0
         self._begun = self._ended = False
@@ -95,6 +97,24 @@ class Recorder:
         self._used: list[str] = []
         self.user_id: str | None = None
         self.tenant_id: str | None = None
+
+    # What only an entry needs, which a read has none of, is made when it is asked for.
+
+    @cached_property
+    def _request_id(self) -> str:
+        return str(uuid.uuid4())
+
+    @cached_property
+    def _headers(self) -> Headers:
+        return Headers(scope=self._scope)
+
+    @cached_property
+    def _text(self) -> bool:
+        return "octet-stream" not in self._headers.get("content-type", "")
+
+    @cached_property
+    def _digest(self) -> hmac.HMAC:
+        return hmac.new(self._journal.key, b"body\n", hashlib.sha256)
 
     # ------------------------------------------------------------------------------------------------- the two ends
 

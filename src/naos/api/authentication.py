@@ -13,10 +13,12 @@ from fastapi import Depends
 from fastapi.openapi.models import HTTPBearer as BearerModel
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from naos.api import auditing
 from naos.api.client_address import client_address
+from naos.api.short_reads import shortly
 from naos.identity import Identity, PermissionMissing, Unauthenticated
 
 Identify = Callable[[str, str | None], Identity]
@@ -36,11 +38,16 @@ class Bearer(SecurityBase):
         )
         self.scheme_name = "session"
 
-    def __call__(self, connection: HTTPConnection) -> str:
-        scheme, token = get_authorization_scheme_param(connection.headers.get("Authorization"))
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("this call needs the header `Authorization: Bearer <session>`")
-        return token
+    async def __call__(self, connection: HTTPConnection) -> str:
+        return bearer_of(connection)
+
+
+def bearer_of(connection: HTTPConnection) -> str:
+    """Raises Unauthenticated."""
+    scheme, token = get_authorization_scheme_param(connection.headers.get("Authorization"))
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("this call needs the header `Authorization: Bearer <session>`")
+    return token
 
 
 _bearer = Bearer()
@@ -52,7 +59,13 @@ class Requirement:
     def __init__(self, groups: tuple[tuple[str, ...], ...]) -> None:
         self.groups = groups
 
-    def __call__(self, connection: HTTPConnection, token: Annotated[str, Depends(_bearer)]) -> Identity:
+    async def __call__(self, connection: HTTPConnection, token: Annotated[str, Depends(_bearer)]) -> Identity:
+        if auditing.is_read(connection.scope):
+            return await shortly(connection.app.state.services.database, self.admit, connection, token)
+        return await run_in_threadpool(self.admit, connection, token)  # a write is committed to the audit log
+
+    def admit(self, connection: HTTPConnection, token: str) -> Identity:
+        """Raises Unauthenticated, AddressRefused, PermissionMissing."""
         identify: Identify = connection.app.state.identify
         identity = identify(token, client_address(connection))
         missing = [group for group in self.groups if identity.permissions.isdisjoint(group)]

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
 from naos.activity.models import UNFINISHED, Activity
-from naos.api.authentication import Bearer, Requirement
+from naos.api.authentication import Requirement, bearer_of
 from naos.api.client_address import client_address
 from naos.api.services import ServicesOf
 from naos.compute.models import MachineSample, Power, VirtualMachine
@@ -38,7 +38,6 @@ from naos.storage.models import Disk, Lun, LunSample, VolumeFigure
 from naos.world import World
 
 router = APIRouter(tags=["Metrics"])
-_bearer = Bearer()
 
 
 class Credential(SecurityBase):
@@ -51,7 +50,7 @@ class Credential(SecurityBase):
     def __call__(self, connection: HTTPConnection) -> str:
         scheme, given = get_authorization_scheme_param(connection.headers.get("Authorization"))
         if scheme.lower() != "basic":
-            return _bearer(connection)
+            return bearer_of(connection)
         try:
             token_id, _, secret = base64.b64decode(given, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError) as error:
@@ -66,8 +65,8 @@ _credential = Credential()
 class ScrapeRequirement(Requirement):
     """As `require`, with a token's id and secret too."""
 
-    def __call__(self, connection: HTTPConnection, token: Annotated[str, Depends(_credential)]) -> Identity:
-        return super().__call__(connection, token)
+    async def __call__(self, connection: HTTPConnection, token: Annotated[str, Depends(_credential)]) -> Identity:
+        return await super().__call__(connection, token)
 
 
 Scraper = Annotated[Identity, Depends(ScrapeRequirement((("metric_read",),)))]

@@ -38,7 +38,7 @@ class Services:
         return self.world.settings
 
 
-def services(connection: HTTPConnection) -> Services:
+async def services(connection: HTTPConnection) -> Services:
     held: Services = connection.app.state.services
     return held
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
-from pydantic import TypeAdapter
 
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, list_filter, submit
 from naos.api.services import ServicesOf
+from naos.api.short_reads import shortly
 from naos.compute import (  # noqa: F401 - `tagging` says that machines carry tags
     affinity_routes,
     configuration_routes,
@@ -20,19 +20,17 @@ from naos.compute import (  # noqa: F401 - `tagging` says that machines carry ta
     export_routes,
     guest_routes,
     listing,
+    machine_rows,
     machines,
     placement_routes,
     pool_routes,
     tagging,
 )
 from naos.compute.configuration_wire import MachineCreation
-from naos.compute.machine_wire import Machine, machine_wire, machines_wire
+from naos.compute.machine_wire import Machine
 from naos.compute.wire import Renaming
 from naos.identity import Identity
 from naos.network import vlans
-
-LIST = TypeAdapter(list[Machine])
-"""Writes a long list at once; what is already of the model's type need not be looked at again."""
 
 router = APIRouter(prefix="/compute/v1/vcenters", tags=["Virtual machines"])
 
@@ -70,15 +68,18 @@ def list_machines(
         vlan_ids=networks,
     )
     with services.database.read() as session:
-        found = machines_wire(session, identity.tenant_id, query)
-    return Response(LIST.dump_json(found, by_alias=True), media_type="application/json")
+        return Response(machine_rows.many(session, query), media_type="application/json")
 
 
-@router.get("/virtual_machines/{machine_id}")
-def read_machine(machine_id: ResourceId, identity: Reader, services: ServicesOf) -> Machine:
+@router.get("/virtual_machines/{machine_id}", response_model=Machine)
+async def read_machine(machine_id: ResourceId, identity: Reader, services: ServicesOf) -> Response:
     """One machine."""
-    with services.database.read() as session:
-        return machine_wire(session, machines.find(session, identity.tenant_id, machine_id))
+
+    def read() -> bytes:
+        with services.database.read() as session:
+            return machine_rows.one(session, identity.tenant_id, machine_id)
+
+    return Response(await shortly(services.database, read), media_type="application/json")
 
 
 @router.post("/virtual_machines", **ASYNCHRONOUS)

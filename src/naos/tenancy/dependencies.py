@@ -8,7 +8,7 @@ from starlette.requests import HTTPConnection
 from naos.tenancy.tokens import Authority
 
 
-def authority(connection: HTTPConnection) -> Authority:
+async def authority(connection: HTTPConnection) -> Authority:
     held: Authority = connection.app.state.authority
     return held
 

@@ -7,8 +7,10 @@ key that others can read, or that is not random, does not start.
 import os
 import secrets
 import stat
+import time
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -29,10 +31,10 @@ _REPLACE = "Replace the keys with `naos controller rotate-key --leaked`, which e
 
 def open_keys(session: Session, folder: Path, now: datetime) -> None:
     """Make the first key, or check every key that is still accepted. Raises KeyUnusable."""
-    accepted = session.scalars(sa.select(SigningKey).where(_accepted(now))).all()
-    if not any(key.accepted_until is None for key in accepted):
+    present = session.scalars(sa.select(SigningKey).where(accepted(now))).all()
+    if not any(key.accepted_until is None for key in present):
         _make(session, folder, now)
-    for key in accepted:
+    for key in present:
         read_key(folder / key.file)
 
 
@@ -77,8 +79,8 @@ def every_key(session: Session) -> list[SigningKey]:
 
 def accepted_key(session: Session, folder: Path, key_id: str, now: datetime) -> OctKey | None:
     """The key of that id, unless it is unknown or no longer accepted."""
-    key = session.scalar(sa.select(SigningKey).where(SigningKey.id == key_id, _accepted(now)))
-    return None if key is None else read_key(folder / key.file)
+    file = session.scalar(sa.select(SigningKey.file).where(SigningKey.id == key_id, accepted(now)))
+    return None if file is None else read_key(folder / file)
 
 
 def rotate_key(session: Session, folder: Path, *, now: datetime, leaked: bool = False) -> str:
@@ -91,6 +93,7 @@ def rotate_key(session: Session, folder: Path, *, now: datetime, leaked: bool = 
     for key in session.scalars(sa.select(SigningKey).with_for_update()):
         if key.accepted_until is not None and key.accepted_until <= now:
             (folder / key.file).unlink(missing_ok=True)
+            _READ.pop(folder / key.file, None)
         elif leaked:
             # Not `now`: a controller whose clock is behind would accept the key for that long.
             key.accepted_until = min(now, key.created_at)
@@ -99,8 +102,29 @@ def rotate_key(session: Session, folder: Path, *, now: datetime, leaked: bool = 
     return _make(session, folder, now)
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A key that was found good, and the file as it was then."""
+
+    facts: tuple[int, ...]
+    key: OctKey
+
+
+_READ: dict[Path, _Read] = {}
+# Two changes within one tick of the file system's clock look alike, so a file that has just changed is read again.
+_SETTLED_NS = 2_000_000_000
+
+
 def read_key(path: Path) -> OctKey:
-    """Read a key after checking that nobody else can. Raises KeyUnusable."""
+    """Read a key after checking that nobody else can. Raises KeyUnusable.
+
+    A file that is still the same in every respect (which one, whose, its mode, its times) is not read again.
+    """
+    with suppress(OSError):
+        kept = _READ.get(path)
+        if kept is not None and kept.facts == _facts(os.lstat(path)):
+            return kept.key
+    _READ.pop(path, None)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
@@ -118,7 +142,16 @@ def read_key(path: Path) -> OctKey:
     weakness = _weakness(value)
     if weakness is not None:
         raise KeyUnusable(str(path), f"it is weak ({weakness}; a key is {KEY_BYTES} random bytes)", _REPLACE)
-    return OctKey.import_key(value)
+    key = OctKey.import_key(value)
+    if time.time_ns() - facts.st_ctime_ns > _SETTLED_NS:
+        _READ[path] = _Read(_facts(facts), key)
+    return key
+
+
+def _facts(file: os.stat_result) -> tuple[int, ...]:
+    """What no change of a file's bytes, owner or mode leaves as it is; and who looks at it."""
+    times = (file.st_mtime_ns, file.st_ctime_ns)
+    return (file.st_dev, file.st_ino, file.st_mode, file.st_uid, file.st_size, *times, os.geteuid())
 
 
 def _weakness(value: bytes) -> str | None:
@@ -135,7 +168,8 @@ def _weakness(value: bytes) -> str | None:
     return None
 
 
-def _accepted(now: datetime) -> sa.ColumnElement[bool]:
+def accepted(now: datetime) -> sa.ColumnElement[bool]:
+    """Of keys whose sessions count at `now`."""
     return sa.or_(SigningKey.accepted_until.is_(None), SigningKey.accepted_until > now)
 
 

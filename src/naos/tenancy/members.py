@@ -4,6 +4,8 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -83,26 +85,48 @@ def make_tenant_owner(session: Session, tenant: Tenant, user: User) -> None:
     session.flush()
 
 
+_user, _tenant, _feature = User.__table__, Tenant.__table__, TenantFeature.__table__
+_owner, _tenant_owner, _assignment = OrganisationOwner.__table__, TenantOwner.__table__, Assignment.__table__
+HOLDINGS: tuple[sa.ColumnElement[Any], ...] = (
+    (
+        sa.exists().where(_owner.c.organisation_id == _tenant.c.organisation_id, _owner.c.user_id == _user.c.id)
+        | sa.exists().where(_tenant_owner.c.tenant_id == _tenant.c.id, _tenant_owner.c.user_id == _user.c.id)
+    ),
+    sa.select(sa.func.aggregate_strings(_assignment.c.permission, ","))
+    .where(_assignment.c.user_id == _user.c.id, _assignment.c.tenant_id == _tenant.c.id)
+    .correlate(_user, _tenant)
+    .scalar_subquery(),
+    sa.select(sa.func.aggregate_strings(_feature.c.feature, ","))
+    .where(_feature.c.tenant_id == _tenant.c.id)
+    .correlate(_tenant)
+    .scalar_subquery(),
+)
+"""What a user holds in a tenant, of a row of both tables: whether they own it, names of permissions, names of features."""
+
+IN_TENANT = _tenant.c.organisation_id == _user.c.organisation_id
+"""Users hold something in tenants of their own organisation only."""
+
+_HELD = (
+    sa.select(*HOLDINGS)
+    .select_from(_user.join(_tenant, IN_TENANT))
+    .where(_user.c.id == sa.bindparam("user_id"), _tenant.c.id == sa.bindparam("tenant_id"))
+)
+
+
 def effective_permissions(session: Session, user_id: str, tenant_id: str) -> frozenset[str]:
     """What the user holds in the tenant now; nothing in a tenant of another organisation."""
-    home = session.execute(
-        sa.select(User.organisation_id)
-        .join(Tenant, Tenant.organisation_id == User.organisation_id)
-        .where(User.id == user_id, Tenant.id == tenant_id)
-    ).scalar()
-    if home is None:
-        return frozenset()
-    owner = session.scalar(
-        sa.select(
-            sa.exists().where(OrganisationOwner.organisation_id == home, OrganisationOwner.user_id == user_id)
-            | sa.exists().where(TenantOwner.tenant_id == tenant_id, TenantOwner.user_id == user_id)
-        )
-    )
-    assigned = session.scalars(
-        sa.select(Assignment.permission).where(Assignment.user_id == user_id, Assignment.tenant_id == tenant_id)
-    )
-    enabled = session.scalars(sa.select(TenantFeature.feature).where(TenantFeature.tenant_id == tenant_id))
-    return rules.effective(owner=bool(owner), assigned=set(assigned), enabled=set(enabled))
+    row = session.execute(_HELD, {"user_id": user_id, "tenant_id": tenant_id}).first()
+    return frozenset() if row is None else held_of(*row)
+
+
+def held_of(owner: bool | None, assigned: str | None, enabled: str | None) -> frozenset[str]:  # noqa: FBT001 - a row's columns
+    """The permissions that the columns `HOLDINGS` of a row stand for."""
+    return _held(bool(owner), assigned or "", enabled or "")
+
+
+@lru_cache(maxsize=1024)
+def _held(owner: bool, assigned: str, enabled: str) -> frozenset[str]:  # noqa: FBT001 - positional for the cache
+    return rules.effective(owner=owner, assigned=set(assigned.split(",")), enabled=set(enabled.split(",")))
 
 
 def settled(session: Session, identity: Identity, permission: str) -> Identity:

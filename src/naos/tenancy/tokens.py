@@ -5,10 +5,13 @@ session only says who it is: what it may do is read from the tables on every cal
 withdrawn permission is gone with the next one.
 """
 
+import hashlib
 import secrets
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -27,12 +30,14 @@ from naos.identity import Identity, Unauthenticated
 from naos.ids import normal_id
 from naos.names import clean_name
 from naos.tenancy import access, keys, rules
-from naos.tenancy.members import effective_permissions, find_tenant
-from naos.tenancy.models import PersonalAccessToken, Tenant, User
+from naos.tenancy.members import HOLDINGS, IN_TENANT, effective_permissions, find_tenant, held_of
+from naos.tenancy.models import AllowedAddress, PersonalAccessToken, SigningKey, Tenant, User
 
 # 19 MiB, 2 passes: about 20 ms on one core. The secret is 256 random bits, so this guards a stolen table, not a guess.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 _REFUSED = "the token id or its secret is wrong"
+_KEY_REFUSED = "the session was signed by a key that is not in use; log in again"
+_FOREIGN = "the bearer token is not one of this controller's sessions"
 
 
 def utc_now() -> datetime:
@@ -126,6 +131,75 @@ def revoke_token(session: Session, identity: Identity, token_id: str, now: datet
 
 
 @dataclass(frozen=True)
+class Signed:
+    """A session whose signature was found good under that key."""
+
+    key_id: str
+    key: OctKey
+    claims: Mapping[str, object]
+
+
+class SignedSessions:
+    """The sessions of late whose signatures were checked, by digest: who holds the memory gets none that works.
+
+    Only what the bytes prove by themselves: whether key, token and rights still stand is looked up at each call.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._found: OrderedDict[bytes, Signed] = OrderedDict()
+
+    def get(self, bearer: str) -> Signed | None:
+        return self._found.get(_digest(bearer))
+
+    def keep(self, bearer: str, signed: Signed) -> Signed:
+        self._found[_digest(bearer)] = signed
+        while len(self._found) > self._most:
+            with suppress(KeyError):  # another thread was faster
+                self._found.popitem(last=False)
+        return signed
+
+
+def _digest(bearer: str) -> bytes:
+    return hashlib.sha256(bearer.encode("utf-8", "surrogatepass")).digest()
+
+
+_key, _token, _network = SigningKey.__table__, PersonalAccessToken.__table__, AllowedAddress.__table__
+_user, _tenant = User.__table__, Tenant.__table__
+_GATE = sa.select(
+    _key.c.file,
+    sa.select(sa.func.aggregate_strings(_network.c.network, ","))
+    .where(_network.c.tenant_id == sa.bindparam("tenant_id"))
+    .scalar_subquery()
+    .label("networks"),
+).where(
+    _key.c.id == sa.bindparam("key_id"),
+    sa.or_(
+        _key.c.accepted_until.is_(None), _key.c.accepted_until > sa.bindparam("now", type_=_key.c.accepted_until.type)
+    ),
+)
+"""A key that is still accepted, and the networks that a tenant takes calls from."""
+_TOKEN = (
+    sa.select(
+        _token.c.user_id,
+        _token.c.tenant_id,
+        _user.c.organisation_id,
+        _token.c.roles,
+        _token.c.revoked_at,
+        _token.c.expires_at,
+        *HOLDINGS,
+    )
+    .select_from(
+        _token.outerjoin(_user, _user.c.id == _token.c.user_id).outerjoin(
+            _tenant, sa.and_(_tenant.c.id == _token.c.tenant_id, IN_TENANT)
+        )
+    )
+    .where(_token.c.id == sa.bindparam("token_id"))
+)
+"""A token with what its user holds in its tenant."""
+
+
+@dataclass(frozen=True)
 class Authority:
     """Gives out sessions and tells whom they prove. `key_folder`: see `keys`; `now`: the wall clock, in UTC."""
 
@@ -133,6 +207,7 @@ class Authority:
     key_folder: Path
     lifetime: timedelta
     now: Callable[[], datetime] = utc_now
+    signed: SignedSessions = field(default_factory=SignedSessions)
 
     def open(self) -> None:
         """Make or check the signing keys. Raises KeyUnusable."""
@@ -189,32 +264,54 @@ class Authority:
         """
         now = self.now()
         with self.database.read() as session:
-
-            def find_key(guest: GuestProtocol) -> OctKey:
-                key = keys.accepted_key(session, self.key_folder, normal_id(str(guest.headers().get("kid"))) or "", now)
-                if key is None:
-                    raise Unauthenticated("the session was signed by a key that is not in use; log in again")
-                return key
-
-            identity = _identity(session, _claims(bearer, find_key, now), now)
-            access.check(session, identity.tenant_id, address)
+            signed = self.signed.get(bearer) or self._verified(session, bearer, now)
+            claims, scope = signed.claims, signed.claims["scope"]
+            tenant_id = str(scope.get("id")) if isinstance(scope, Mapping) else ""
+            gate = session.execute(_GATE, {"key_id": signed.key_id, "tenant_id": tenant_id, "now": now}).first()
+            if gate is None:
+                raise Unauthenticated(_KEY_REFUSED)
+            if keys.read_key(self.key_folder / gate.file).raw_value != signed.key.raw_value:
+                claims = self._verified(session, bearer, now).claims  # the key's file is another one than it was
+            _check_claims(claims, now)
+            identity = _identity(session, claims, now)
+            if identity.tenant_id == tenant_id:
+                access.check_listed(gate.networks, address)
+            else:
+                access.check(session, identity.tenant_id, address)
             return replace(identity, address=address)
 
+    def _verified(self, session: Session, bearer: str, now: datetime) -> Signed:
+        """What a session says, after its signature was checked; remembered. Raises Unauthenticated."""
+        found: list[tuple[str, OctKey]] = []
 
-def _claims(bearer: str, find_key: Callable[[GuestProtocol], OctKey], now: datetime) -> dict[str, object]:
+        def find_key(guest: GuestProtocol) -> OctKey:
+            key_id = normal_id(str(guest.headers().get("kid"))) or ""
+            key = keys.accepted_key(session, self.key_folder, key_id, now)
+            if key is None:
+                raise Unauthenticated(_KEY_REFUSED)
+            found.append((key_id, key))
+            return key
+
+        try:
+            claims = jwt.decode(bearer, find_key, algorithms=[keys.ALGORITHM]).claims
+        except (JoseError, ValueError) as error:
+            raise Unauthenticated(_FOREIGN) from error
+        _check_claims(claims, now)
+        return self.signed.keep(bearer, Signed(*found[-1], claims))
+
+
+def _check_claims(claims: Mapping[str, object], now: datetime) -> None:
     registry = jwt.JWTClaimsRegistry(now=int(now.timestamp()), exp={"essential": True}, scope={"essential": True})
     try:
-        decoded = jwt.decode(bearer, find_key, algorithms=[keys.ALGORITHM])
         # When it was signed says nothing that the signature does not; another controller's clock may be ahead of this one.
-        registry.validate({name: value for name, value in decoded.claims.items() if name != "iat"})
+        registry.validate({name: value for name, value in claims.items() if name != "iat"})
     except ExpiredTokenError as error:
         raise Unauthenticated("the session has expired; log in again") from error
     except (JoseError, ValueError) as error:
-        raise Unauthenticated("the bearer token is not one of this controller's sessions") from error
-    return decoded.claims
+        raise Unauthenticated(_FOREIGN) from error
 
 
-def _identity(session: Session, claims: dict[str, object], now: datetime) -> Identity:
+def _identity(session: Session, claims: Mapping[str, object], now: datetime) -> Identity:
     for claim, prove in PROOFS.items():
         if claim in claims:
             return prove(session, claims, now)
@@ -222,20 +319,14 @@ def _identity(session: Session, claims: dict[str, object], now: datetime) -> Ide
 
 
 def _of_token(session: Session, claims: Mapping[str, object], now: datetime) -> Identity:
-    token = session.get(PersonalAccessToken, str(claims["patId"]))
+    token = session.execute(_TOKEN, {"token_id": str(claims["patId"])}).first()
     if token is None or token.revoked_at is not None or token.expires_at <= now:
         raise Unauthenticated("the personal access token behind this session was deleted or has expired")
-    user = session.get(User, token.user_id)
-    if user is None:
+    if token.organisation_id is None:
         raise Unauthenticated("the user behind this session no longer exists")
-    held = effective_permissions(session, token.user_id, token.tenant_id)
-    return Identity(
-        user_id=token.user_id,
-        tenant_id=token.tenant_id,
-        organisation_id=user.organisation_id,
-        permissions=rules.of_token(token.roles, held),
-        token_id=token.id,
-    )
+    user_id, tenant_id, organisation_id, roles, _, _, *holdings = token
+    permissions = rules.of_token(roles, held_of(*holdings))
+    return Identity(user_id, tenant_id, organisation_id, permissions, token_id=str(claims["patId"]))
 
 
 Proof = Callable[[Session, Mapping[str, object], datetime], Identity]
