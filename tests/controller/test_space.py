@@ -1,5 +1,6 @@
 """Space of volumes that never surprises: swap files, policies, alarms, reserves, maintenance."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from simulated_platform import COMPUTE, GIB, POWER, Platform
 
 from naos.activity import Caller
 from naos.engines.errors import NoSpace
+from naos.engines.ports import PowerState
 from naos.storage import luns, reserve, swap
 from naos.storage.space_errors import SwapRoom
 
@@ -270,3 +272,32 @@ def test_a_cluster_is_rebalanced_and_emptied_for_maintenance(simulated: Platform
         simulated.remove(machine_id)
     for lun_id in (one, two):
         simulated.done("DELETE", f"{DATASTORES}/{lun_id}")
+
+
+def test_a_machine_that_stands_still_for_want_of_space_says_so_until_it_goes_on(
+    simulated: Platform, volume: str
+) -> None:
+    """Its volume, too; and the supervisor forgets it when it sees the machine run."""
+    machine_id = simulated.deploy("standing", datastoreId=volume)
+    simulated.rack.faults.fill(volume)
+    measured(simulated, volume)
+    blade = simulated.machine(machine_id)["host"]["name"]
+    store = simulated.rack.faults._store
+
+    def state(word: str) -> None:
+        with store.transaction() as db:
+            db.execute("UPDATE domains SET state = ? WHERE blade = ? AND id = ?", (word, blade, machine_id))
+
+    state(PowerState.IO_ERROR)
+    end = time.monotonic() + 20
+    while not (seen := simulated.machine(machine_id)["triggeredAlarms"]) and time.monotonic() < end:
+        state(PowerState.IO_ERROR)  # as often as it is resumed it stops again
+        time.sleep(0.05)
+    assert seen == [{"id": "space", "status": "red"}]
+    (alarm,) = simulated.get(f"{DATASTORES}/{volume}")["triggeredAlarms"]
+    assert "1 machine(s) stand still there" in alarm["message"]
+    simulated.rack.faults.empty(volume)
+    while simulated.machine(machine_id)["triggeredAlarms"] and time.monotonic() < end:
+        time.sleep(0.05)
+    assert simulated.machine(machine_id)["triggeredAlarms"] == []
+    simulated.remove(machine_id)

@@ -18,15 +18,16 @@ from naos.errors import Unknown
 from naos.fleet.models import Blade, Cpool, Region, Zone
 from naos.fleet.wire import moref
 from naos.network.models import Adapter
-from naos.storage.models import ClusterMember, DatastoreCluster, Disk, Lun, Snapshot
+from naos.storage.models import ClusterMember, DatastoreCluster, Disk, Lun, Snapshot, WaitingMachine
 
 BATCH = 500
 
-_machine, _disk, _adapter, _snapshot = (
+_machine, _disk, _adapter, _snapshot, _waiting = (
     VirtualMachine.__table__,
     Disk.__table__,
     Adapter.__table__,
     Snapshot.__table__,
+    WaitingMachine.__table__,
 )
 # Aliases: a filter's own subquery on one of these tables is about rows of its own.
 _pool, _home, _zone, _region = (
@@ -98,6 +99,7 @@ _COLUMNS = (
         ).where(_adapter.c.machine_id == _machine.c.id)
     ).label("networks"),
     sa.exists().where(_snapshot.c.machine_id == _machine.c.id).correlate(_machine).label("snapshoted"),
+    sa.exists().where(_waiting.c.machine_id == _machine.c.id).correlate(_machine).label("waits"),
 )
 _PLACES = (
     _machine.join(_pool, _pool.c.id == _machine.c.cpool_id)
@@ -175,7 +177,7 @@ def _shown(row: sa.Row[Any]) -> dict[str, Any]:
         "distributedVirtualPortGroupIds": [vlan for _, vlan in sorted(plugged, key=lambda entry: int(entry[0]))],
         "sppMode": "production",
         "snapshoted": bool(row.snapshoted),
-        "triggeredAlarms": [],
+        "triggeredAlarms": [{"id": "space", "status": "red"}] if row.waits else [],
         "replicationConfig": None,
         "extraConfig": [
             {"key": key, "value": extra_config.as_text(value)} for key, value in sorted(row.extra_config.items())

@@ -39,6 +39,8 @@ class Pair(Wire):
 
 
 class Alarm(Wire):
+    """`space`: the machine stands still, without an error in its guest, until a volume has space."""
+
     id: str
     status: str
 
