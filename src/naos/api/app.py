@@ -167,7 +167,7 @@ def _describe_permissions(app: FastAPI) -> None:
             for method, path, groups in requirements(app):
                 operation = schema["paths"].get(path, {}).get(method.lower())
                 if operation is not None:
-                    for status in ("4XX", "5XX"):  # a refusal is JSON, also where success is text
+                    for status in {"4XX", "5XX"} & set(operation["responses"]):  # JSON, also where success is text
                         operation["responses"][status]["content"] = {"application/json": {"schema": REFUSAL}}
                     needed = [alternatives(group) for group in groups]
                     operation["x-permissions"] = needed
