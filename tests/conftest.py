@@ -1,11 +1,20 @@
 """How the suite is spread over the processes that run it side by side (`scripts/test`)."""
 
+from typing import Any
+
 import pytest
+from xdist.scheduler import LoadFileScheduling
+
+REAL = ("tests/lab/", "tests/documentation/")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the hook that reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with real machines go one after another in one process; other modules each stay whole in one."""
-    for item in items:
-        real = item.get_closest_marker("lab") is not None
-        item.add_marker(pytest.mark.xdist_group("lab" if real else str(item.path)))
+class Spread(LoadFileScheduling):
+    """Tests with real machines go one after another in one process; each other module stays whole in one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = nodeid.partition("::")[0]
+        return "lab" if file.startswith(REAL) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread:
+    return Spread(config, log)
