@@ -242,7 +242,10 @@ def test_a_silent_blade_leaves_its_volumes_out_and_nobody_else(platform: Platfor
 
 def test_figures_of_others_are_absent(platform: Platform) -> None:
     stranger = platform.stranger()
-    for path in (f"datastores/{platform.made['volume-AZ05']}/figures", f"virtual_disks/{platform.made['vlan']}/figures"):
+    for path in (
+        f"datastores/{platform.made['volume-AZ05']}/figures",
+        f"virtual_disks/{platform.made['vlan']}/figures",
+    ):
         assert stranger.get(f"{COMPUTE}/{path}").status_code == 404
     answer = stranger.get(f"{COMPUTE}/datastore_figures", params={"datastoreId": platform.made["volume-AZ05"]})
     assert (answer.status_code, answer.json()) == (200, [])

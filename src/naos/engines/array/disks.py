@@ -17,9 +17,7 @@ def check_present(place: Place, disk_id: str) -> None:
         raise Missing(place.where, f"disk {disk_id}", f"volume {place.lun_id} does not hold it")
 
 
-def create(
-    place: Place, disk_id: str, size: int, provisioning: Provisioning, template_id: str | None = None
-) -> None:
+def create(place: Place, disk_id: str, size: int, provisioning: Provisioning, template_id: str | None = None) -> None:
     """Make an empty disk of `size` bytes, its space reserved unless it is dynamic; or a reserved one with the content of a
     staged template. Raises NoSpace, Busy, Missing, Unsupported."""
     if template_id is not None and provisioning is Provisioning.DYNAMIC:
