@@ -75,6 +75,7 @@ class Pair:
 
     def __init__(self, rig, first: NbdAddress, second: NbdAddress) -> None:
         program = f"""
+import subprocess
 files = [subprocess.Popen(["qemu-io", "-f", "raw", "-t", "none", url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
          for url in {[url(first), url(second)]!r}]
 n = 0
