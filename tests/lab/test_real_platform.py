@@ -116,6 +116,8 @@ def _writes_on(real: Real, name: str, before: int) -> None:
     assert real.ask(name, "cat /tmp/errors 2> /dev/null; dmesg | grep -ci 'i/o error'; echo end") == "0 end"
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_a_running_guests_disk_moves_to_another_volume_to_the_other_zone_and_back(real: Real) -> None:
     real.naos("volume", "create", "fast-az05", "--zone", "AZ05", "--class", "premium", "--size", "500GiB")
     _write_for_ever(real, "first-az05")
@@ -144,6 +146,8 @@ def _words(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_a_clone_of_a_writing_guest_is_of_one_instant_over_two_volumes(real: Real) -> None:
     """A record goes to the second disk first, then to the first: the clone has both, or the first half of the last one."""
 
@@ -197,6 +201,8 @@ def _start(real: Real, name: str, said: str = "ready:", seconds: float = 120.0) 
     until(lambda: said in real.naos("vm", "log", name), f"{name} says {said!r}", seconds)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_a_running_guest_takes_processors_and_memory_and_gives_processors_back(real: Real, settable: str) -> None:
     real.naos("vm", "set", settable, "--cpu-hot-add", "--cpu-hot-remove", "--memory-hot-add", "--nested")
     _start(real, settable)
@@ -220,6 +226,8 @@ def test_a_running_guest_takes_processors_and_memory_and_gives_processors_back(r
     assert "power it off first" in refused.stderr
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_a_guest_takes_in_its_customisation_and_guest_information_under_efi(real: Real, settable: str) -> None:
     real.naos("vm", "stop", settable)
     named = [
@@ -248,6 +256,8 @@ def test_a_guest_takes_in_its_customisation_and_guest_information_under_efi(real
 VARIABLE = "/sys/firmware/efi/efivars/NaosTest-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_an_efi_machines_variables_are_with_it_on_another_blade(real: Real, settable: str) -> None:
     mount = "mount -t efivarfs none /sys/firmware/efi/efivars"
     real.ask(settable, f"{mount}; printf '\\007\\000\\000\\000kept' > {VARIABLE}")
@@ -260,6 +270,8 @@ def test_an_efi_machines_variables_are_with_it_on_another_blade(real: Real, sett
     assert real.ask(settable, f"{mount}; tail -c 4 {VARIABLE}") == "kept"
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_secure_boot_starts_nothing_that_nobody_signed(real: Real, settable: str) -> None:
     real.naos("vm", "stop", settable)
     real.naos("vm", "set", settable, "--secure-boot")
@@ -310,6 +322,8 @@ def test_backup_knows_what_really_lies_on_arrays_and_in_the_vault(real: Real) ->
     real.naos("policy", "delete", "nightly", "--yes")
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_an_appliance_comes_in_runs_with_its_properties_and_leaves_with_every_byte(real: Real, tmp_path: Path) -> None:
     appliance_journey.travel(real, tmp_path)
 
@@ -332,6 +346,8 @@ def test_a_powerless_blade_leaves_its_machine_stopped_not_lost(real: Real) -> No
     until(lambda: "ready:" in real.naos("vm", "log", "first-az06"), "the guest is up")
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 def test_machines_of_a_killed_blade_run_on_the_other_one_with_every_record(real: Real) -> None:
     """SIGKILL for every process of a blade with three machines: what one of them was told to be on its disk is there, once."""
     victim = real.machine("first-az05")["host"]["name"]
