@@ -19,8 +19,6 @@ from naos.tenancy.bootstrap import Bootstrapped
 from naos.tenancy.models import Assignment
 from naos.tenancy.permissions import permissions
 
-START = datetime.now(UTC)
-
 
 class FakeEngine:
     """Runs the check and notes who asked; it does no work. Activities are only ids."""
@@ -40,7 +38,7 @@ class FakeEngine:
 class Clock:
     """A wall clock and a monotonic clock that only tests move."""
 
-    wall: datetime = field(default=START)
+    wall: datetime = field(default_factory=lambda: datetime.now(UTC))
     ticks: float = 1000.0
 
     def now(self) -> datetime:

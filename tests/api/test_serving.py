@@ -19,6 +19,7 @@ from naos.tenancy.errors import KeyUnusable
 
 SERVER = """
     import sys
+    from types import SimpleNamespace
     from fastapi import FastAPI
     from naos.api import errors
     from naos.api.authentication import require
@@ -28,6 +29,7 @@ SERVER = """
     import time
     app = FastAPI()
     errors.install(app)
+    app.state.services = SimpleNamespace(database=SimpleNamespace(is_sqlite=True))
     app.state.identify = lambda token, address: Identity("u", "t", "o", frozenset(), "p")
 
     @app.get("/guarded", dependencies=[Depends(require("tag_read"))])

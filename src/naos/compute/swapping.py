@@ -82,6 +82,14 @@ def fit(world: World, machine_id: str) -> None:
     leave_behind(world, machine_id)
 
 
+def is_used(world: World, machine_id: str, lun_id: str) -> bool:
+    """Whether the volume is the home of a machine that the hypervisor shows running."""
+    try:
+        return steps.row(world, machine_id).lun_id == lun_id and steps.is_running(world, machine_id)
+    except Unknown:
+        return False
+
+
 @undo("swap.give_back")
 def _give_back(world: World, arguments: dict[str, Any]) -> None:
     give_back(world, arguments["machine_id"])

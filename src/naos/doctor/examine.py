@@ -150,7 +150,7 @@ def _array(world: World, tables: Tables, array: str) -> Iterator[Finding]:
             yield Finding("lun.missing", lun_id, sentence, "restore it from a backup, or delete the volume")
             continue
         try:
-            yield from _volume(tables, array, lun_id, world.rack.array(array).contents(lun_id))
+            yield from _volume(world, tables, array, lun_id, world.rack.array(array).contents(lun_id))
         except EngineError as error:
             sentence = f"volume {lun.name} does not answer: {error}"
             yield Finding("lun.silent", lun_id, sentence, "bring its daemon back", "lun.recover", {"lun_id": lun_id})
@@ -162,7 +162,7 @@ def _array(world: World, tables: Tables, array: str) -> Iterator[Finding]:
     yield from devices.snapshots(world, tables, array)
 
 
-def _volume(tables: Tables, array: str, lun_id: str, contents: LunContents) -> Iterator[Finding]:
+def _volume(world: World, tables: Tables, array: str, lun_id: str, contents: LunContents) -> Iterator[Finding]:
     rows = {disk.id: disk for disk in tables.disks.values() if disk.lun_id == lun_id}
     still = {key: disk for key, disk in rows.items() if not tables.is_moving("virtual_machine", disk.machine_id or "")}
     for disk_id, disk in still.items():
@@ -182,7 +182,7 @@ def _volume(tables: Tables, array: str, lun_id: str, contents: LunContents) -> I
             sentence = f"disk {disk_id} is exported in epoch {epoch}, and no running machine has it"
             yield Finding("export.orphan", disk_id, sentence, "cut the export", "lun.recover", {"lun_id": lun_id})
     yield from devices.volatile(tables, lun_id, contents, still)
-    yield from swap_files.differences(tables, lun_id, contents)
+    yield from swap_files.differences(world, tables, lun_id, contents)
     yield from _unknown_files(tables, array, lun_id, contents, rows)
 
 

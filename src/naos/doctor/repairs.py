@@ -93,7 +93,10 @@ def _fit_reserve(world: World, arguments: Mapping[str, str]) -> None:
 
 
 def _drop_swap(world: World, arguments: Mapping[str, str]) -> None:
-    swap.remove_stray(world, arguments["machine_id"], arguments["lun_id"])
+    """Looks once more: a guest that runs after all keeps its room."""
+    machine_id, lun_id = arguments["machine_id"], arguments["lun_id"]
+    if not swapping.is_used(world, machine_id, lun_id):
+        swap.remove_stray(world, machine_id, lun_id)
 
 
 REPAIRS: dict[str, Repair] = {

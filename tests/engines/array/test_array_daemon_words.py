@@ -36,7 +36,7 @@ def test_the_daemon_is_started_under_its_lock_with_the_limit():
     assert before[before.index("python3") - 1] == f"/a,b/{LUN}/lock"
     assert before[-2:] == ["10.0.0.1", "10809"]
     group = json.loads(argv[argv.index("--object") + 1])
-    assert group["limits"] == {"iops-total": 750}
+    assert group["limits"] == {"iops-total": 750, "bps-total": 0}
     server = json.loads(argv[argv.index("--nbd-server") + 1])
     assert server["addr"] == {"type": "fd", "str": listen.PLACE}
     assert f"path=/a,,b/{LUN}/qmp," in argv[argv.index("--chardev") + 1]
@@ -44,7 +44,7 @@ def test_the_daemon_is_started_under_its_lock_with_the_limit():
 
 
 def test_no_limit_is_zero():
-    assert daemon.limits(replace(SPEC, iops=None)) == {"iops-total": 0}
+    assert daemon.limits(replace(SPEC, iops=None)) == {"iops-total": 0, "bps-total": 0}
 
 
 def test_a_limit_that_did_not_take_is_an_error():
