@@ -70,7 +70,7 @@ def appliance(real: Real, folder: Path) -> Path:
 def unpacked(archive: Path, folder: Path) -> Path:
     folder.mkdir()
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder)
     return folder
 
 
