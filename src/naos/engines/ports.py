@@ -11,6 +11,7 @@ Areas know only these; drivers are chosen by the inventory (see `engines.rack`).
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -382,12 +383,17 @@ class Hypervisor(Protocol):
 # ---------------------------------------------------------------------------------------------------------------- array
 
 
+LunKey = Callable[[], bytes]
+"""Gives the 32 bytes that a volume's images are encrypted with. Raises NaosError when they cannot be had; so it is asked only
+when an image is made or opened, and never to cut one off."""
+
+
 @dataclass(frozen=True)
 class LunSpec:
     """A volume: a file system of `capacity` bytes, its disks together limited to `iops` operations and `bandwidth` bytes a second
     (None: no limit), reads and writes alike.
 
-    port: TCP port of its NBD server on the array's address.
+    port: TCP port of its NBD server on the array's address. key: None for a volume whose images are not encrypted.
     """
 
     id: str
@@ -395,6 +401,7 @@ class LunSpec:
     iops: int | None
     port: int
     bandwidth: int | None = None
+    key: LunKey | None = field(default=None, repr=False, compare=False)
 
 
 class Provisioning(StrEnum):
@@ -477,7 +484,87 @@ class Peer:
     answers: bool
 
 
-class Array(Protocol):
+@dataclass(frozen=True)
+class Door:
+    """Where one disk of a point is written or read: NBD under TLS, with a key of this session alone.
+
+    key: hexadecimal, secret; whoever has it may use the door until the session ends. user: whom the key belongs to.
+    """
+
+    address: NbdAddress
+    key: str = field(repr=False)
+    user: str = "naos"
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One disk's way into a point. base: the point that the store has this disk of and over which the new one is received;
+    None when the whole disk travels. door: where the store receives it."""
+
+    disk_id: str
+    base: str | None
+    door: Door
+
+
+class PointSource(Protocol):
+    """The side of an array from which points are taken. A set is what is copied together to one place (the disks of a volume,
+    of a machine), under an id of its own; a point is the set at one instant.
+
+    What changed since a point is known by a bitmap that carries the ids of set and point. It is begun with the point's own copy, in
+    the same transaction, and counts only while it is whole: after the sudden death of a daemon, and for a disk that was brought
+    back to a snapshot or moved, there is none. Then `compare` makes a new one; nothing is ever guessed.
+    """
+
+    def known_bases(self, lun: LunSpec, set_id: str, disk_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+        """For every disk the points since whose instants each change of it is known for certain; of the points of this set.
+
+        Raises Missing for a disk that is not there.
+        """
+
+    def compare(
+        self, lun: LunSpec, set_id: str, point_id: str, disk_id: str, checksums: Path, *, pace: int | None = None
+    ) -> int:
+        """Make a point a known base of a disk: what differs from its checksums (a file of `PointStore.checksums`) counts as
+        changed, and every write from now on. Returns the bytes that differ. The disk may be in use; it is read once, and
+        nothing travels.
+
+        pace: bytes a second that are read, None for as fast as it goes.
+        """
+
+    def begin_point(
+        self,
+        lun: LunSpec,
+        set_id: str,
+        point_id: str,
+        parts: Sequence[Outgoing],
+        *,
+        speed: int | None = None,
+        yielding: bool = False,
+    ) -> datetime:
+        """Begin to copy disks of one volume as they all are at one instant, which is returned; they may be in use. A repeated
+        call returns the same instant.
+
+        speed: bytes a second for each disk. yielding: whoever wants to change a disk (a snapshot, another size) ends this copy
+        rather than being told that it is busy. Raises Busy while another job works on one of the disks, Missing, and EngineError
+        for a base that is not known.
+        """
+
+    def point(self, lun: LunSpec, point_id: str, disk_ids: Sequence[str]) -> JobState:
+        """How far the copies are, together: `total` is what has to travel. Raises EngineError when one failed, was ended, or was
+        lost with the volume's daemon."""
+
+    def close_point(self, lun: LunSpec, point_id: str, disk_ids: Sequence[str]) -> None:
+        """Let the doors of complete copies go, all that was written to them flushed. Raises Busy while one goes on."""
+
+    def end_point(self, lun: LunSpec, set_id: str, point_id: str, disk_ids: Sequence[str], *, complete: bool) -> None:
+        """Take the copies off the list, ending those that go on. complete: the store has the point: it becomes the base of what
+        follows, and what was known since earlier ones is forgotten. Otherwise those stay, and the point is forgotten."""
+
+    def forget_set(self, lun_id: str, set_id: str, disk_ids: Sequence[str]) -> None:
+        """Forget what is known since points of this set; absent disks are left alone, and so is an absent volume."""
+
+
+class Array(PointSource, Protocol):
     """One zone's block storage."""
 
     name: str
@@ -521,8 +608,8 @@ class Array(Protocol):
         """Free them; an absent holder is left alone, and so is an absent LUN."""
 
     def template_staged(self, lun_id: str, template_id: str) -> bool: ...
-    def stage_template(self, lun_id: str, template_id: str, image: Path) -> None:
-        """Bring a qcow2 image (no backing file) onto the LUN as a read-only base for clones."""
+    def stage_template(self, lun_id: str, template_id: str, image: Path, *, key: LunKey | None = None) -> None:
+        """Bring a qcow2 image (no backing file) onto the LUN as a read-only base for clones. key: the LUN's."""
 
     def drop_template(self, lun_id: str, template_id: str) -> None:
         """Refuses (Busy) while a disk still backs on it."""
@@ -556,9 +643,9 @@ class Array(Protocol):
     def cancel_jobs(self, lun_id: str, disk_id: str) -> None: ...
     def resize_disk(self, lun: LunSpec, disk_id: str, size: int) -> None: ...
     def disk(self, lun_id: str, disk_id: str) -> DiskFacts | None: ...
-    def read_disk(self, lun_id: str, disk_id: str) -> AbstractContextManager[str]:
+    def read_disk(self, lun_id: str, disk_id: str, *, key: LunKey | None = None) -> AbstractContextManager[str]:
         """A unix socket of this machine at which a disk that nothing uses is served over NBD, read-only, under the empty name,
-        while the context is open. Raises Missing, and Busy for a disk in use."""
+        while the context is open. key: the LUN's. Raises Missing, and Busy for a disk in use."""
 
     def delete_disk(self, lun_id: str, disk_id: str) -> None:
         """Cuts its exports, ends its jobs, closes its nodes, removes its files. An absent disk is left alone."""
@@ -579,6 +666,118 @@ class Array(Protocol):
         """Refuses (Busy) while one is exported."""
 
     def delete_snapshot(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None: ...
+    def points(self, lun_id: str) -> "PointStore":
+        """Points of other volumes' disks that are kept on this one, which must be served while they are worked with."""
+
+    def adopt_point(self, lun: LunSpec, set_id: str, point_id: str) -> list[str]:
+        """Make the disks of a set's last point, kept on this volume, disks of it, under their own ids; returns these. The set's
+        earlier points go, and then the set. A repeated call finds them there."""
+
+
+# --------------------------------------------------------------------------------------------------------------- points
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A disk that a point is to have. base: the complete point of the set whose disk it is received over, None for none."""
+
+    disk_id: str
+    size: int
+    base: str | None
+
+
+@dataclass(frozen=True)
+class DiskPoint:
+    """One disk of a complete point. base: the point that holds what this one shares with it; it changes when points are dropped.
+    stored: bytes that this point's own part takes."""
+
+    disk_id: str
+    size: int
+    base: str | None
+    stored: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A complete point. instant: when its disks were so, by the clock of whoever took it."""
+
+    id: str
+    set_id: str
+    instant: datetime
+    disks: Sequence[DiskPoint]
+
+    @property
+    def stored(self) -> int:
+        return sum(disk.stored for disk in self.disks)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What a verification found: the disk, and where in it, in bytes; what is there instead."""
+
+    disk_id: str
+    offset: int
+    length: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """read: bytes whose checksums were computed anew."""
+
+    read: int
+    damages: Sequence[Damage]
+
+
+class PointStore(Protocol):
+    """A place that keeps points: a vault, or a volume of an array. Sets, points and disks go by their ids.
+
+    A point is complete or not there: the one before stays usable until the new one is, whatever happens, and so do all others. Within
+    a set points follow each other; each holds only what changed, and each can be read whole. Checksums of every 64 KiB that a point
+    holds are kept from its arrival on. All calls of one set wait for each other.
+    """
+
+    name: str
+
+    def sets(self) -> list[str]: ...
+    def points(self, set_id: str) -> list[Point]:
+        """The complete ones, oldest first; none of an unknown set."""
+
+    def receive(self, set_id: str, point_id: str, disks: Sequence[Incoming]) -> dict[str, Door]:
+        """Be ready to receive a point: doors by disk. A repeated call returns the same ones. What another unfinished point of the
+        set had received is dropped.
+
+        Raises Missing for a base that is not there, NoSpace, Busy when the point is complete already.
+        """
+
+    def seal(self, set_id: str, point_id: str, instant: datetime) -> Point:
+        """Close the doors and make the point complete: flushed, checksums computed. A repeated call returns it.
+
+        Raises EngineError when the receiving side died meanwhile, so that nobody knows what it has: receive it anew.
+        """
+
+    def abandon(self, set_id: str, point_id: str) -> None:
+        """Drop what was received of an unfinished point; a complete or an absent one is left alone."""
+
+    def checksums(self, set_id: str, point_id: str, disk_id: str, target: Path) -> None:
+        """Write the checksums of a point's whole disk to a file of this machine, for `PointSource.compare`. Raises Missing."""
+
+    def drop(self, set_id: str, point_id: str) -> None:
+        """Remove a point and free its space: what later points share with it becomes theirs, and no other changes. An absent
+        one is left alone. Raises Busy while it, or the one that follows, is being read, or one is being received over it."""
+
+    def forget(self, set_id: str) -> None:
+        """Remove a set with all of its points, and what is being received. Raises Busy while one is being read."""
+
+    def verify(self, set_id: str, point_id: str, *, pace: int | None = None) -> Verdict:
+        """Read a point's disks whole and compare them with the checksums of their arrival. pace: bytes a second."""
+
+    def serve(self, set_id: str, point_id: str, reader: str) -> dict[str, Door]:
+        """Let a point be read: doors by disk, until `end_serving`. reader: an id; every reader has its own doors."""
+
+    def end_serving(self, set_id: str, reader: str) -> None: ...
+    def usage(self) -> LunUsage:
+        """Of the file system that the points are in."""
 
 
 # --------------------------------------------------------------------------------------------------------------- fabric
@@ -649,4 +848,7 @@ class Rack(Protocol):
     def array(self, array: str) -> Array: ...
     def array_host(self, array: str) -> Host: ...
     def vault_host(self, vault: str) -> Host: ...
+    def vault_points(self, vault: str) -> PointStore:
+        """What a vault keeps."""
+
     def close(self) -> None: ...
