@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from naos.database import Base, Identified
+from naos.protection.backup import models as _backup  # noqa: F401 - its tables
 from naos.tenancy.models import Tenant
 
 NO_BACKUP = "nobackup"

@@ -1,0 +1,204 @@
+"""What the leading controller does for backup: it begins runs that are due, hands out their machines, and sees to it that points
+are verified and let go. Whatever it begins is an activity like any other."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.orm import Session
+
+from naos.activity import Caller, Engine, Plan
+from naos.activity.models import UNFINISHED, Activity
+from naos.errors import Changed, NaosError
+from naos.protection.backup import points, runs, taking, terms
+from naos.protection.backup.models import BackupPlan, BackupTask, RestorePoint
+from naos.protection.backup.points import PointState
+from naos.protection.backup.runs import TaskStatus
+from naos.protection.backup.schedule import CLOCK_ERROR
+from naos.protection.models import BackupPolicy
+from naos.world import World
+
+PERIOD_SECONDS = 1.0
+AT_ONCE = 4
+"""Machines that are copied at the same time."""
+SWEEP_SECONDS = 300.0
+SYSTEM = "naos"
+"""The actor of activities that nobody asked for."""
+_log = structlog.get_logger()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Scheduler:
+    """Looks once a period. clock: what the time is, for tests."""
+
+    def __init__(
+        self,
+        world: World,
+        engine: Engine,
+        *,
+        period: float = PERIOD_SECONDS,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._world, self._engine, self._period, self._clock = world, engine, period, clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="backup scheduler", daemon=True)
+        self._swept = time.monotonic()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while not self._stop.wait(self._period):
+            if not self._engine.is_leader():
+                continue
+            try:
+                self.look()
+                if time.monotonic() - self._swept > SWEEP_SECONDS:
+                    self._swept = time.monotonic()
+                    self.sweep()
+            except Exception:
+                _log.exception("backup_scheduler.look_failed")
+
+    def look(self) -> None:
+        """Runs that are due, then machines that wait."""
+        now = self._clock()
+        with self._world.database.read() as session:
+            due = [policy.id for policy in self._storing(session) if self._may_be_due(session, policy, now)]
+        for policy_id in due:
+            self._begin(policy_id, now)
+        self._hand_out()
+
+    def _storing(self, session: Session) -> list[BackupPolicy]:
+        query = sa.select(BackupPolicy).where(BackupPolicy.zone.is_not(None))
+        return list(session.scalars(query.order_by(BackupPolicy.name, BackupPolicy.id)))
+
+    def _may_be_due(self, session: Session, policy: BackupPolicy, now: datetime) -> bool:
+        """Without the engine's lock: at most looks there is nothing to write."""
+        row = session.get(BackupPlan, policy.id)
+        if row is None or row.handled_until > now + CLOCK_ERROR:
+            return True
+        found = terms.read(session, policy)
+        upcoming = found.next_due(row.handled_until)
+        return upcoming is not None and upcoming <= now
+
+    def _begin(self, policy_id: str, now: datetime) -> None:
+        with self._world.database.read() as session:
+            tenant_id = session.get_one(BackupPolicy, policy_id).tenant_id
+
+        def check(session: Session) -> Plan:
+            plan = runs.plan_due(session, policy_id, now)
+            if plan is None:
+                raise _Nothing
+            return plan
+
+        try:
+            self._engine.submit_now(check, Caller(tenant_id, SYSTEM))
+        except _Nothing:
+            self._note(policy_id, now)
+        except NaosError as refusal:
+            _log.warning("backup.not_begun", policy=policy_id, reason=str(refusal))
+
+    def _note(self, policy_id: str, now: datetime) -> None:
+        """What was decided without a run: the check's transaction was given up with it."""
+        with suppress(_Nothing), self._world.database.write() as session:
+            if runs.plan_due(session, policy_id, now) is not None:
+                raise _Nothing  # it is to be begun after all: the next look does
+
+    def _hand_out(self) -> None:
+        with self._world.database.read() as session:
+            counts = sa.select(sa.func.count()).select_from(BackupTask).where(BackupTask.status == TaskStatus.RUNNING)
+            free = AT_ONCE - (session.scalar(counts) or 0)
+            waiting = sa.select(BackupTask).where(BackupTask.status == TaskStatus.WAITING)
+            order = (BackupTask.run_number, BackupTask.name, BackupTask.machine_id)
+            chosen = list(session.scalars(waiting.order_by(*order).limit(max(free, 0)))) if free > 0 else []
+        for task in chosen:
+            self._submit(task)
+
+    def _submit(self, task: BackupTask) -> None:
+        def check(session: Session) -> Plan:
+            row = session.get(BackupTask, (task.run_number, task.machine_id))
+            if row is None or row.status != TaskStatus.WAITING:
+                raise Changed("the task", "somebody else has it")
+            return taking.plan(session, row)
+
+        try:
+            self._engine.submit_now(check, Caller(task.tenant_id, SYSTEM))
+        except Changed:
+            return
+        except NaosError as refusal:
+            with self._world.database.write() as session:
+                runs.end_task(session, task.run_number, task.machine_id, TaskStatus.FAILED, str(refusal))
+
+    # ---------------------------------------------------------------------------------------------- points of long ago
+
+    def sweep(self) -> None:
+        """Sets with points that their policy keeps no longer (its terms changed, an immutability ended), and the point whose
+        verification is due longest."""
+        now = self._clock()
+        with self._world.database.read() as session:
+            rows = session.execute(sa.select(RestorePoint.set_id, RestorePoint.tenant_id).distinct()).all()
+            going = [(set_id, tenant_id) for set_id, tenant_id in rows if points.expiring(session, set_id, now)]
+            checked = self._to_verify(session, now)
+        for set_id, tenant_id in going:
+            self._sweep_set(set_id, tenant_id)
+        if checked is not None:
+            self._verify(checked)
+
+    def _sweep_set(self, set_id: str, tenant_id: str) -> None:
+        def check(session: Session) -> Plan:
+            return Plan(
+                kind="restore_points.expire",
+                description=f"Let {len(points.expiring(session, set_id, self._clock()))} restore points go that are not kept any longer",
+                arguments={"set_id": set_id},
+                locks=(points.lock(set_id),),
+                type="BackupActivity",
+            )
+
+        self._quietly(check, Caller(tenant_id, SYSTEM))
+
+    def _to_verify(self, session: Session, now: datetime) -> RestorePoint | None:
+        """One at a time: nothing while another is being read."""
+        reading = sa.select(Activity.id).where(Activity.kind == "restore_point.verify", Activity.state.in_(UNFINISHED))
+        if session.scalar(reading.limit(1)) is not None:
+            return None
+        for policy in self._storing(session):
+            every = terms.read(session, policy).verify_days
+            if not every:
+                continue
+            seen = sa.func.coalesce(RestorePoint.verified_at, RestorePoint.taken_at)
+            query = sa.select(RestorePoint).where(
+                RestorePoint.policy_id == policy.id,
+                RestorePoint.state == PointState.GOOD,
+                seen < now - timedelta(days=every),
+            )
+            found = session.scalar(query.order_by(seen).limit(1))
+            if found is not None:
+                return found
+        return None
+
+    def _verify(self, point: RestorePoint) -> None:
+        def check(session: Session) -> Plan:
+            return points.plan_verify(session, point.tenant_id, point.id)
+
+        self._quietly(check, Caller(point.tenant_id, SYSTEM))
+
+    def _quietly(self, check: Callable[[Session], Plan], caller: Caller) -> None:
+        try:
+            self._engine.submit_now(check, caller)
+        except NaosError as refusal:
+            _log.info("backup_scheduler.left_alone", reason=str(refusal))
+
+
+class _Nothing(Exception):
+    """Nothing is to be begun."""
