@@ -9,14 +9,18 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, Platform, platform_in
 
@@ -25,11 +29,7 @@ from naos.activity.controllers import Timing
 from naos.activity.models import Activity
 
 FORK = multiprocessing.get_context("forkserver")
-# Python 3.11's fork server does not know the tests' folder, so what is imported ahead are naos' own modules.
-AREAS = ("activity", "catalogue", "compute", "doctor", "fleet", "network", "storage", "tenancy")
-FORK.set_forkserver_preload(
-    ["naos.controller", "naos.engines.simulated", "fastapi.testclient", *(f"naos.{area}.routes" for area in AREAS)]
-)
+FORK.set_forkserver_preload(["warm_controller"])
 POWER = f"{COMPUTE}/virtual_machines/power"
 SETTLE_SECONDS = 60.0
 QUICK = Timing(heartbeat=0.2, fence=1.2, dead=1.8, poll=0.1)
@@ -94,6 +94,30 @@ def _migrate(platform: Platform) -> str:
     other = next(host["id"] for host in hosts if host["id"] != here)
     body = {"virtualMachines": [platform.made["machine"]], "hostId": other}
     return platform.write("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+
+
+def _together(platform: Platform) -> None:
+    """Three running machines on one blade."""
+    _machine(platform)
+    home = platform.machine(platform.made["machine"])["host"]
+    platform.made["blade"] = home["id"]
+    for name in ("second", "third"):
+        machine = platform.deploy(name)
+        if platform.machine(machine)["host"]["id"] != home["id"]:
+            body = {"virtualMachines": [machine], "hostId": home["id"], "priority": "highPriority"}
+            platform.done("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+
+
+def _resting(platform: Platform) -> None:
+    """A blade in maintenance, whose machines come back once it is open."""
+    _together(platform)
+    pool = f"{COMPUTE}/host_clusters/{platform.made['pool-AZ05']}"
+    platform.done("PATCH", pool, {"automationLevel": "full", "balanceThreshold": 5})
+    platform.done("POST", f"{COMPUTE}/hosts/{platform.made['blade']}/maintenance")
+
+
+def _maintenance(method: str) -> Callable[[Platform], str]:
+    return lambda platform: platform.write(method, f"{COMPUTE}/hosts/{platform.made['blade']}/maintenance")
 
 
 def _create_disk(platform: Platform) -> str:
@@ -216,6 +240,8 @@ SCENARIOS = {
         ),
     ),
     "VLAN create": Scenario("vlan.create", _create_vlan),
+    "maintenance enter": Scenario("blade.enter_maintenance", _maintenance("POST"), _together),
+    "maintenance exit": Scenario("blade.exit_maintenance", _maintenance("DELETE"), _resting),
 }
 
 
@@ -293,6 +319,7 @@ def _settle(platform: Platform) -> list[dict[str, Any]]:
 
 def run(function: Callable[..., None], *arguments: Any) -> int:
     """The exit code of a controller's process."""
+    _ready_to_fork()
     process = FORK.Process(target=function, args=arguments)
     process.start()
     process.join(180)
@@ -301,6 +328,14 @@ def run(function: Callable[..., None], *arguments: Any) -> int:
         process.join()
         return 999
     return int(process.exitcode or 0)
+
+
+@cache
+def _ready_to_fork() -> None:
+    """Python 3.11's fork server knows the tests' folder only by its environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
 
 
 def read_points(place: Place) -> list[str]:

@@ -22,7 +22,7 @@ from naos.compute.models import VirtualMachine
 from naos.engines.ports import PowerState
 from naos.fleet import cpools
 from naos.fleet.models import Blade, Cpool
-from naos.fleet.rules import lent_memory
+from naos.fleet.rules import lent_memory, resting
 
 CRASHED, MISSING = "crashed", "missing"
 HOUR = timedelta(hours=1)
@@ -34,7 +34,9 @@ def may_start(session: Session, machine: VirtualMachine) -> None:
     if not pool.enabled or pool.tolerated == 0 or recoveries.open_of(session, machine.id) is not None:
         return
     cpool = session.get_one(Cpool, machine.cpool_id)
-    connected = sum(blade.connected for blade in cpools.blades_of(session, [cpool.id]))
+    connected = sum(
+        blade.connected and not resting(blade.maintenance) for blade in cpools.blades_of(session, [cpool.id])
+    )
     rules.check_admission(
         cpool.name,
         machine.name,

@@ -28,7 +28,8 @@ class Member:
 @dataclass(frozen=True)
 class Pool:
     """A cpool with high availability. memory: enabled, in bytes. blade_memory: what each blade has. active: False once it was
-    switched off; then nothing new is lost, and what was is brought to its end. closed: blades that take no machine, and why."""
+    switched off; then nothing new is lost, and what was is brought to its end. closed: blades that take no machine, and why.
+    resting: blades in maintenance, which nobody misses."""
 
     id: str
     blades: Sequence[str]
@@ -37,6 +38,7 @@ class Pool:
     frozen_after: int = 0
     active: bool = True
     closed: Mapping[str, str] = field(default_factory=dict)
+    resting: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,9 @@ class Manager:
         return decided
 
     def _judge(self, blade: str, pool: Pool, sight: Sight | None, decided: Decisions) -> None:
+        if blade in pool.resting and self.condition(blade) not in LOST:
+            self._watches.pop(blade, None)  # what was counted before says nothing when it is back
+            return
         if sight is None or not (pool.active or self.condition(blade) in LOST):
             return
         watch = self._watches.setdefault(blade, Watch())

@@ -29,8 +29,8 @@ from naos.compute.models import Power, VirtualMachine
 from naos.engines.ports import PowerState
 from naos.errors import NaosError
 from naos.fleet import cpools
-from naos.fleet.models import Cpool
-from naos.fleet.rules import lent_memory
+from naos.fleet.models import Cpool, Maintenance
+from naos.fleet.rules import lent_memory, resting
 from naos.lifecycle import Lifecycle
 from naos.world import World
 
@@ -140,7 +140,10 @@ class Watcher:
         found = []
         for cpool in session.scalars(sa.select(Cpool).where(Cpool.id.in_(rows), Cpool.lifecycle == Lifecycle.ACTIVE)):
             row = rows[cpool.id]
-            blades = [blade.name for blade in cpools.blades_of(session, [cpool.id])]
+            rows_of_blades = cpools.blades_of(session, [cpool.id])
+            blades = [blade.name for blade in rows_of_blades]
+            shut = {blade.name: resting(blade.maintenance) for blade in rows_of_blades if blade.maintenance}
+            empty = frozenset(row.name for row in rows_of_blades if row.maintenance == Maintenance.RESTING)
             cases = [case for case in unfinished if case.cpool_id == cpool.id]
             known = [conditions[blade] for blade in blades if blade in conditions]
             lost = any(entry.condition in LOST for entry in known)
@@ -148,9 +151,11 @@ class Watcher:
                 continue
             troubled = bool(cases) or any(entry.condition != Condition.HEALTHY or entry.shaken for entry in known)
             troubled = troubled or any(self._manager.condition(blade) != Condition.HEALTHY for blade in blades)
-            closed = hooks.closed_blades(session, cpool.id) if cases else {}
-            memory = [lent_memory(size, cpool.memory_overcommit) for size in (cpool.memory, row.blade_memory)]
-            pool = Pool(cpool.id, blades, memory[0], memory[1], row.frozen_after, active=row.enabled, closed=closed)
+            closed = {**hooks.closed_blades(session, cpool.id), **shut} if cases else {}
+            memory, of_blade = (lent_memory(size, cpool.memory_overcommit) for size in (cpool.memory, row.blade_memory))
+            pool = Pool(
+                cpool.id, blades, memory, of_blade, row.frozen_after, active=row.enabled, closed=closed, resting=empty
+            )
             members = self._members(session, cpool.id, all_of_them=troubled)
             shown = [Case(case.id, case.machine_id, case.progress) for case in cases]
             tenants = {member.id: cpool.tenant_id for member in members}

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
+from naos.cli import maintenance
 from naos.cli.client import connect
 from naos.cli.naming import BLADE, POOL, ZONE, find, find_id
 from naos.cli.options import AsCsv, AsJson, BladeName, completes
 from naos.cli.output import Column, field, gib, mib, show_list, show_object
 
 app = typer.Typer(no_args_is_help=True, help="Blades: the hosts in the pools.")
+app.add_typer(maintenance.app, name="maintenance")
 
 LIST = (
     field("NAME", "name"),
@@ -20,6 +22,7 @@ LIST = (
     field("IN USE", "metrics", "memory", "memoryUsage", show=mib, right=True),
     Column("MACHINES", lambda blade: len(blade.get("virtualMachines") or []), right=True),
     field("ACCELERATION", "acceleration"),
+    field("MAINTENANCE", "maintenance"),
     field("ID", "id"),
 )
 SHOW = (*LIST[:3], field("HYPERVISOR", "metrics", "esx", "fullName"), *LIST[3:])

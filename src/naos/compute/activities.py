@@ -10,6 +10,7 @@ from naos.compute import arranging_activities as _arranging  # noqa: F401 - its 
 from naos.compute import cloning as _cloning  # noqa: F401 - its workflow
 from naos.compute import configuring as _configuring  # noqa: F401 - its workflows and compensations
 from naos.compute import exporting as _exporting  # noqa: F401 - its workflow
+from naos.compute import maintenance_activities as _maintenance  # noqa: F401 - its workflows and compensations
 from naos.compute import pool_activities as _pool_activities  # noqa: F401 - its workflows and compensations
 from naos.compute import relocation as _relocation  # noqa: F401 - its workflow and compensations
 from naos.compute.errors import GuestIgnored

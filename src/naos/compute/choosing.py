@@ -16,7 +16,7 @@ from naos.compute.models import AffinityMember, AffinityRule, BladeLoad, Virtual
 from naos.compute.placement import AFFINITY, Candidate, Need, Tie, choose
 from naos.fleet import cpools
 from naos.fleet.models import Blade, Cpool
-from naos.fleet.rules import lent_memory, vcpu_limit
+from naos.fleet.rules import lent_memory, resting, vcpu_limit
 from naos.network.models import Adapter, Propagation, Vlan
 from naos.storage.models import Disk, Lun
 from naos.world import World
@@ -29,7 +29,7 @@ _MACHINE: sa.BindParameter[str] = sa.bindparam("machine_id")
 _HELD = sa.select(Cpool).where(Cpool.id == _POOL).with_for_update()
 _CARRIED = sa.select(Vlan.name).join(Propagation, Propagation.vlan_id == Vlan.id).where(Propagation.cpool_id == _POOL)
 _LOADED = (
-    sa.select(Blade.name, Blade.connected, BladeLoad.memory, BladeLoad.vcpus, BladeLoad.machines)
+    sa.select(Blade.name, Blade.connected, BladeLoad.memory, BladeLoad.vcpus, BladeLoad.machines, Blade.maintenance)
     .outerjoin(BladeLoad, BladeLoad.blade == Blade.name)
     .where(Blade.cpool_id == _POOL)
     .order_by(Blade.name)
@@ -93,12 +93,12 @@ def candidates(session: Session, world: World, cpool: Cpool, machine_id: str | N
             connected,
             vcpus or 0,
             limit,
-            closed.get(name, ""),
+            resting(maintenance) or closed.get(name, ""),
             cpool.model,
             cpool.zone,
             vlans,
         )
-        for name, connected, reserved, vcpus, machines in rows
+        for name, connected, reserved, vcpus, machines, maintenance in rows
     ]
     own = session.get(VirtualMachine, machine_id) if machine_id else None
     return found if own is None or not own.reserved else [_without(candidate, own) for candidate in found]

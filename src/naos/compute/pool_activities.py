@@ -10,7 +10,7 @@ from naos.compute import pools, steps
 from naos.compute.models import VirtualMachine
 from naos.errors import Changed
 from naos.fleet import cpools
-from naos.fleet.models import Blade, Cpool
+from naos.fleet.models import Blade, Cpool, Maintenance
 from naos.insistence import insist
 from naos.network import vlans
 from naos.world import World
@@ -148,7 +148,8 @@ def _take_off(world: World, machine_id: str, blade: str) -> None:
 
 def _note_left(world: World, cpool_id: str, blade: str, memory: int) -> None:
     with world.database.write() as session:
-        session.execute(sa.update(Blade).where(Blade.name == blade, Blade.cpool_id == cpool_id).values(cpool_id=None))
+        mine = sa.update(Blade).where(Blade.name == blade, Blade.cpool_id == cpool_id)
+        session.execute(mine.values(cpool_id=None, maintenance=Maintenance.OPEN, maintenance_since=None))
         session.get_one(Cpool, cpool_id).memory = memory
 
 

@@ -1,4 +1,5 @@
-"""Room for one machine where no blade has it as things are: the fewest moves of running machines that make it, or why there are none.
+"""Room for one machine where no blade has it as things are, or a blade without machines: the fewest moves of running machines, or
+why there are none.
 
 The solver (CP-SAT) looks first for a plan in which every blade only gives machines or only takes them. Such a plan can be carried out in
 any order: no blade is ever fuller than at its end, and no two machines that are kept apart ever meet. Only when there is none does it
@@ -61,13 +62,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Given:
-    """The question, possibly with something relaxed."""
+    """The question, possibly with something relaxed. need: of the newcomer, None when a blade is to be emptied: `leaving`."""
 
     candidates: Sequence[Candidate]
     runners: Sequence[Runner]
     groups: Sequence[Group]
-    need: Need
-    newcomer: str
+    need: Need | None
+    newcomer: str = ""
+    leaving: str = ""
     memory: bool = True
     vcpus: bool = True
     free: frozenset[str] = field(default_factory=frozenset)  # names of rules that are left out
@@ -83,14 +85,29 @@ def make_room(
     seconds: float = SECONDS,
 ) -> Outcome:
     """candidates: with the load of every runner. newcomer: id of the machine that needs room; its rules are in `groups`."""
-    groups = [group for group in groups if group.must]
-    given = _Given(candidates, runners, groups, need, newcomer)
+    return _answer(_Given(candidates, runners, [group for group in groups if group.must], need, newcomer), seconds)
+
+
+def make_empty(
+    candidates: Sequence[Candidate],
+    runners: Sequence[Runner],
+    groups: Sequence[Group],
+    blade: str,
+    *,
+    seconds: float = SECONDS,
+) -> Outcome:
+    """The moves after which the blade has no machine; its own name is the answer's. Machines that must stay together leave together."""
+    must = [group for group in groups if group.must]
+    return _answer(_Given(candidates, runners, must, None, leaving=blade), seconds)
+
+
+def _answer(given: _Given, seconds: float) -> Outcome:
     status, outcome = _solve(given, one_way=True, seconds=seconds)
     if outcome is not None:
         return outcome
     status, outcome = _solve(given, one_way=False, seconds=seconds)
     if outcome is not None:
-        ordered = _in_order(candidates, runners, groups, outcome.moves)
+        ordered = _in_order(given.candidates, given.runners, given.groups, outcome.moves)
         if ordered is not None:
             return replace(outcome, moves=ordered)
         told = "there is an arrangement with room, and no order of single moves leads to it: blades would have to swap machines"
@@ -105,10 +122,16 @@ def make_room(
 
 def _solve(given: _Given, *, one_way: bool, seconds: float) -> tuple[cp_model.CpSolverStatus, Outcome | None]:
     model = cp_model.CpModel()
-    targets = {candidate.name: candidate for candidate in given.candidates if _is_open(candidate)}
+    targets = {
+        candidate.name: candidate
+        for candidate in given.candidates
+        if _is_open(candidate) and candidate.name != given.leaving
+    }
     stuck = _held_together(given)
     movable = [
-        runner for runner in given.runners if not runner.pinned and runner.id not in stuck and runner.blade in targets
+        runner
+        for runner in given.runners
+        if runner.blade == given.leaving or (not runner.pinned and runner.id not in stuck and runner.blade in targets)
     ]
     goes = {
         (runner.id, name): model.new_bool_var(f"{runner.id} {name}")
@@ -117,18 +140,21 @@ def _solve(given: _Given, *, one_way: bool, seconds: float) -> tuple[cp_model.Cp
         if name != runner.blade
     }
     starts = {candidate.name: model.new_bool_var(f"start {candidate.name}") for candidate in _allowed(given)}
-    model.add_exactly_one(starts.values())
+    if given.need is not None:
+        model.add_exactly_one(starts.values())
     for runner in movable:
-        model.add_at_most_one(goes[runner.id, name] for name in targets if name != runner.blade)
+        ways = [goes[runner.id, name] for name in targets if name != runner.blade]
+        if runner.blade != given.leaving:
+            model.add_at_most_one(ways)
+        elif runner.pinned or not ways:
+            return cp_model.INFEASIBLE, None
+        else:
+            model.add_exactly_one(ways)
+    _leave_together(model, given, targets, goes)
     _capacities(model, given, targets, movable, goes, starts)
     _keep_apart(model, given, movable, goes, starts)
     if one_way:
-        takes = {name: model.new_bool_var(f"takes {name}") for name in targets}
-        for runner in movable:
-            for name in targets:
-                if name != runner.blade:
-                    model.add_implication(goes[runner.id, name], takes[name])
-                    model.add_implication(goes[runner.id, name], takes[runner.blade].negated())
+        _either_give_or_take(model, given, targets, movable, goes)
     model.minimize(
         sum(
             (_MOVE_COST + runner.memory // MIB) * goes[runner.id, name]
@@ -150,8 +176,24 @@ def _solve(given: _Given, *, one_way: bool, seconds: float) -> tuple[cp_model.Cp
         for name in targets
         if name != runner.blade and solver.boolean_value(goes[runner.id, name])
     )
-    blade = next(name for name, start in starts.items() if solver.boolean_value(start))
+    blade = next((name for name, start in starts.items() if solver.boolean_value(start)), given.leaving)
     return status, Outcome(blade, moves)
+
+
+def _either_give_or_take(
+    model: cp_model.CpModel,
+    given: _Given,
+    targets: Mapping[str, Candidate],
+    movable: Sequence[Runner],
+    goes: "_Goes",
+) -> None:
+    takes = {name: model.new_bool_var(f"takes {name}") for name in targets}
+    for runner in movable:
+        for name in targets:
+            if name != runner.blade:
+                model.add_implication(goes[runner.id, name], takes[name])
+                if runner.blade != given.leaving:
+                    model.add_implication(goes[runner.id, name], takes[runner.blade].negated())
 
 
 def _is_open(candidate: Candidate) -> bool:
@@ -160,6 +202,8 @@ def _is_open(candidate: Candidate) -> bool:
 
 def _allowed(given: _Given) -> list[Candidate]:
     """Blades on which the newcomer could be if there were room: rules aside from memory and vCPUs."""
+    if given.need is None:
+        return []
     free = replace(given.need, memory=0, vcpus=0, ties=())
     blades = {runner.id: runner.blade for runner in given.runners}
     found = []
@@ -191,6 +235,22 @@ _Goes = Mapping[tuple[str, str], cp_model.IntVar]
 _Starts = Mapping[str, cp_model.IntVar]
 
 
+def _leave_together(model: cp_model.CpModel, given: _Given, targets: Mapping[str, Candidate], goes: _Goes) -> None:
+    """Machines of an affinity rule leave a blade for one and the same, where its others are if there are any."""
+    blades = {runner.id: runner.blade for runner in given.runners}
+    for group in given.groups:
+        leaving = sorted(member for member in group.members if given.leaving and blades.get(member) == given.leaving)
+        if group.kind != AFFINITY or group.rule in given.free or not leaving:
+            continue
+        others = {blades[member] for member in group.members if member in blades} - {given.leaving}
+        for name in targets:
+            for member in leaving:
+                if others and name not in others:
+                    model.add(goes[member, name] == 0)
+                elif not others:
+                    model.add(goes[member, name] == goes[leaving[0], name])
+
+
 def _capacities(
     model: cp_model.CpModel,
     given: _Given,
@@ -213,13 +273,13 @@ def _capacities(
         if given.memory:
             terms: list[cp_model.LinearExprT] = [_mib(runner.memory) * chosen for runner, chosen in coming]
             terms += [-(runner.memory // MIB) * chosen for runner, chosen in going]
-            if new is not None:
+            if new is not None and given.need is not None:
                 terms.append(_mib(given.need.memory) * new)
             model.add(sum(terms) <= max(candidate.free, 0) // MIB)
         if given.vcpus and candidate.vcpu_limit is not None:
             terms = [runner.vcpus * chosen for runner, chosen in coming]
             terms += [-runner.vcpus * chosen for runner, chosen in going]
-            if new is not None:
+            if new is not None and given.need is not None:
                 terms.append(given.need.vcpus * new)
             model.add(sum(terms) <= max(candidate.vcpu_limit - candidate.vcpus, 0))
 
@@ -297,12 +357,18 @@ def _meets(groups: Sequence[Group], where: Mapping[str, str], move: Move) -> boo
 
 def _blame(given: _Given, seconds: float) -> tuple[str, ...]:
     """Each constraint without which there would be a plan; where no single one is to blame, that."""
+    if given.need is None:
+        return _blame_any(given, seconds)
     if not _allowed(replace(given, free=frozenset(group.rule for group in given.groups))):
         need = replace(given.need, memory=0, vcpus=0, ties=())
         return tuple(
             f"{candidate.name}: {'; '.join(obstacles(replace(candidate, reserved=0, vcpus=0), need))}"
             for candidate in given.candidates
         )
+    return _blame_any(given, seconds)
+
+
+def _blame_any(given: _Given, seconds: float) -> tuple[str, ...]:
     trials = [("memory of the blades", replace(given, memory=False)), ("vCPU rate", replace(given, vcpus=False))]
     trials += [
         (f"{group.kind} rule {group.rule!r}", replace(given, free=frozenset({group.rule}))) for group in given.groups
@@ -317,6 +383,6 @@ def _blame(given: _Given, seconds: float) -> tuple[str, ...]:
 
 
 def _is_possible(given: _Given, seconds: float) -> bool:
-    if not _allowed(given):
+    if given.need is not None and not _allowed(given):
         return False
     return _solve(given, one_way=False, seconds=seconds)[1] is not None

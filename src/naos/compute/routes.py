@@ -22,6 +22,7 @@ from naos.compute import (  # noqa: F401 - `tagging` says that machines carry ta
     listing,
     machine_rows,
     machines,
+    maintenance_routes,
     placement_routes,
     pool_routes,
     tagging,
@@ -154,3 +155,4 @@ router.include_router(export_routes.router)
 router.include_router(pool_routes.router)
 router.include_router(affinity_routes.router)
 router.include_router(placement_routes.router)
+router.include_router(maintenance_routes.router)

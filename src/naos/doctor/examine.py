@@ -7,11 +7,12 @@ from itertools import chain
 from naos.catalogue import exports, library
 from naos.compute import seeds
 from naos.compute.models import Power
-from naos.doctor import devices, loads, snapshot, swap_files
+from naos.doctor import blades, devices, loads, snapshot, swap_files
 from naos.doctor.findings import Finding
 from naos.doctor.snapshot import Tables
 from naos.engines.errors import EngineError
 from naos.engines.ports import LunContents, PowerState
+from naos.fleet.models import Maintenance
 from naos.lifecycle import TRANSITIONAL
 from naos.storage.models import Disk
 from naos.world import World
@@ -28,19 +29,23 @@ def examine(world: World) -> list[Finding]:
     hosts: list[tuple[_Look, str]] = [(_blade, blade.name) for blade in tables.blades]
     hosts += [(_array, array.name) for array in world.inventory.arrays]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        of_hosts = pool.map(lambda task: _safely(task[1], task[0](world, tables, task[1])), hosts)
+        resting = {blade.name for blade in tables.blades if blade.maintenance == Maintenance.RESTING}
+        of_hosts = pool.map(
+            lambda task: _safely(task[1], task[0](world, tables, task[1]), missed=task[1] not in resting), hosts
+        )
         return [*_rows(tables), *devices.rows(tables), *_library(world, tables), *chain.from_iterable(of_hosts)]
 
 
-def _safely(host: str, findings: Iterator[Finding]) -> list[Finding]:
-    """A host that does not answer is a finding of its own; what it said before stays said."""
+def _safely(host: str, findings: Iterator[Finding], *, missed: bool = True) -> list[Finding]:
+    """A host that does not answer is a finding of its own, when it is missed; what it said before stays said."""
     found: list[Finding] = []
     try:
         for finding in findings:
             found.append(finding)  # noqa: PERF402 - what came before a failure is kept
     except EngineError as error:
         repair = "bring the host back, then look again"
-        found.append(Finding("host.unreachable", host, f"{host} could not be examined: {error}", repair))
+        if missed:
+            found.append(Finding("host.unreachable", host, f"{host} could not be examined: {error}", repair))
     return found
 
 
@@ -67,6 +72,7 @@ def _rows(tables: Tables) -> Iterator[Finding]:
             sentence = f"device {identifier} of machine {machine_id} is {lifecycle} and no activity works on it"
             yield Finding("row.stuck", identifier, sentence, "undo the activity that left it")
     yield from loads.differences(tables)
+    yield from blades.unfinished(tables)
     for activity_id in tables.stale_locks:
         sentence = f"finished activity {activity_id} still holds locks"
         yield Finding("lock.stale", activity_id, sentence, "release them", "lock.release", {"activity_id": activity_id})

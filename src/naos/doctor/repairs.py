@@ -6,11 +6,12 @@ from typing import Any, cast
 from naos.activity import Plan, Run, workflow
 from naos.activity.locks import release
 from naos.catalogue import library
-from naos.compute import media, seeds, steps, swapping
+from naos.compute import maintenance, media, seeds, steps, swapping
 from naos.compute.models import Power
 from naos.doctor.examine import examine
 from naos.doctor.findings import Finding
 from naos.engines.ports import PowerState
+from naos.fleet.models import Maintenance
 from naos.migrations import blade_loads
 from naos.network import vlans
 from naos.storage import disks, luns, reserve, swap
@@ -99,7 +100,13 @@ def _drop_swap(world: World, arguments: Mapping[str, str]) -> None:
         swap.remove_stray(world, machine_id, lun_id)
 
 
+def _reopen_blade(world: World, arguments: Mapping[str, str]) -> None:
+    with world.database.write() as session:
+        maintenance.set_state(session, arguments["blade"], Maintenance.OPEN)
+
+
 REPAIRS: dict[str, Repair] = {
+    "blade.reopen": _reopen_blade,
     "swap.fit": _fit_swap,
     "swap.drop": _drop_swap,
     "reserve.fit": _fit_reserve,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Item, Lock, Plan, Undo
 from naos.errors import NameTaken, Unknown
 from naos.fleet.errors import ModelUnknown, ZoneUnknown
-from naos.fleet.models import Blade, Cpool, Region, Zone
+from naos.fleet.models import Blade, Cpool, Maintenance, Region, Zone
 from naos.fleet.rules import check_blade_count, check_memory, choose_blades
 from naos.inventory.catalogues import BladeModel, memory_ceiling, memory_floor
 from naos.inventory.model import Inventory
@@ -131,5 +131,6 @@ def set_active(world: World, cpool_id: str) -> None:
 
 def forget(world: World, cpool_id: str) -> None:
     with world.database.write() as session:
-        session.execute(sa.update(Blade).where(Blade.cpool_id == cpool_id).values(cpool_id=None))
+        mine = sa.update(Blade).where(Blade.cpool_id == cpool_id)
+        session.execute(mine.values(cpool_id=None, maintenance=Maintenance.OPEN, maintenance_since=None))
         session.execute(sa.delete(Cpool).where(Cpool.id == cpool_id))

@@ -95,3 +95,31 @@ class PoolShrink(NaosError):
     allowed: str
     used: str
     machines: str
+
+
+@dataclass(eq=False)
+class OperatorsOnly(NaosError):
+    code: ClassVar[str] = "fleet.operators_only"
+    status: ClassVar[int] = 403
+    sentence: ClassVar[str] = "Forbidden: {what} is for the operating organisation {operator!r} alone."
+    what: str
+    operator: str
+
+
+@dataclass(eq=False)
+class BuildInUse(NaosError):
+    code: ClassVar[str] = "fleet.build_in_use"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Hypervisor build {version} {reason}, so that it cannot be withdrawn. Publish a newer one instead."
+    )
+    version: str
+    reason: str = "is being taken by a cpool"
+
+
+@dataclass(eq=False)
+class BuildEmpty(NaosError):
+    code: ClassVar[str] = "fleet.build_empty"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = "Hypervisor build {version} would change nothing: give it packages or a command."
+    version: str

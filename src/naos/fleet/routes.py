@@ -17,7 +17,7 @@ from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
 from naos.compute import usage
 from naos.errors import Unknown
-from naos.fleet import cpools, folders, views
+from naos.fleet import build_routes, builds, cpools, folders, views
 from naos.fleet.models import Blade, Cpool, Region
 from naos.fleet.places import Places
 from naos.fleet.wire import CpoolRequest, Folder, Host, HostCluster, ResourcePool, VirtualDatacenter, Worker
@@ -26,6 +26,7 @@ from naos.tenancy.models import Tenant
 from naos.world import World
 
 router = APIRouter(prefix="/compute/v1/vcenters", tags=["Cpools and blades"])
+router.include_router(build_routes.router)
 
 Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]
 Builder = Annotated[
@@ -149,6 +150,7 @@ def create_cpool(body: CpoolRequest, identity: Builder, services: ServicesOf, ke
 
 def _hosts(session: Session, world: World, found: Sequence[tuple[Blade, Cpool]]) -> list[Host]:
     places, used = Places(session), usage.of_blades(session, [blade.name for blade, _ in found])
+    offered = builds.latest(session)
     return [
         views.host(
             places,
@@ -156,6 +158,7 @@ def _hosts(session: Session, world: World, found: Sequence[tuple[Blade, Cpool]])
             cpool,
             cpools.model_of(world, blade.model),
             used.get(blade.name, usage.BladeUsage()),
+            offered,
         )
         for blade, cpool in found
     ]

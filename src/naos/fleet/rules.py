@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from naos.fleet.errors import BladeCount, BladesMissing, PoolMemory, PoolSetting, PoolShrink
+from naos.fleet.models import Maintenance
 from naos.units import size_text
 
 MOST_VCPUS_PER_CORE = 64
@@ -81,6 +82,13 @@ def check_remaining(
     names = [f"{name} ({told(share)})" for name, share in ordered[:10]]
     more = f" and {len(ordered) - 10} more" if len(ordered) > 10 else ""
     raise PoolShrink(cpool, what, told(allowed), told(used), ", ".join(names) + more)
+
+
+def resting(maintenance: str) -> str:
+    """Why a blade takes no machine, by its `Maintenance`; "" for an open one."""
+    if maintenance == Maintenance.OPEN:
+        return ""
+    return "in maintenance" if maintenance == Maintenance.RESTING else "being emptied for maintenance"
 
 
 def alarm(*, used: int, enabled: int) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from naos.fleet import folders
-from naos.fleet.models import Blade, Cpool, Region, Zone
+from naos.fleet.models import Blade, Cpool, Maintenance, Region, Zone
 from naos.fleet.places import Places, stable_id
 from naos.fleet.rules import WARNED_FROM, alarm
 from naos.fleet.wire import (
@@ -131,7 +131,8 @@ def _alarms(cpool: Cpool, blades: int, reserved: int) -> list[PoolAlarm]:
     return [PoolAlarm(id="memory", status=status, message=message)]
 
 
-def host(places: Places, blade: Blade, cpool: Cpool, model: BladeModel, used: BladeUse) -> Host:
+def host(places: Places, blade: Blade, cpool: Cpool, model: BladeModel, used: BladeUse, offered: str) -> Host:
+    """offered: the version of the latest hypervisor build, "" when there is none."""
     return Host(
         id=blade.id,
         name=blade.name,
@@ -146,11 +147,15 @@ def host(places: Places, blade: Blade, cpool: Cpool, model: BladeModel, used: Bl
                 cpu_threads=model.threads,
             ),
             memory=HostMemory(memory_size=model.physical_memory, memory_usage=used.memory // MIB),
+            maintenance_mode=blade.maintenance == Maintenance.RESTING,
             connected=blade.connected,
         ),
         virtual_machines=[Member(id=moref("vm-", machine), type="VirtualMachine") for machine in used.machines],
         host_cluster=Reference(id=cpool.id, name=cpool.name),
         acceleration=blade.acceleration,
+        maintenance=blade.maintenance,
+        build=blade.build,
+        build_available=offered if offered != blade.build else "",
     )
 
 

@@ -116,12 +116,15 @@ class HostMetrics(Wire):
     esx: Esx
     cpu: HostCpu
     memory: HostMemory
-    maintenance_mode: bool = False
+    maintenance_mode: bool
     uptime: int | None = Field(default=None, description="Not measured.")
     connected: bool
 
 
 class Host(Wire):
+    """From `acceleration` on they are naos' own additions. maintenance: empty for a blade that takes machines, else entering, cancelling
+    or maintenance. build: the hypervisor build that was installed last; build_available: a later one, empty when it has it."""
+
     id: str
     name: str
     moref: str
@@ -130,6 +133,9 @@ class Host(Wire):
     virtual_machines: list[Member]
     host_cluster: Reference
     acceleration: str
+    maintenance: str
+    build: str
+    build_available: str
 
 
 class PoolCpu(Wire):
