@@ -412,6 +412,8 @@ def test_a_running_machine_grows_within_its_room_and_only_there(first, machine, 
         first.resize(machine.id, vcpus=2, cores_per_socket=1, memory=320 * MIB)
     wait_for(lambda: guest.type("nproc") == "2", "the guest uses its second processor")
     wait_for(lambda: int(guest.type(memory)) > small + 100, "the guest uses its memory")
+    with pytest.raises(Unsupported):
+        first.resize(machine.id, vcpus=1, cores_per_socket=1, memory=320 * MIB)
     assert first.statistics(machine.id).memory_actual == 320 * MIB
 
 

@@ -11,9 +11,9 @@ from naos.units import MIB
 MACHINE = "7f3c9f4e-0f5b-4d0a-9c58-0a4c3d1f2b11"
 
 
-def definition(vcpus, *, removable=True):
+def definition(vcpus, *, removable=True, acceleration="kvm"):
     spec = DomainSpec(MACHINE, "one", vcpus, 1, 256 * MIB, max_vcpus=4, removable_vcpus=removable)
-    return xml.new(spec, xml.Traits("tcg", "10.0.0.11"))
+    return xml.new(spec, xml.Traits(acceleration, "10.0.0.11"))
 
 
 def failure(code):
@@ -27,11 +27,13 @@ class Guest:
 
     where = "blade1"
 
-    def __init__(self, vcpus, *answers, removable=True):
+    def __init__(self, vcpus, *answers, removable=True, acceleration="kvm"):
         self.vcpus, self.answers, self.removable, self.kept = vcpus, list(answers), removable, None
+        self.acceleration = acceleration
 
     def live(self, _machine):
-        return definition(self.vcpus, removable=self.removable)
+        """libvirt shows what was plugged in as something that may go, whatever the definition says."""
+        return definition(self.vcpus, acceleration=self.acceleration)
 
     def inactive(self, _machine):
         return definition(3, removable=self.removable)
@@ -76,4 +78,13 @@ def test_a_real_failure_is_none_of_patience_and_fixed_ones_are_never_asked_for()
     with pytest.raises(EngineError):
         shrink(Guest(3, failure(libvirt.VIR_ERR_NO_DOMAIN)), 20.0)
     with pytest.raises(Unsupported):
-        shrink(Guest(3, removable=False), 20.0)
+        shrink(Guest(3, 1, removable=False), 20.0)
+
+
+def test_the_emulator_is_never_asked_for_one():
+    """A vCPU that QEMU's emulator has taken out is still used by it: the machine dies at its next move."""
+    guest = Guest(3, 1, acceleration="tcg")
+    with pytest.raises(Unsupported) as refusal:
+        shrink(guest, 20.0)
+    assert "its processor is emulated" in str(refusal.value)
+    assert (guest.vcpus, guest.kept, len(guest.answers)) == (3, None, 1)

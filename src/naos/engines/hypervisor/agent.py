@@ -1,6 +1,7 @@
 """What the guest's agent does. A guest without one, or whose agent does not answer, refuses: GuestRefused."""
 
 import json
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,8 @@ from naos.engines.hypervisor.domains import Domains
 
 ANSWER = 5  # seconds for a small question
 THAW = 60  # seconds
+PATIENCE = 20.0  # seconds for the guest to use what it was given
+_PAUSE = 0.5  # seconds
 
 _log = structlog.get_logger()
 
@@ -68,14 +71,24 @@ def thaw(domains: Domains, domain_id: str) -> int:
 
 
 def take_in(domains: Domains, domain_id: str, vcpus: int) -> None:
-    """Have the guest use `vcpus` processors and every memory block, where it has an agent for that."""
-    try:
-        _bring_processors(domains, domain_id, vcpus)
-        _bring_memory(domains, domain_id)
-    except Unreachable:
-        raise
-    except EngineError as error:
-        _log.info("guest.took_in_nothing", machine=domain_id, reason=str(error))
+    """Have the guest use `vcpus` processors and every memory block, where it has an agent for that.
+
+    A guest that is busy may need more than one request: its kernel gives up on a processor that does not come up in time.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            _bring_processors(domains, domain_id, vcpus)
+            _bring_memory(domains, domain_id)
+        except Unreachable:
+            raise
+        except EngineError as error:
+            if time.monotonic() > until or not ping(domains, domain_id):
+                _log.info("guest.took_in_nothing", machine=domain_id, reason=str(error))
+                return
+        else:
+            return
+        time.sleep(_PAUSE)
 
 
 def _bring_processors(domains: Domains, domain_id: str, vcpus: int) -> None:

@@ -163,15 +163,15 @@ def resize(
 ) -> None:
     """Raises Unsupported, before anything is changed, for what a running guest cannot be given; GuestRefused when it has not
     given vCPUs back after `deadline` seconds."""
-    live = domains.live(domain_id)
+    live, root = domains.live(domain_id), domains.inactive(domain_id)
+    removable = root.find("vcpus") is not None
     if live is not None:
+        _check_fewer(domains.where, live, vcpus, removable=removable)
         _check_room(domains.where, live, vcpus, memory)
         _shrink(domains, domain_id, vcpus, deadline)  # first: it is what the guest may refuse
         _grow(domains, domain_id, live, max(vcpus, xml.processors(live)[0]), memory)
-    root = domains.inactive(domain_id)
     before = xml.render(root)
     now, most = xml.processors(root)
-    removable = root.find("vcpus") is not None
     xml.set_processors(root, vcpus, cores_per_socket, most if most > now or removable else vcpus, removable=removable)
     xml.set_memory(root, memory, xml.memory(root)[1] if root.find("maxMemory") is not None else memory)
     if xml.render(root) != before:
@@ -245,10 +245,24 @@ def _is_patience(error: libvirt.libvirtError) -> bool:
 # ------------------------------------------------------------------------------------------------- processors and memory
 
 
+def _check_fewer(where: str, live: xml.Element, vcpus: int, *, removable: bool) -> None:
+    """libvirt shows every vCPU that was plugged in as one that may go; the definition says whether the machine is meant so.
+
+    QEMU's emulator goes on using the memory of a vCPU that was taken out (its listener on the address space stays): the machine
+    would die at its next move. The processor's own virtualisation has no such listener.
+    """
+    now = xml.processors(live)[0]
+    if vcpus >= now:
+        return
+    what = f"taking vCPUs from a running machine ({now} to {vcpus})"
+    if not removable or now - vcpus > xml.removable_processors(live):
+        raise Unsupported(where, what, _STOP)
+    if live.get("type") != "kvm":
+        raise Unsupported(where, what, f"its processor is emulated, and QEMU's emulator cannot take one out; {_STOP}")
+
+
 def _check_room(where: str, live: xml.Element, vcpus: int, memory: int) -> None:
-    now, most = xml.processors(live)
-    if now - vcpus > xml.removable_processors(live):
-        raise Unsupported(where, f"taking vCPUs from a running machine ({now} to {vcpus})", _STOP)
+    most = xml.processors(live)[1]
     if vcpus > most:
         raise Unsupported(where, f"{vcpus} vCPUs", f"the machine was started with room for {most}; {_STOP}")
     has, limit = xml.memory(live)
