@@ -8,6 +8,8 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.qmp import Monitor
@@ -15,6 +17,9 @@ from naos.engines.errors import Busy, Unreachable
 from naos.engines.ports import JobState
 
 FLATTEN, COPY = "flatten", "copy"
+POINT, YIELDING = "point", "cycle"
+"""Copies of a disk into a point. Their ids go on with the point's, and with its instant in milliseconds. The second kind ends when
+somebody wants to change the disk."""
 _CANCELLING = 30.0  # seconds
 
 
@@ -27,6 +32,13 @@ class Job:
     done: int
     total: int
     error: str | None
+    point: str = ""
+    milliseconds: int = 0
+
+    @property
+    def instant(self) -> datetime:
+        """Of a point."""
+        return datetime.fromtimestamp(self.milliseconds / 1000, UTC)
 
     @property
     def state(self) -> JobState:
@@ -42,9 +54,14 @@ def present(monitor: Monitor) -> list[Job]:
     found = []
     for entry in monitor.execute("query-jobs"):
         kind, *disks = entry["id"].split(".")
-        if kind in (FLATTEN, COPY):
+        of_point: dict[str, Any] = {}
+        if kind in (POINT, YIELDING):
+            of_point = {"point": disks[1], "milliseconds": int(disks[2])}
+            del disks[1:]
+        if kind in (FLATTEN, COPY, POINT, YIELDING):
             found.append(
                 Job(
+                    **of_point,
                     id=entry["id"],
                     kind=kind,
                     disks=tuple(disks),
@@ -90,7 +107,8 @@ def settle(monitor: Monitor, wanted: Sequence[Job]) -> None:
 
 
 def check_none(monitor: Monitor, where: str, disk_id: str) -> None:
-    """Raises Busy while a job works on the disk."""
+    """Raises Busy while a job works on the disk, but ends those that give way."""
+    settle(monitor, [job for job in of_disk(monitor, disk_id) if job.kind == YIELDING and not job.ended])
     running = [job for job in of_disk(monitor, disk_id) if not job.ended]
     if running:
         share = running[0].done / running[0].total if running[0].total else 0.0

@@ -1,0 +1,58 @@
+"""The doors of a point store as a volume's daemon sees them: a node a disk and point, under TLS with the door's key."""
+
+import contextlib
+import uuid
+
+from naos.engines.array import jobs, nodes
+from naos.engines.array.errors import DaemonRefused
+from naos.engines.array.places import Place
+from naos.engines.array.qmp import Monitor
+from naos.engines.ports import Door
+
+CONNECTING = 5  # seconds
+_KEYS = "points"
+"""Of the volume's folder: where the keys of doors are while they are used."""
+
+
+def name(kind: str, disk_id: str, point_id: str) -> str:
+    """A node's or an object's name; several points of one disk can be under way."""
+    return nodes.node(kind, str(uuid.uuid5(uuid.UUID(point_id), disk_id)))
+
+
+def open_door(monitor: Monitor, place: Place, disk_id: str, point_id: str, door: Door) -> None:
+    """Raises DaemonRefused when nobody answers there, or the key is none."""
+    close(monitor, place, disk_id, point_id)
+    folder, key = _folder(place, disk_id, point_id), name("k", disk_id, point_id)
+    script = 'umask 077 && mkdir -p -- "$1" && cat > "$1/keys.psk"'
+    place.host.run(["sh", "-c", script, "key", folder], stdin=f"{door.user}:{door.key}\n".encode())
+    credentials = {"qom-type": "tls-creds-psk", "id": key, "endpoint": "client", "dir": folder, "username": door.user}
+    monitor.execute("object-add", credentials)
+    node = {
+        "driver": "nbd",
+        "node-name": name(nodes.DOOR, disk_id, point_id),
+        "server": {"type": "inet", "host": door.address.host, "port": str(door.address.port)},
+        "export": door.address.name,
+        "tls-creds": key,
+        "open-timeout": CONNECTING,
+    }
+    monitor.execute("blockdev-add", node)
+
+
+def close(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
+    """What was written through it is flushed there; none is fine."""
+    nodes.close_named(monitor, name(nodes.DOOR, disk_id, point_id))
+    with contextlib.suppress(DaemonRefused):  # there is none
+        monitor.execute("object-del", {"id": name("k", disk_id, point_id)})
+    place.run("rm", "-rf", "--", _folder(place, disk_id, point_id))
+
+
+def end_all(monitor: Monitor, place: Place, disk_id: str) -> None:
+    """End a disk's copies into points, whatever they are at, and close their doors."""
+    found = [job for job in jobs.of_disk(monitor, disk_id) if job.point]
+    jobs.settle(monitor, found)
+    for job in found:
+        close(monitor, place, disk_id, job.point)
+
+
+def _folder(place: Place, disk_id: str, point_id: str) -> str:
+    return f"{place.folder}/{_KEYS}/{point_id}.{disk_id}"

@@ -1,0 +1,159 @@
+"""Copies of disks into points: one transaction begins, for all of them, the bitmap of the new point and the copy itself.
+
+The bitmap of the point before is only read: it goes on recording, so a copy that fails has cost nothing. Which of the two counts is
+said by the store, that has the new point or has it not.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from naos.engines.array import changes, disks, doors, jobs, nodes
+from naos.engines.array.errors import is_full
+from naos.engines.array.places import Place, check_id
+from naos.engines.array.qmp import Monitor
+from naos.engines.errors import Busy, EngineError, NoSpace
+from naos.engines.ports import JobState, Outgoing
+
+
+def known(monitor: Monitor, place: Place, set_id: str, disk_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Raises Missing."""
+    for disk_id in disk_ids:
+        disks.check_present(place, disk_id)
+    with nodes.opened(monitor, place, list(disk_ids)):
+        return {disk_id: changes.known(monitor, disk_id, set_id) for disk_id in disk_ids}
+
+
+def begin(
+    monitor: Monitor,
+    place: Place,
+    set_id: str,
+    point_id: str,
+    parts: Sequence[Outgoing],
+    *,
+    speed: int | None,
+    yielding: bool,
+) -> datetime:
+    """All in one transaction; a set of which only some go on begins anew. Raises Missing, Busy, EngineError."""
+    for text in (set_id, point_id, *(part.disk_id for part in parts)):
+        check_id(place.where, text)
+    named = [part.disk_id for part in parts]
+    going = _jobs(monitor, point_id, named)
+    if len(going) == len(parts):
+        return going[0].instant
+    if going:
+        end(monitor, place, set_id, point_id, named, complete=False)
+    for disk_id in named:
+        disks.check_present(place, disk_id)
+        _check_free(monitor, place, disk_id)
+    kind = jobs.YIELDING if yielding else jobs.POINT
+    try:
+        for part in parts:
+            _open(monitor, place, set_id, point_id, part)
+        lasting = {disk_id: changes.can_last(monitor, disk_id) for disk_id in named}
+        stamp = int(datetime.now(UTC).timestamp() * 1000)
+        actions = []
+        for part in parts:
+            bitmap = changes.name(set_id, point_id)
+            actions.append(changes.add(part.disk_id, bitmap, persistent=lasting[part.disk_id]))
+            job = jobs.job_id(kind, part.disk_id, point_id, str(stamp))
+            actions.append({"type": "blockdev-backup", "data": _backup(job, set_id, point_id, part, speed)})
+        monitor.execute("transaction", {"actions": actions})
+    except EngineError:
+        with contextlib.suppress(EngineError):  # the first failure is the one to hear of
+            end(monitor, place, set_id, point_id, named, complete=False)
+        raise
+    return datetime.fromtimestamp(stamp / 1000, UTC)
+
+
+def state(monitor: Monitor, place: Place, point_id: str, disk_ids: Sequence[str]) -> JobState:
+    """Raises NoSpace, EngineError for a point that will never be complete."""
+    found = {job.disks[0]: job for job in _jobs(monitor, point_id, disk_ids)}
+    for disk_id in disk_ids:
+        _check(place, disk_id, found.get(disk_id))
+    return JobState(
+        running=any(not job.ended for job in found.values()),
+        done=sum(job.done for job in found.values()),
+        total=sum(job.total for job in found.values()),
+    )
+
+
+def close(monitor: Monitor, place: Place, point_id: str, disk_ids: Sequence[str]) -> None:
+    """Raises Busy while a copy goes on, EngineError for one that failed."""
+    if state(monitor, place, point_id, disk_ids).running:
+        raise Busy(place.where, f"point {point_id}", "its copies go on")
+    for disk_id in disk_ids:
+        doors.close(monitor, place, disk_id, point_id)
+
+
+def end(monitor: Monitor, place: Place, set_id: str, point_id: str, disk_ids: Sequence[str], *, complete: bool) -> None:
+    """Everything can be absent."""
+    jobs.settle(monitor, _jobs(monitor, point_id, disk_ids))
+    for disk_id in disk_ids:
+        doors.close(monitor, place, disk_id, point_id)
+        if place.exists(place.disk(disk_id)):
+            with nodes.opened(monitor, place, [disk_id]):
+                _forget(monitor, disk_id, set_id, point_id, complete=complete)
+            disks.close_unused(monitor, disk_id)
+
+
+def forget(monitor: Monitor, place: Place, set_id: str, disk_ids: Sequence[str]) -> None:
+    """Remove what is known since points of the set; absent disks are left alone."""
+    here = [disk_id for disk_id in disk_ids if place.exists(place.disk(disk_id))]
+    with nodes.opened(monitor, place, here):
+        for disk_id in here:
+            changes.forget(monitor, disk_id, set_id)
+
+
+def _forget(monitor: Monitor, disk_id: str, set_id: str, point_id: str, *, complete: bool) -> None:
+    known_points = changes.known(monitor, disk_id, set_id)
+    spared = known_points & {point_id} if complete else known_points - {point_id}
+    changes.forget(monitor, disk_id, set_id, spared=spared)
+
+
+def _check(place: Place, disk_id: str, job: jobs.Job | None) -> None:
+    what = f"copying disk {disk_id}"
+    if job is None:
+        raise EngineError(place.where, what, "the copy was ended, or ended with the volume's daemon; begin again")
+    if job.error is not None and is_full(job.error):
+        raise NoSpace(place.where, f"a copy of disk {disk_id}", "the place that keeps its points is full")
+    if job.ended and (job.error is not None or job.done < job.total):
+        raise EngineError(place.where, what, job.error or "the copy was ended")
+
+
+def _check_free(monitor: Monitor, place: Place, disk_id: str) -> None:
+    """Copies into several points can go on at once; other jobs change the disk, or are cut short. Raises Busy."""
+    for job in jobs.of_disk(monitor, disk_id):
+        if not job.point and not job.ended:
+            raise Busy(place.where, f"disk {disk_id}", f"a {job.kind} job works on it")
+
+
+def _jobs(monitor: Monitor, point_id: str, disk_ids: Sequence[str]) -> list[jobs.Job]:
+    return [job for job in jobs.present(monitor) if job.point == point_id and job.disks[0] in disk_ids]
+
+
+def _open(monitor: Monitor, place: Place, set_id: str, point_id: str, part: Outgoing) -> None:
+    """Source and door; what an earlier attempt left of the point goes. Raises EngineError for a base that is not known."""
+    nodes.open_disk(monitor, place, part.disk_id)
+    known_points = changes.known(monitor, part.disk_id, set_id)
+    if part.base is not None and part.base not in known_points:
+        reason = f"what changed since point {part.base} is not known; compare them first"
+        raise EngineError(place.where, f"an increment of disk {part.disk_id}", reason)
+    changes.forget(monitor, part.disk_id, set_id, spared=known_points - {point_id})
+    doors.open_door(monitor, place, part.disk_id, point_id, part.door)
+
+
+def _backup(job: str, set_id: str, point_id: str, part: Outgoing, speed: int | None) -> dict[str, Any]:
+    what: dict[str, Any] = {"sync": "full"}
+    if part.base is not None:
+        what = {"sync": "bitmap", "bitmap": changes.name(set_id, part.base), "bitmap-mode": "never"}
+    return {
+        **what,
+        "job-id": job,
+        "device": nodes.node(nodes.IMAGE, part.disk_id),
+        "target": doors.name(nodes.DOOR, part.disk_id, point_id),
+        "filter-node-name": doors.name(nodes.FILTER, part.disk_id, point_id),
+        "auto-dismiss": False,
+        "speed": speed or 0,
+    }

@@ -1,0 +1,137 @@
+"""A point store in a folder of a host: images that rest on each other, each with its checksums.
+
+Everything happens on the host, in one call of `onhost.keeper` each, so that a lost connection leaves nothing half done that the next
+call does not end.
+"""
+
+import contextlib
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from naos.engines.errors import Busy, EngineError, Missing, NoSpace, Unreachable, Unsupported
+from naos.engines.points import carrying
+from naos.engines.ports import (
+    Damage,
+    DiskPoint,
+    Door,
+    Host,
+    Incoming,
+    LunUsage,
+    NbdAddress,
+    Point,
+    Verdict,
+)
+from naos.ids import normal_id
+
+_PACKAGE = "naos.engines.points.onhost"
+MODULES = tuple(f"{_PACKAGE}.{name}" for name in ("sums", "layers", "sessions", "keeper"))
+_SHORT = 120.0  # seconds
+_LONG = 24 * 3600.0
+"""Work that grows with what is stored; the host's own tools end with an error long before."""
+
+
+class HostPointStore:
+    """Points in the folder `root` of a host, received and served at `address`. mount: what must be mounted for it, None for nothing.
+
+    Needs qemu-storage-daemon, qemu-img and python3 on the host.
+    """
+
+    def __init__(self, name: str, host: Host, address: str, root: str, mount: str | None = None) -> None:
+        self.name, self._mount = name, mount
+        self._host, self._address, self._root = host, address, root
+
+    def sets(self) -> list[str]:
+        found: list[str] = self._call("sets")
+        return [set_id for set_id in found if normal_id(set_id) == set_id]
+
+    def points(self, set_id: str) -> list[Point]:
+        return [_point(entry) for entry in self._call("points", set=set_id)]
+
+    def receive(self, set_id: str, point_id: str, disks: Sequence[Incoming]) -> dict[str, Door]:
+        """Ends, and drops, what another unfinished point of the set had received. Raises Missing, NoSpace, Busy."""
+        wanted = [{"id": disk.disk_id, "size": disk.size, "base": disk.base} for disk in disks]
+        for disk in disks:
+            self._check_ids(disk.disk_id, *([disk.base] if disk.base is not None else []))
+        return self._doors(self._call("receive", set=set_id, point=point_id, disks=wanted, timeout=_LONG))
+
+    def seal(self, set_id: str, point_id: str, instant: datetime) -> Point:
+        """Raises Missing when it is not being received, EngineError when its daemon died, NoSpace."""
+        return _point(self._call("seal", set=set_id, point=point_id, instant=instant.isoformat(), timeout=_LONG))
+
+    def abandon(self, set_id: str, point_id: str) -> None:
+        self._call("abandon", set=set_id, point=point_id, timeout=_LONG)
+
+    def checksums(self, set_id: str, point_id: str, disk_id: str, target: Path) -> None:
+        self._check_ids(disk_id)
+        file = str(uuid.uuid4())
+        path = self._call("checksums", set=set_id, point=point_id, disk=disk_id, file=file, timeout=_LONG)
+        try:
+            self._host.get(path, target)
+        finally:
+            with contextlib.suppress(EngineError):
+                self._host.run(["rm", "-f", "--", path])
+
+    def drop(self, set_id: str, point_id: str) -> None:
+        """Raises Busy while a point of the set is being read or received."""
+        self._call("drop", set=set_id, point=point_id, timeout=_LONG)
+
+    def forget(self, set_id: str) -> None:
+        self._call("forget", set=set_id, timeout=_LONG)
+
+    def verify(self, set_id: str, point_id: str, *, pace: int | None = None) -> Verdict:
+        found = self._call("verify", set=set_id, point=point_id, pace=pace, timeout=_LONG)
+        damages = [
+            Damage(entry["disk"], entry["offset"], entry["length"], entry["reason"]) for entry in found["damages"]
+        ]
+        return Verdict(found["read"], damages)
+
+    def serve(self, set_id: str, point_id: str, reader: str) -> dict[str, Door]:
+        self._check_ids(reader)
+        return self._doors(self._call("serve", set=set_id, point=point_id, reader=reader))
+
+    def end_serving(self, set_id: str, reader: str) -> None:
+        self._check_ids(reader)
+        self._call("end_serving", set=set_id, reader=reader, timeout=_LONG)
+
+    def usage(self) -> LunUsage:
+        return LunUsage(**self._call("usage"))
+
+    def adopt(self, set_id: str, point_id: str, target: str) -> list[str]:
+        """Move the disks of the last point to the folder `target` of the same file system, as whole images named by their disks' ids;
+        the set's other points go. Returns the disks."""
+        found: list[str] = self._call("adopt", set=set_id, point=point_id, target=target, timeout=_LONG)
+        return found
+
+    # --------------------------------------------------------------------------------------------------------- plumbing
+
+    def _call(self, name: str, *, timeout: float = _SHORT, **arguments: Any) -> Any:
+        self._check_ids(*(arguments[key] for key in ("set", "point") if key in arguments))
+        fixed = {"root": self._root, "address": self._address, "mount": self._mount}
+        request = {"call": name, **fixed, **arguments}
+        answer = carrying.call(self._host, MODULES, request, timeout=timeout)
+        if "refused" in answer:
+            self._refuse(*answer["refused"])
+        return answer["found"]
+
+    def _refuse(self, kind: str, what: str, reason: str) -> NoReturn:
+        errors = {"missing": Missing, "busy": Busy, "full": NoSpace, "unreachable": Unreachable}
+        raise errors.get(kind, EngineError)(self.name, what, reason)
+
+    def _doors(self, found: dict[str, Any]) -> dict[str, Door]:
+        return {
+            disk["id"]: Door(NbdAddress(self._address, found["port"], disk["id"]), found["key"], found["user"])
+            for disk in found["disks"]
+        }
+
+    def _check_ids(self, *ids: str) -> None:
+        for text in ids:
+            if normal_id(text) != text:
+                raise Unsupported(self.name, f"the id {text!r}", "ids are UUIDs in lower case with hyphens")
+
+
+def _point(found: dict[str, Any]) -> Point:
+    disks = [DiskPoint(disk["id"], disk["size"], disk["base"], disk["stored"]) for disk in found["disks"]]
+    return Point(found["id"], found["set"], datetime.fromisoformat(found["instant"]), disks)

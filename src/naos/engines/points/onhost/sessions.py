@@ -1,0 +1,155 @@
+"""Storage daemons that receive or serve points: one a session, on a port of its own, under TLS with a key of its own.
+
+A session's folder holds its key, `session.json` (what it is for), and a lock that its daemon holds from its first instruction to its
+last. A daemon that ended well has removed its pid file; one that was killed has not, and nobody knows what it still had in memory.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from naos.engines.points.onhost.layers import Refused, remove, write_whole
+
+USER = "naos"
+_START, _END = 60.0, 600.0  # seconds; a daemon that ends writes what it holds
+
+
+def lives(folder: str) -> bool:
+    """Whether the session's daemon runs."""
+    try:
+        with open(f"{folder}/lock", "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def read(folder: str) -> dict[str, Any] | None:
+    """What a session is for, and where: None for none."""
+    with contextlib.suppress(FileNotFoundError, ValueError), open(f"{folder}/session.json", encoding="utf-8") as file:
+        found: dict[str, Any] = json.load(file)
+        return found
+    return None
+
+
+def listen(address: str) -> socket.socket:
+    """On a free port. QEMU before 8.1 leaves Nagle's algorithm on where it answers; sockets inherit this option."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening.bind((address, 0))
+    listening.listen(64)
+    return listening
+
+
+def start(
+    folder: str, address: str, images: Sequence[tuple[str, str]], purpose: dict[str, Any], *, writable: bool, held: int
+) -> dict[str, Any]:
+    """Start a session. images: disk ids and their images' paths. held: an open lock that the daemon is to hold as well.
+
+    Returns what `read` does: purpose, port, key. Raises Refused with the daemon's own words.
+    """
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    remove(f"{folder}/session.json", f"{folder}/pid")
+    key = secrets.token_hex(32)
+    with open(
+        os.open(f"{folder}/keys.psk", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
+    ) as file:
+        file.write(f"{USER}:{key}\n")
+    with listen(address) as listening, open(f"{folder}/lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        server = {"addr": {"type": "fd", "str": str(listening.fileno())}, "tls-creds": "tls"}
+        argv = ["qemu-storage-daemon", "--daemonize", "--pidfile", f"{folder}/pid"]
+        argv += [
+            "--object",
+            json.dumps({"qom-type": "tls-creds-psk", "id": "tls", "endpoint": "server", "dir": folder}),
+        ]
+        argv += ["--nbd-server", json.dumps(server)]
+        for number, (disk, path) in enumerate(images):
+            argv += ["--blockdev", json.dumps(_node(f"d{number}", path, writable=writable))]
+            export = {"type": "nbd", "id": f"x{number}", "node-name": f"d{number}", "name": disk, "writable": writable}
+            argv += ["--export", json.dumps(export)]
+        handles = (listening.fileno(), lock.fileno(), held)
+        try:
+            done = subprocess.run(
+                argv,
+                pass_fds=handles,
+                capture_output=True,
+                text=True,
+                timeout=_START,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            raise Refused("failed", "starting a storage daemon", f"not done after {_START:g} s") from None
+        if done.returncode:
+            reason = " ".join(done.stderr.split())
+            raise Refused("busy" if "lock" in reason else "failed", "starting a storage daemon", reason)
+        port = listening.getsockname()[1]
+    session = {**purpose, "port": port, "key": key}
+    write_whole(f"{folder}/session.json", json.dumps(session))
+    os.chmod(f"{folder}/session.json", 0o600)
+    return session
+
+
+def stop(folder: str) -> bool:
+    """End a session's daemon and wait. Whether it ended well, now or earlier; raises Refused when it does not end."""
+    try:
+        with open(f"{folder}/lock", "rb") as file:
+            until = time.monotonic() + _END
+            asked = False
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    asked = asked or _ask(folder)
+                if time.monotonic() > until:
+                    raise Refused("failed", "ending a storage daemon", f"it lives on after {_END:g} s")
+                time.sleep(0.005)
+    except FileNotFoundError:
+        return False
+    return not os.path.exists(f"{folder}/pid")
+
+
+def remove_folder(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ask(folder: str) -> bool:
+    """Tell the daemon to end; False when it has not yet said who it is."""
+    try:
+        with open(f"{folder}/pid", encoding="ascii") as file:
+            pid = int(file.read())
+        with open(f"/proc/{pid}/cmdline", "rb") as command:
+            if f"{folder}/pid".encode() not in command.read().split(b"\0"):
+                return False
+        os.kill(pid, signal.SIGTERM)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _node(name: str, path: str, *, writable: bool) -> dict[str, Any]:
+    """Zeroes that arrive stay holes: what is full of them is not stored."""
+    node: dict[str, Any] = {
+        "driver": "qcow2",
+        "node-name": name,
+        "read-only": not writable,
+        "file": {"driver": "file", "filename": path, "read-only": not writable},
+    }
+    if writable:
+        node["file"]["discard"] = "unmap"
+        node |= {"discard": "unmap", "detect-zeroes": "unmap"}
+    return node
