@@ -745,6 +745,10 @@ def test_daemons_started_by_many_at_once_are_one(rig):
         started = list(pool.map(lambda _: rig.array.ensure_daemon(lun, []), range(4)))
     assert started.count(True) == 1
     assert set(rig.host.daemons()) == {lun.id}
+    files = f"{rig.folder}/{lun.id}/files"
+    assert rig.host.run(["findmnt", "--noheadings", "--output", "TARGET", "--mountpoint", files]).stdout.split() == [
+        files
+    ]
 
 
 def test_what_a_guest_discards_is_free_again_unless_it_is_reserved(rig):

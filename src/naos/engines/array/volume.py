@@ -15,6 +15,8 @@ from naos.engines.ports import LunSpec, LunUsage
 
 SMALLEST = 300 * 2**20  # bytes: mkfs.xfs makes nothing smaller
 _GROWING = 30.0  # seconds
+_MOUNTING = 60.0  # seconds
+_MOUNT_ONCE = 'mountpoint --quiet -- "$3" || exec mount -t xfs -o "$1" "$2" "$3"'
 _log = structlog.get_logger()
 
 
@@ -66,10 +68,12 @@ def mount(place: Place) -> None:
     device = mounted(place)
     if device is None:
         place.run("mkdir", "-p", "--", place.files)
-        argv = ("mount", "-t", "xfs", "-o", space.options, space.source(), place.files)
-        done = place.run(*argv, timeout=120, check=False)
+        # one at a time: a file system that is mounted twice is lost
+        argv = ("flock", "--wait", f"{_MOUNTING:.0f}", place.folder, "sh", "-c", _MOUNT_ONCE)
+        words = ("sh", space.options, space.source(), place.files)
+        done = place.run(*argv, *words, timeout=2 * _MOUNTING, check=False)
         device = mounted(place)
-        if device is None:  # else another controller was quicker
+        if device is None:
             raise CommandFailed(place.where, f"mounting volume {place.lun_id}", " ".join(done.stderr.split()))
     space.mounted(device)
     place.run("mkdir", "-p", "--", place.disks, place.templates)
