@@ -24,6 +24,7 @@ from naos.catalogue.images import tiny
 from naos.compute.balancer import Balancer
 from naos.compute.sampling import Sampler
 from naos.compute.supervisor import Supervisor
+from naos.compute.updater import Updater
 from naos.database import Database
 from naos.engines.hosts import host_for
 from naos.engines.hypervisor import acceleration
@@ -31,6 +32,7 @@ from naos.engines.ports import Rack
 from naos.fleet import cpools
 from naos.inventory.catalogues import load_blades, load_storage
 from naos.inventory.model import Inventory, load
+from naos.protection.backup.scheduler import Scheduler
 from naos.settings import Settings, settings
 from naos.storage.figure_sampling import VolumeSampler
 from naos.tenancy.bootstrap import bootstrap, save_credential
@@ -80,10 +82,16 @@ def running(
     volume_sampler.start()
     balancer = Balancer(world, engine)
     balancer.start()
+    updater = Updater(world, engine)
+    updater.start()
+    scheduler = Scheduler(world, engine)
+    scheduler.start()
     try:
         yield Services(world, engine, engine.controller_id)
     finally:
+        scheduler.stop()
         watcher.stop()
+        updater.stop()
         balancer.stop()
         volume_sampler.stop()
         sampler.stop()

@@ -83,8 +83,7 @@ def test_a_policy_shows_site_trigger_and_retention(vaulted: Platform) -> None:
     (job,) = [job for job in vaulted.get(f"{BACKUP}/jobs") if job["policyId"] == policy_id]
     assert (job["type"], job["status"], job["name"]) == ("protection", "IDLE", "sla001-daily-az07")
     error = vaulted.refused("POST", f"{BACKUP}/jobs/run", {"jobId": job["id"], "policyId": policy_id})
-    assert error["code"] == "protection.job_cannot_run"
-    assert "makes no copies yet" in error["message"]
+    assert error["code"] == "protection.nothing_to_run", "no machine has it"
     assert vaulted.get(f"{BACKUP}/metrics/backup/history", range=30)["totalRuns"] == 0
     vaulted.done("DELETE", f"{BACKUP}/policies/{policy_id}")
     assert vaulted.client.get(f"{BACKUP}/policies/{policy_id}").status_code == 404
@@ -98,7 +97,12 @@ def test_a_policy_shows_site_trigger_and_retention(vaulted: Platform) -> None:
         ({"name": "nobackup"}, "protection.nobackup_fixed"),
         ({"schedules": [{"retention": 0}]}, "protection.schedule_invalid"),
         ({"schedules": [{"retention": 1, "frequency": 10**30}]}, "protection.schedule_invalid"),
-        ({"schedules": []}, "api.fields_invalid"),
+        ({"schedules": []}, "protection.schedules_missing"),
+        ({"schedules": [], "terms": {"timeZone": "UTC"}}, "protection.cron_invalid"),
+        ({"terms": {"timeZone": "Mars/Phobos"}}, "protection.time_zone_unknown"),
+        ({"terms": {"cron": "61 * * * *"}}, "protection.cron_invalid"),
+        ({"terms": {"keep": {}}}, "protection.keep_nothing"),
+        ({"terms": {"window": "22-6"}}, "protection.window_invalid"),
         ({"schedules": [{"retention": 1, "trigger": "HOURLY"}]}, "api.fields_invalid"),
         ({"schedules": [{"retention": 1, "activateDate": -1}]}, "api.fields_invalid"),
         ({"retention": 1}, "api.fields_invalid"),

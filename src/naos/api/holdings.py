@@ -16,6 +16,7 @@ from naos.database import Base
 from naos.fleet.models import Cpool
 from naos.marketplace.models import MarketplaceItem
 from naos.network.models import Vlan
+from naos.protection.backup.models import BackupQuota, BackupSpace, Restore, RestorePoint
 from naos.protection.models import BackupJob, BackupPolicy, BackupRun, KnownDisk, KnownMachine
 from naos.storage.models import DatastoreCluster, Lun
 from naos.tags.models import Tag
@@ -81,6 +82,12 @@ def install() -> None:
         Holding("offers", "compute_vmware", _named(MarketplaceItem.name, MarketplaceItem.tenant_id)),
         Holding("datastore clusters", "compute_vmware", clear=_rows(DatastoreCluster)),
         Holding("tags", "tag", clear=_rows(Tag)),
+        Holding(
+            "restore points",
+            "backup_spp",
+            _named(RestorePoint.machine_name, RestorePoint.tenant_id),
+            clear=_rows(BackupQuota, BackupSpace, Restore),
+        ),
         Holding(
             "backup policies", "backup_spp", clear=_rows(BackupRun, BackupJob, BackupPolicy, KnownMachine, KnownDisk)
         ),

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 from naos.compute import hooks
 from naos.compute.models import VirtualMachine
 from naos.protection import policies, rules
+from naos.protection.backup import forgetting
 from naos.protection.models import DiskChoice, DiskPolicy, KnownDisk, KnownMachine, MachinePolicy
 from naos.storage import disks
 from naos.tenancy.models import Tenant
@@ -38,6 +39,8 @@ def forget_disk(session: Session, disk_id: str) -> None:
     policies.hold_abandoned(session, lost)
 
 
+if forgetting.policy_goes not in policies.FORGET_HOOKS:
+    policies.FORGET_HOOKS.append(forgetting.policy_goes)
 if may_start not in hooks.START_CONDITIONS:
     hooks.START_CONDITIONS.append(may_start)
 if forget not in hooks.FORGET_HOOKS:

@@ -123,18 +123,6 @@ class SchedulesMissing(NaosError):
 
 
 @dataclass(eq=False)
-class JobCannotRun(NaosError):
-    code: ClassVar[str] = "protection.job_cannot_run"
-    status: ClassVar[int] = 409
-    sentence: ClassVar[str] = (
-        "Job {job} is the one of backup policy {name!r}, and this version of naos makes no copies yet: it keeps policies and "
-        "what they are assigned to. Only jobs of type catalog can be run."
-    )
-    job: str
-    name: str
-
-
-@dataclass(eq=False)
 class JobHeld(NaosError):
     code: ClassVar[str] = "protection.job_held"
     status: ClassVar[int] = 409

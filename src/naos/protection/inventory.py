@@ -14,7 +14,7 @@ from naos.errors import Unknown
 from naos.fleet.models import Cpool
 from naos.lifecycle import Lifecycle
 from naos.protection import rules, sites
-from naos.protection.errors import JobCannotRun, JobHeld
+from naos.protection.backup import runs
 from naos.protection.models import (
     HYPERVISOR_INVENTORY,
     BackupJob,
@@ -53,13 +53,11 @@ def find_job(session: Session, tenant_id: str, number: str) -> BackupJob:
     return found
 
 
-def plan_run(session: Session, tenant_id: str, number: str) -> Plan:
-    """Run an inventory. Raises Unknown, JobHeld, JobCannotRun."""
+def plan_run(session: Session, tenant_id: str, number: str, only: list[str] | None = None) -> Plan:
+    """Run an inventory, or a policy's job (`only`: for these machines). Raises Unknown, and what `runs.plan_wanted` does."""
     job = find_job(session, tenant_id, number)
     if job.policy_id is not None:
-        if session.get_one(BackupPolicy, job.policy_id).held:
-            raise JobHeld(number, job.name)
-        raise JobCannotRun(number, job.name)
+        return runs.plan_wanted(session, tenant_id, session.get_one(BackupPolicy, job.policy_id), only)
     return Plan(
         kind="backup_job.inventory",
         description=f"Run {job.name}",

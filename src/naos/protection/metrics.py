@@ -8,6 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.compute.models import VirtualMachine
+from naos.protection.backup.models import BackupTask, RestorePoint
+from naos.protection.backup.points import PointState
+from naos.protection.backup.runs import TaskStatus
 from naos.protection.models import BackupJob, BackupPolicy, BackupRun, KnownMachine, MachinePolicy
 from naos.protection.rules import RunStatus
 
@@ -50,11 +53,14 @@ def history(session: Session, tenant_id: str, days: int) -> History:
 
 @dataclass(frozen=True)
 class Coverage:
-    """machines: all of the tenant. known: those that the inventory has seen. covered: with a policy that makes copies."""
+    """machines: all of the tenant. known: those that the inventory has seen. covered: with a policy that makes copies. copied: of
+    which there is a good restore point. failed: whose latest copy failed."""
 
     machines: int
     known: int
     covered: int
+    copied: int
+    failed: int
 
 
 def coverage(session: Session, tenant_id: str) -> Coverage:
@@ -67,7 +73,27 @@ def coverage(session: Session, tenant_id: str) -> Coverage:
         .join(BackupPolicy, BackupPolicy.id == MachinePolicy.policy_id)
         .where(BackupPolicy.tenant_id == tenant_id, BackupPolicy.zone.is_not(None))
     )
+    copied = (
+        sa.select(sa.func.count(sa.distinct(RestorePoint.machine_id)))
+        .join(VirtualMachine, VirtualMachine.id == RestorePoint.machine_id)
+        .where(mine, RestorePoint.state == PointState.GOOD)
+    )
+    latest = (
+        sa.select(BackupTask.machine_id, sa.func.max(BackupTask.run_number).label("run"))
+        .join(VirtualMachine, VirtualMachine.id == BackupTask.machine_id)
+        .where(mine, BackupTask.status.in_((TaskStatus.COMPLETED, TaskStatus.FAILED)))
+        .group_by(BackupTask.machine_id)
+        .subquery()
+    )
+    failed = (
+        sa.select(sa.func.count())
+        .select_from(BackupTask)
+        .join(latest, sa.and_(latest.c.machine_id == BackupTask.machine_id, latest.c.run == BackupTask.run_number))
+        .where(BackupTask.status == TaskStatus.FAILED)
+    )
     return Coverage(
+        copied=count(copied),
+        failed=count(failed),
         machines=count(sa.select(sa.func.count()).select_from(VirtualMachine).where(mine)),
         known=count(sa.select(sa.func.count()).select_from(KnownMachine).where(KnownMachine.tenant_id == tenant_id)),
         covered=count(covered),

@@ -1,6 +1,6 @@
 """Policies: finding, making, holding and deleting them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -24,6 +24,9 @@ from naos.protection.models import (
 from naos.protection.rules import Policy, Schedule
 from naos.storage.models import Disk
 from naos.world import World
+
+FORGET_HOOKS: list[Callable[[Session, BackupPolicy], None]] = []
+"""What has more to say of policies appends to it: each refuses by raising, or removes its rows of a policy that is deleted."""
 
 
 def find(session: Session, tenant_id: str, policy_id: str) -> BackupPolicy:
@@ -164,6 +167,8 @@ def plan_delete(session: Session, tenant_id: str, policy_id: str) -> Plan:
     if has:
         raise PolicyInUse(policy.name, len(has), listing(has))
     plan = _plan("delete", policy, f"Delete backup policy {policy.name}")
+    for hook in FORGET_HOOKS:
+        hook(session, policy)
     jobs = sa.select(BackupJob.number).where(BackupJob.policy_id == policy_id)
     session.execute(sa.delete(BackupRun).where(BackupRun.job_number.in_(jobs)))
     session.execute(sa.delete(BackupJob).where(BackupJob.policy_id == policy_id))

@@ -7,7 +7,9 @@ from typing import Annotated
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
 
+from naos.activity import Plan
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
@@ -15,6 +17,9 @@ from naos.compute.models import VirtualMachine
 from naos.errors import Unknown
 from naos.identity import Identity
 from naos.protection import assignments, inventory, metrics, policies, sites, views
+from naos.protection.backup import terms
+from naos.protection.backup import wire as terms_wire
+from naos.protection.backup.routes import router as backup_router
 from naos.protection.models import BackupJob
 from naos.protection.processor import Meter
 from naos.protection.rules import Schedule
@@ -49,6 +54,8 @@ router = APIRouter(prefix=views.ROOT, tags=["Backup"])
 Reader = Annotated[Identity, Depends(require("backup_iaas_spp_read"))]
 Writer = Annotated[Identity, Depends(require("backup_iaas_spp_read", "backup_iaas_spp_write"))]
 
+router.include_router(backup_router)
+
 _meter = Meter()
 
 
@@ -81,8 +88,13 @@ def read_job(job_id: str, identity: Reader, services: ServicesOf) -> Job:
 
 @router.post("/jobs/run", **ASYNCHRONOUS)
 def run_job(body: JobRun, identity: Writer, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Run an inventory; the activity ends when it has."""
-    return submit(services, identity, key, lambda session: inventory.plan_run(session, identity.tenant_id, body.job_id))
+    """Run an inventory, or a policy's job for all of its machines or some; the activity ends when it has."""
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: inventory.plan_run(session, identity.tenant_id, body.job_id, body.virtual_machine_ids),
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- metrics
@@ -113,7 +125,7 @@ def coverage(identity: Reader, services: ServicesOf) -> MetricsCoverage:
     with services.database.read() as session:
         found = metrics.coverage(session, identity.tenant_id)
     return MetricsCoverage(
-        failed_resources=0,
+        failed_resources=found.failed,
         protected_resources=found.covered,
         unprotected_resources=found.machines - found.covered,
         total_resources=found.machines,
@@ -128,7 +140,7 @@ def machine_metrics(identity: Reader, services: ServicesOf) -> MetricsVm:
     return MetricsVm(
         in_spp=found.known,
         in_compute=found.machines,
-        with_backup=0,
+        with_backup=found.copied,
         in_sla=found.covered,
         in_offloading_sla=0,
         tsm_offloading_factor=0,
@@ -216,7 +228,7 @@ def read_policy(policy_id: ResourceId, identity: Reader, services: ServicesOf) -
 
 @router.post("/policies", **ASYNCHRONOUS)
 def create_policy(body: PolicyRequest, identity: Writer, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Make a policy: a site and one or more schedules."""
+    """Make a policy: a site, and one or more schedules or a cron expression with what is kept."""
     schedules = [
         Schedule(
             wish.trigger,
@@ -226,19 +238,23 @@ def create_policy(body: PolicyRequest, identity: Writer, services: ServicesOf, k
         )
         for wish in body.schedules
     ]
-    return submit(
-        services,
-        identity,
-        key,
-        lambda session: policies.plan_create(
+    if not schedules and body.terms is not None:
+        schedules = terms_wire.schedules_of(body.terms)
+
+    def check(session: Session) -> Plan:
+        plan = policies.plan_create(
             session,
             services.world,
             tenant_id=identity.tenant_id,
             name=body.name,
             site=body.site,
             schedules=schedules,
-        ),
-    )
+        )
+        policy = policies.find(session, identity.tenant_id, plan.arguments["policy_id"])
+        terms.change(session, policy, terms_wire.wish_of(body.terms))
+        return plan
+
+    return submit(services, identity, key, check)
 
 
 @router.post("/policies/assign/virtual_machine", **ASYNCHRONOUS)

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from naos.ids import ResourceId
 from naos.names import Name
+from naos.protection.backup.wire import TermsRequest
 from naos.protection.rules import Trigger
 from naos.wire import Request, Whole, Wire
 
@@ -59,10 +60,11 @@ class JobSession(Wire):
 
 
 class JobRun(Request):
-    """`policy_id`: naos finds the policy by the job; it is taken for clients that send it."""
+    """`policy_id`: naos finds the policy by the job; it is taken for clients that send it. `virtual_machine_ids`: only these."""
 
     job_id: str = Field(max_length=32)
     policy_id: str | None = Field(default=None, max_length=64)
+    virtual_machine_ids: list[ResourceId] | None = Field(default=None, min_length=1, max_length=1000)
 
 
 class MetricsHistory(Wire):
@@ -161,11 +163,12 @@ class ScheduleWish(Request):
 
 
 class PolicyRequest(Request):
-    """`site`: id or name of a zone that has a vault."""
+    """`site`: id or name of a zone that has a vault. `schedules`: may be left out when `terms` have a cron expression."""
 
     name: Name
     site: str = Field(max_length=255)
-    schedules: list[ScheduleWish] = Field(min_length=1, max_length=64)
+    schedules: list[ScheduleWish] = Field(default_factory=list, max_length=64)
+    terms: TermsRequest | None = None
 
 
 class MachineAssignment(Request):

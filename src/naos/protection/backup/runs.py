@@ -19,7 +19,7 @@ from naos.protection.rules import RunStatus
 from naos.world import World
 
 POLL_SECONDS = 0.2
-_ENDED = ("COMPLETED", "FAILED", "SKIPPED")
+ENDED = ("COMPLETED", "FAILED", "SKIPPED")
 _log = structlog.get_logger()
 
 
@@ -55,7 +55,7 @@ def plan_wanted(session: Session, tenant_id: str, policy: BackupPolicy, only: li
     present = running(session, policy.id)
     if present is not None:
         tasks = tasks_of(session, present.number)
-        ended = sum(task.status in _ENDED for task in tasks)
+        ended = sum(task.status in ENDED for task in tasks)
         raise JobRunning(policy.name, present.started_at.strftime("%Y-%m-%d %H:%M UTC"), ended, len(tasks))
     machines = members.machines_of(session, policy.id)
     if only is not None:
@@ -163,7 +163,7 @@ def follow(world: World, run_number: int, progress: Callable[[float], None]) -> 
                 )
             }
         total = sum(counts.values())
-        ended = sum(counts.get(status, 0) for status in _ENDED)
+        ended = sum(counts.get(status, 0) for status in ENDED)
         if ended == total:
             break
         progress(ended / total)
@@ -172,7 +172,7 @@ def follow(world: World, run_number: int, progress: Callable[[float], None]) -> 
 
 
 def close(world: World, run_number: int, counts: dict[str, int]) -> None:
-    success, failed, skipped = (counts.get(status, 0) for status in _ENDED)
+    success, failed, skipped = (counts.get(status, 0) for status in ENDED)
     status = RunStatus.COMPLETED if not failed else RunStatus.PARTIAL if success else RunStatus.FAILED
     with world.database.write() as session:
         session.execute(
