@@ -123,6 +123,7 @@ def last(
     return max(ended, key=lambda number: ended[number])
 
 
+@pytest.mark.soak
 def test_forty_writers_on_twenty_machines(provider: Served, clients: list[Client]) -> None:
     """Twenty make, change and rename machines; twenty, each beside one of them, add a disk and an adapter."""
     network = provider.platform.made["vlan"]

@@ -375,7 +375,13 @@ def forget_faults(platform: Platform) -> int:
         return int(db.execute("DELETE FROM faults").rowcount)
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = ("machine clone", "stopped machine relocate")
+"""These take a quarter of the time of all: `make soak` has them."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.soak) if name in LONG else name for name in CASES]
+)
 def test_every_engine_call_may_fail_once(simulated: Platform, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """peers.md 11, 20: an activity whose engine fails at any call ends, leaves no orphan, and can be repeated."""
     case = CASES[name]

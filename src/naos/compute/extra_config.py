@@ -147,9 +147,10 @@ def seed_of_metadata(config: Mapping[str, Value]) -> dict[str, Any]:
         return {}
     try:
         # What is written once and meant many times would become many times as large: nothing needs that here.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        # libyaml's loader has a greatest depth; in the other one, depth takes time by its square.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.CSafeLoader)):
             raise ExtraValueInvalid(key, "what it is", "it has aliases (`*name`); write the values out")
-        found = yaml.safe_load(text)
+        found = yaml.load(text, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ExtraValueInvalid(
             key, "what it is", f"it is neither YAML nor JSON ({' '.join(str(error).split())[:200]})"
