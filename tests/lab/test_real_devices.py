@@ -7,16 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_platform import Real, real_lab, until
+from real_platform import Real, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 SUBJECT = "first-az05"
-
-
-@pytest.fixture(scope="module")
-def real() -> Iterator[Real]:
-    with real_lab() as platform:
-        yield platform
 
 
 @pytest.fixture(autouse=True)
