@@ -20,6 +20,8 @@ FLATTEN, COPY = "flatten", "copy"
 POINT, YIELDING = "point", "cycle"
 """Copies of a disk into a point. Their ids go on with the point's, and with its instant in milliseconds. The second kind ends when
 somebody wants to change the disk."""
+FILL = "fill"
+"""What is behind a door into a disk. Its id goes on with the reader's in the place of a point's, and a 0."""
 _CANCELLING = 30.0  # seconds
 
 
@@ -55,10 +57,10 @@ def present(monitor: Monitor) -> list[Job]:
     for entry in monitor.execute("query-jobs"):
         kind, *disks = entry["id"].split(".")
         of_point: dict[str, Any] = {}
-        if kind in (POINT, YIELDING):
+        if kind in (POINT, YIELDING, FILL):
             of_point = {"point": disks[1], "milliseconds": int(disks[2])}
             del disks[1:]
-        if kind in (FLATTEN, COPY, POINT, YIELDING):
+        if kind in (FLATTEN, COPY, POINT, YIELDING, FILL):
             found.append(
                 Job(
                     **of_point,
