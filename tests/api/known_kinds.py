@@ -18,6 +18,7 @@ PATHS = {
     "activity_id": "activity",
     "adapter_id": "adapter",
     "blade_id": "blade",
+    "build_id": SHARED,
     "cluster_id": "cluster",
     "company_id": "company",
     "controller_id": "controller",
@@ -45,6 +46,7 @@ PATHS = {
     "target": SHARED,
     "tenant_id": "tenant",
     "token_id": "token",
+    "update_id": "update",
     "user_id": "user",
     "vlan_id": "vlan",
     "worker_id": SHARED,
@@ -109,6 +111,7 @@ NO_IDS = {
 }
 FIELDS = {
     "add": "volume",
+    "buildId": SHARED,
     "controllerId": "controller",
     "contentLibraryItemId": "item",
     "datacenterId": SHARED,
@@ -153,6 +156,8 @@ QUIET = {"DELETE /tag/v1/tags/resources/{resource_id}/keys/{key}"}
 """Deleting what is not there has nothing to do and says so; that nothing was done, `unharmed` sees."""
 
 WORDS: dict[str, Any] = {
+    "command": "true",
+    "severity": "low",
     "capacity": 500 * 2**30,
     "name": "walked",
     "email": "walked@naos.invalid",
@@ -207,6 +212,8 @@ def mine_for(platform: Platform, kind: str, name: str, ids: dict[str, str]) -> s
         return str(platform.get("/backup/v1/spp/servers")[0]["id"])
     if name in {"role_id", "roleId", "roleIds", "roles"}:
         return str(platform.get("/iam/v2/roles")[0]["id"])
+    if name in {"build_id", "buildId"}:
+        return str(platform.get("/compute/v1/vcenters/hypervisor_builds")[0]["id"])
     if name in {"folder_id", "folderId"}:
         return str(platform.get("/compute/v1/vcenters/folders")[0]["id"])
     if name in {"switch_id", "virtualSwitchId"}:

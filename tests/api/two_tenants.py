@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from simulated_platform import COMPUTE, GIB, Platform, inventory_text
 
+from naos.fleet.models import HypervisorBuild, PoolUpdate
 from naos.tenancy import members
 from naos.tenancy.models import User
 
@@ -83,6 +84,7 @@ def settle_in(platform: Platform, mark: str) -> Home:
     _machine(home, mark)
     _rule(home, mark)
     _protection(home, mark)
+    ids["update"] = _update(home)
     ids["activity"] = platform.get("/activity/v1/activities", limit=1)[0]["id"]
     return home
 
@@ -128,6 +130,20 @@ def _rule(home: Home, mark: str) -> None:
     answer = platform.client.post(f"{COMPUTE}/affinity_rules", json=rule)
     assert answer.is_success, answer.text
     ids["rule"] = answer.json()["id"]
+
+
+def _update(home: Home) -> str:
+    """The cpool's update to a hypervisor build, long over; the build is there for every tenant."""
+    with home.platform.services.database.write() as session:
+        build = session.scalar(sa.select(HypervisorBuild))
+        if build is None:
+            build = HypervisorBuild(version="1", advisories=[], packages=[], command="true")
+            session.add(build)
+            session.flush()
+        made = PoolUpdate(tenant_id=home.ids["tenant"], cpool_id=home.ids["cpool"], build_id=build.id, state="done")
+        session.add(made)
+        session.flush()
+        return made.id
 
 
 def _protection(home: Home, mark: str) -> None:

@@ -13,7 +13,7 @@ from naos.catalogue import library
 from naos.catalogue.models import Export, Library, Template, Upload
 from naos.compute.models import VirtualMachine
 from naos.database import Base
-from naos.fleet.models import Cpool
+from naos.fleet.models import Cpool, PoolUpdate
 from naos.marketplace.models import MarketplaceItem
 from naos.network.models import Vlan
 from naos.protection.backup.models import BackupQuota, BackupSpace, Restore, RestorePoint
@@ -81,6 +81,7 @@ def install() -> None:
         Holding("exports", "compute_vmware", _named(Export.name, Export.tenant_id), clear=_rows(Upload)),
         Holding("offers", "compute_vmware", _named(MarketplaceItem.name, MarketplaceItem.tenant_id)),
         Holding("datastore clusters", "compute_vmware", clear=_rows(DatastoreCluster)),
+        Holding("updates of pools", "compute_vmware", clear=_rows(PoolUpdate)),
         Holding("tags", "tag", clear=_rows(Tag)),
         Holding(
             "restore points",

@@ -13,6 +13,7 @@ from naos.cli import (
     audit,
     availability,
     blade,
+    build,
     cluster,
     controller,
     device,
@@ -39,6 +40,7 @@ from naos.cli import (
     volume,
     zone,
 )
+from naos.cli import updating as _updating  # noqa: F401 - commands of pools
 from naos.cli.client import DEFAULT_URL, Connection, check_url
 from naos.cli.doctor import doctor
 from naos.cli.failures import Failure
@@ -114,6 +116,7 @@ for noun in (
     placement,
     affinity,
     blade,
+    build,
     zone,
     volume,
     cluster,

@@ -29,6 +29,7 @@ class Kind:
 
 MACHINE = Kind("machine", f"{COMPUTE}/virtual_machines", "naos vm list")
 POOL = Kind("pool", f"{COMPUTE}/host_clusters", "naos pool list")
+BUILD = Kind("hypervisor build", f"{COMPUTE}/hypervisor_builds", "naos build list")
 BLADE = Kind("blade", f"{COMPUTE}/hosts", "naos blade list")
 ZONE = Kind("zone", f"{COMPUTE}/virtual_datacenters", "naos zone list")
 RULE = Kind("affinity rule", f"{COMPUTE}/affinity_rules", "naos affinity list")
@@ -145,3 +146,13 @@ def _place(item: Json) -> str:
             return f"  in {plain(str(value['name']))}"
     machine = item.get("virtualMachineId")
     return f"  of machine {machine}" if machine else ""
+
+
+def find_build(api: Api, reference: str) -> Json:
+    """A hypervisor build by version or id. Raises Failure with the versions that there are."""
+    builds: list[Json] = api.get(BUILD.path)
+    for build in builds:
+        if reference in (build["version"], build["id"]):
+            return build
+    known = ", ".join(build["version"] for build in builds) or "none was published yet"
+    raise Failure(f"There is no hypervisor build {reference!r}: {known} (see `{BUILD.command}`).")

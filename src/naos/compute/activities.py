@@ -13,6 +13,7 @@ from naos.compute import exporting as _exporting  # noqa: F401 - its workflow
 from naos.compute import maintenance_activities as _maintenance  # noqa: F401 - its workflows and compensations
 from naos.compute import pool_activities as _pool_activities  # noqa: F401 - its workflows and compensations
 from naos.compute import relocation as _relocation  # noqa: F401 - its workflow and compensations
+from naos.compute import update_activities as _updates  # noqa: F401 - its workflows
 from naos.compute.errors import GuestIgnored
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.startup import start

@@ -26,6 +26,7 @@ from naos.compute import (  # noqa: F401 - `tagging` says that machines carry ta
     placement_routes,
     pool_routes,
     tagging,
+    update_routes,
 )
 from naos.compute.configuration_wire import MachineCreation
 from naos.compute.machine_wire import Machine
@@ -156,3 +157,4 @@ router.include_router(pool_routes.router)
 router.include_router(affinity_routes.router)
 router.include_router(placement_routes.router)
 router.include_router(maintenance_routes.router)
+router.include_router(update_routes.router)
