@@ -39,13 +39,13 @@ _OWN_OF_CONTROLLER = frozenset({"id", "machine_id", "item_id", "connected"})
 _OWN_OF_ADAPTER = frozenset({"id", "machine_id", "mac", "mac_key", "mac_type", "lifecycle"})
 
 # An identity, and addresses that two machines cannot both have.
-_IDENTITY_IN_SEED = frozenset(
+IDENTITY_IN_SEED = frozenset(
     {
         *("instance_id", "revision", "hostname", "addresses", "network_config"),
         *("customised", "customised_by", "own_network"),
     }
 )
-_IDENTITY_IN_CONFIG = frozenset(
+IDENTITY_IN_CONFIG = frozenset(
     {"guestinfo.metadata", "guestinfo.metadata.encoding", "guestinfo.afterburn.initrd.network-kargs"}
 )
 
@@ -150,8 +150,8 @@ def _reserve_machine(
         name=name,
         blade=blade,
         power=Power.STOPPED,
-        seed=_without(source.seed, _IDENTITY_IN_SEED),
-        extra_config=_without(source.extra_config, _IDENTITY_IN_CONFIG),
+        seed=_without(source.seed, IDENTITY_IN_SEED),
+        extra_config=_without(source.extra_config, IDENTITY_IN_CONFIG),
     )
     session.add(clone)
     session.flush()

@@ -155,24 +155,14 @@ def begin(world: World, order: Order, *, hold: Callable[[], AbstractContextManag
 
     A disk that another copy works on is waited for, for a minute. Raises Busy, EngineError.
     """
-    store = store_of(world, order.where)
-    present = store.points(order.set_id)
-    done = next((point for point in present if point.id == order.point_id), None)
-    if done is not None:
-        return done.instant
-    groups = []
-    sizes = {}
-    for lun_id, disk_ids in _volumes(order).items():
-        array, lun = luns.spec(world, lun_id)
-        for disk_id in disk_ids:
-            facts = world.rack.array(array).disk(lun_id, disk_id)
-            if facts is None:
-                raise Missing(array, f"disk {disk_id}", f"volume {lun_id} does not hold it")
-            sizes[disk_id] = facts.size
-        groups.append((array, lun, disk_ids))
-    bases = {part.disk_id: _base(present, part.disk_id, sizes[part.disk_id]) for part in order.parts}
-    incoming = [Incoming(part.disk_id, sizes[part.disk_id], bases[part.disk_id]) for part in order.parts]
-    doors = store.receive(order.set_id, order.point_id, incoming)
+    try:
+        doors = store_of(world, order.where).doors(order.set_id, order.point_id)
+    except Missing:
+        point = _present(world, order)
+        if point is None:
+            raise
+        return point.instant
+    groups = [(*luns.spec(world, lun_id), disk_ids) for lun_id, disk_ids in _volumes(order).items()]
     until = time.monotonic() + _TURN
     while True:
         try:
@@ -182,7 +172,7 @@ def begin(world: World, order: Order, *, hold: Callable[[], AbstractContextManag
                         lun,
                         order.set_id,
                         order.point_id,
-                        [Outgoing(disk_id, bases[disk_id], doors[disk_id]) for disk_id in disk_ids],
+                        [Outgoing(disk_id, doors[disk_id][0].base, doors[disk_id][1]) for disk_id in disk_ids],
                         speed=order.speed,
                         yielding=order.yielding,
                     )
@@ -210,13 +200,13 @@ def look(world: World, order: Order) -> JobState:
 
 def follow(world: World, order: Order, progress: Callable[[Progress], None] = lambda _progress: None) -> None:
     """Wait until every copy has ended well. Raises EngineError for one that failed, Unreachable when nothing moves any more."""
-    if _present(world, order) is not None:
-        return
     wait, began = FIRST_LOOK, time.monotonic()
     moved, until = -1, began + STANDSTILL
     marks = [(began, 0)]
     while True:
-        state, now = look(world, order), time.monotonic()
+        state, now = _look(world, order), time.monotonic()
+        if state is None:
+            return
         if state.done != moved:
             moved, until = state.done, now + STANDSTILL
         elif now > until:
@@ -237,13 +227,12 @@ def finish(world: World, order: Order, instant: datetime) -> Point:
 
     Raises EngineError when a copy or the receiving side was lost before all was safe: take another point.
     """
-    point = _present(world, order)
-    if point is None:
-        look(world, order)
+    state = _look(world, order)
+    if state is not None:
         for lun_id, disk_ids in _volumes(order).items():
             array, lun = luns.spec(world, lun_id)
             insist(world.rack.array(array).close_point, lun, order.point_id, disk_ids)
-        point = store_of(world, order.where).seal(order.set_id, order.point_id, instant)
+    point = store_of(world, order.where).seal(order.set_id, order.point_id, instant)
     _end(world, order, complete=True)
     return point
 
@@ -327,6 +316,16 @@ def _base(present: Sequence[Point], disk_id: str, size: int) -> str | None:
             if disk.disk_id == disk_id:
                 return point.id if disk.size <= size else None
     return None
+
+
+def _look(world: World, order: Order) -> JobState | None:
+    """As `look`; None for a point that is complete."""
+    try:
+        return look(world, order)
+    except EngineError:
+        if _present(world, order) is None:
+            raise
+        return None
 
 
 def _compare(world: World, order: Order, lun_id: str, disk_id: str, base: str) -> None:

@@ -173,3 +173,67 @@ class PolicyHasPoints(NaosError):
     )
     policy: str
     count: int
+
+
+@dataclass(eq=False)
+class DisksUnknown(NaosError):
+    code: ClassVar[str] = "protection.disks_unknown"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = "The restore point has no disk {disks}; it has {known}."
+    disks: str
+    known: str
+
+
+@dataclass(eq=False)
+class PlaceGone(NaosError):
+    """`what`: the cpool, the volume or the network of then; `option`: how another one is named."""
+
+    code: ClassVar[str] = "protection.place_gone"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "The {what} that {machine!r} had at the time is not there any more; name another one with {option}."
+    )
+    machine: str
+    what: str
+    option: str
+
+
+@dataclass(eq=False)
+class RestoreUndecided(NaosError):
+    code: ClassVar[str] = "protection.restore_undecided"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Machine {machine!r} was restored before, and its old disks are still kept: confirm that restore, or take it back, first "
+        "(naos backup restores)."
+    )
+    machine: str
+
+
+@dataclass(eq=False)
+class RestoreState(NaosError):
+    """`wanted`: the states in which it can be done."""
+
+    code: ClassVar[str] = "protection.restore_state"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "The restore of {machine!r} ({mode}) is {state}: it cannot be {verb}, which is for {wanted}."
+    )
+    machine: str
+    mode: str
+    state: str
+    verb: str
+    wanted: str
+
+
+@dataclass(eq=False)
+class NotForProduction(NaosError):
+    """`what`: an option that only makes another machine."""
+
+    code: ClassVar[str] = "protection.not_for_production"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "A restore to production replaces the disks of machine {machine!r}, which stays as it is and is started afterwards: leave {what} out, "
+        "or restore a clone."
+    )
+    machine: str
+    what: str

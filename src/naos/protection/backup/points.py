@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Undo
 from naos.compute.models import VirtualMachine
+from naos.engines.errors import Busy
 from naos.errors import Unknown
 from naos.protection import copying
 from naos.protection.backup import retention, terms
@@ -21,6 +22,8 @@ from naos.protection.copying import Where
 from naos.protection.models import BackupPolicy
 from naos.world import World
 
+DAMAGED = "damaged: "
+"""How the note of a damaged point begins."""
 _log = structlog.get_logger()
 
 
@@ -132,13 +135,21 @@ def expiring(session: Session, set_id: str, now: datetime) -> list[str]:
 
 
 def expire(world: World, set_id: str) -> int:
-    """Let go of what is kept no longer, point by point; how many. The table says first that a point is going: a deletion that is
-    cut short is seen, and ends the next time."""
+    """Let go of what is kept no longer, point by point; how many. One that is being read goes the next time.
+
+    The table says first that a point is going: a deletion that is cut short is seen, and ends the next time.
+    """
     with world.database.read() as session:
         going = expiring(session, set_id, datetime.now(UTC))
+    gone = 0
     for point_id in going:
-        remove(world, point_id)
-    return len(going)
+        try:
+            remove(world, point_id)
+            gone += 1
+        except Busy as reading:
+            _log.info("restore_point.busy", point=point_id, reason=str(reading))
+            keep(world, point_id)
+    return gone
 
 
 def remove(world: World, point_id: str) -> None:
@@ -239,8 +250,9 @@ def keep(world: World, point_id: str) -> bool:
     if point is None or point.state != PointState.DELETING:
         return False
     if any(found.id == point_id for found in copying.points(world, where(point), point.set_id)):
+        state = PointState.DAMAGED if point.note.startswith(DAMAGED) else PointState.GOOD
         with world.database.write() as session:
-            session.execute(sa.update(RestorePoint).where(RestorePoint.id == point_id).values(state=PointState.GOOD))
+            session.execute(sa.update(RestorePoint).where(RestorePoint.id == point_id).values(state=state))
     return False
 
 
@@ -264,7 +276,7 @@ def verify(world: World, point_id: str) -> dict[str, Any]:
         if row is not None:
             row.verified_at = datetime.now(UTC)
             if told:
-                row.state, row.note = PointState.DAMAGED, f"damaged: {'; '.join(told)}"
+                row.state, row.note = PointState.DAMAGED, f"{DAMAGED}{'; '.join(told)}"
                 _log.error("restore_point.damaged", point=point_id, machine=row.machine_name, found=told)
             elif row.state == PointState.DAMAGED:
                 row.state, row.note = PointState.GOOD, ""

@@ -14,7 +14,8 @@ from naos.api.services import ServicesOf
 from naos.errors import Unknown
 from naos.identity import Identity
 from naos.protection import policies
-from naos.protection.backup import points, quotas, reports, runs, schedule, terms, views
+from naos.protection.backup import points, quotas, reports, restores, runs, schedule, terms, views
+from naos.protection.backup.restore_wire import ConvertRequest, RestoreRequest, RestoreWire
 from naos.protection.backup.wire import (
     MatrixRow,
     MatrixWire,
@@ -34,6 +35,17 @@ router = APIRouter()
 
 Reader = Annotated[Identity, Depends(require("backup_iaas_spp_read"))]
 Writer = Annotated[Identity, Depends(require("backup_iaas_spp_read", "backup_iaas_spp_write"))]
+Restorer = Annotated[
+    Identity,
+    Depends(
+        require(
+            "backup_iaas_spp_read",
+            "backup_iaas_spp_write",
+            "compute_iaas_vmware_read",
+            "compute_iaas_vmware_management",
+        )
+    ),
+]
 LARGEST_NUMBER = 2**63 - 1
 
 
@@ -142,6 +154,77 @@ def delete_point(
 def verify_point(point_id: ResourceId, identity: Writer, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """Read a restore point whole, and compare it with the checksums of its arrival."""
     return submit(services, identity, key, lambda session: points.plan_verify(session, identity.tenant_id, point_id))
+
+
+@router.post("/restore_points/{point_id}/restore", **ASYNCHRONOUS)
+def restore_point(
+    point_id: ResourceId, body: RestoreRequest, identity: Restorer, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Restore a machine, or some of its disks: as a test, a clone, or in its place. The machine is the activity's result."""
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: restores.plan(session, services.world, identity.tenant_id, point_id, body),
+    )
+
+
+@router.get("/restores")
+def list_restores(identity: Reader, services: ServicesOf) -> list[RestoreWire]:
+    """Restores, the newest first: tests that can be converted or cleaned up, machines whose old disks are kept."""
+    with services.database.read() as session:
+        return views.shown_restores(restores.of_tenant(session, identity.tenant_id))
+
+
+@router.get("/restores/{restore_id}")
+def read_restore(restore_id: ResourceId, identity: Reader, services: ServicesOf) -> RestoreWire:
+    """One restore."""
+    with services.database.read() as session:
+        return views.shown_restores([restores.find(session, identity.tenant_id, restore_id)])[0]
+
+
+@router.post("/restores/{restore_id}/confirm", **ASYNCHRONOUS)
+def confirm_restore(
+    restore_id: ResourceId, identity: Restorer, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Delete the disks that a restore to production replaced."""
+    return submit(
+        services, identity, key, lambda session: restores.plan_confirm(session, identity.tenant_id, restore_id)
+    )
+
+
+@router.post("/restores/{restore_id}/take_back", **ASYNCHRONOUS)
+def take_restore_back(
+    restore_id: ResourceId, identity: Restorer, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Give a machine the disks again that a restore to production replaced, and delete the restored ones."""
+    return submit(
+        services, identity, key, lambda session: restores.plan_take_back(session, identity.tenant_id, restore_id)
+    )
+
+
+@router.post("/restores/{restore_id}/clean_up", **ASYNCHRONOUS)
+def clean_restore_up(
+    restore_id: ResourceId, identity: Restorer, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Delete a test's machine and network."""
+    return submit(
+        services, identity, key, lambda session: restores.plan_clean_up(session, identity.tenant_id, restore_id)
+    )
+
+
+@router.post("/restores/{restore_id}/convert", **ASYNCHRONOUS)
+def convert_restore(
+    restore_id: ResourceId, body: ConvertRequest, identity: Restorer, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Keep a test's machine, on the networks that the machine had."""
+    choices = {choice.original: choice.network for choice in body.networks}
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: restores.plan_convert(session, identity.tenant_id, restore_id, choices),
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- reports

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from naos.protection import policies
 from naos.protection.backup import points, quotas, retention, terms
-from naos.protection.backup.models import BackupPlan, BackupQuota, BackupTask, RestorePoint
+from naos.protection.backup.models import BackupPlan, BackupQuota, BackupTask, Restore, RestorePoint
 from naos.protection.backup.points import PointState
 from naos.protection.backup.reports import Lacking
+from naos.protection.backup.restore_wire import Mode, RestoreWire
 from naos.protection.backup.retention import Kept
 from naos.protection.backup.wire import (
     KeepWire,
@@ -131,6 +132,23 @@ def shown_lacking(found: Iterable[Lacking]) -> list[MissingWire]:
             reason=row.reason,
         )
         for row in found
+    ]
+
+
+def shown_restores(found: Iterable[Restore]) -> list[RestoreWire]:
+    return [
+        RestoreWire(
+            id=restore.id,
+            restore_point_id=restore.point_id,
+            virtual_machine_id=restore.machine_id,
+            name=restore.machine_name,
+            mode=Mode(restore.mode),
+            state=restore.state,
+            old_disks=list(restore.old_disks),
+            created_at=milliseconds(restore.created_at) or 0,
+            ended_at=milliseconds(restore.ended_at),
+        )
+        for restore in found
     ]
 
 
