@@ -129,3 +129,175 @@ def test_points_follow_each_other_and_each_is_whole(bench, lun):
         assert copying.verify(bench.world, VAULT, set_id, point_id).damages == []
     copying.forget(bench.world, VAULT, set_id, [Part(lun.id, one), Part(lun.id, two)])
     assert bench.vault.sets() == []
+
+
+def grown(bench, set_id, point_id):
+    return sum(disk.stored for disk in bench.vault.points(set_id)[-1].disks if bench.vault.points(set_id)[-1].id == point_id)
+
+
+def moved(bench, order) -> int:
+    """Take a point by its steps; how many bytes had to travel."""
+    copying.prepare(bench.world, order)
+    instant = copying.begin(bench.world, order)
+    assert copying.begin(bench.world, order) == instant
+    copying.follow(bench.world, order)
+    total = copying.look(bench.world, order).total
+    point = copying.finish(bench.world, order, instant)
+    assert point.instant == instant
+    assert copying.finish(bench.world, order, instant).id == point.id
+    return total
+
+
+def test_what_is_not_known_for_certain_is_compared(bench, lun):
+    """A daemon that is killed, a disk that is brought back, one that grows: what travels is what differs, and nothing is missed."""
+    disk, address = bench.disk(lun)
+    set_id = an_id()
+    for number in range(8):
+        bench.rig.fill(address, number + 1, number * 4 * MIB, 3 * MIB)
+    first = bench.order(set_id, lun, disk)
+    assert moved(bench, first) == SIZE
+
+    def check(low, high):
+        before = bench.rig.checksum(address)
+        order = bench.order(set_id, lun, disk)
+        assert low <= moved(bench, order) <= high
+        assert bench.served(set_id, order.point_id, disk) == before
+        return order
+
+    bench.rig.fill(address, 77, MIB, 128 * 1024)
+    check(128 * 1024, 128 * 1024)
+    bench.rig.fill(address, 78, 9 * MIB, 64 * 1024)
+    bench.rig.host.kill_daemon(lun.id)  # and with it what it knew
+    bench.rig.array.ensure_daemon(lun, [])
+    address = bench.rig.array.export_disk(lun, disk, 2)
+    bench.rig.fill(address, 79, 20 * MIB, 64 * 1024)
+    assert bench.rig.array.known_bases(lun, set_id, [disk]) == {disk: frozenset()}
+    check(128 * 1024, 128 * 1024)
+    bench.rig.fill(address, 80, 30 * MIB, 64 * 1024)
+    bench.rig.array.stop_daemon(lun.id)  # cleanly: it is known afterwards
+    bench.rig.array.ensure_daemon(lun, [])
+    address = bench.rig.array.export_disk(lun, disk, 3)
+    check(64 * 1024, 64 * 1024)
+    bench.rig.array.snapshot_disks(lun, snapshot := an_id(), [disk])
+    bench.rig.fill(address, 81, 0, 64 * 1024)
+    check(64 * 1024, 64 * 1024)
+    bench.rig.array.fence_disk(lun.id, disk)
+    bench.rig.array.revert_disks(lun, snapshot, [disk])
+    bench.rig.array.resize_disk(lun, disk, SIZE + 8 * MIB)
+    address = bench.rig.array.export_disk(lun, disk, 4)
+    bench.rig.fill(address, 82, SIZE + MIB, 64 * 1024)
+    check(128 * 1024, 128 * 1024)
+    bench.rig.array.resize_disk(lun, disk, SIZE + 16 * MIB)
+    bench.rig.fill(address, 83, SIZE + 12 * MIB, 64 * 1024)
+    last = check(64 * 1024, 64 * 1024)
+    bench.rig.io(address, f"discard 0 {8 * MIB}")  # holes are changes, and take nothing
+    order = check(8 * MIB, 8 * MIB)
+    assert bench.vault.points(set_id)[-1].disks[0].stored < MIB
+    for point in bench.vault.points(set_id)[:-1]:
+        copying.drop(bench.world, VAULT, set_id, point.id)
+    assert bench.served(set_id, order.point_id, disk) == bench.rig.checksum(address)
+    assert copying.verify(bench.world, VAULT, set_id, order.point_id).damages == []
+    assert last.point_id not in [point.id for point in bench.vault.points(set_id)]
+
+
+@pytest.mark.parametrize("victim", ["source", "target"])
+def test_a_copy_that_is_broken_off_leaves_the_last_point(bench, lun, victim):
+    disk, address = bench.disk(lun)
+    set_id = an_id()
+    bench.rig.fill(address, 5, 0, 8 * MIB)
+    first = bench.take(set_id, lun, disk)
+    kept = bench.served(set_id, first.id, disk)
+    bench.rig.fill(address, 6, 4 * MIB, 8 * MIB)
+    order = bench.order(set_id, lun, disk, speed=2 * MIB)
+    copying.prepare(bench.world, order)
+    instant = copying.begin(bench.world, order)
+    while not copying.look(bench.world, order).done:
+        time.sleep(0.02)
+    if victim == "source":
+        bench.rig.host.kill_daemon(lun.id)
+        bench.rig.array.ensure_daemon(lun, [])
+        address = bench.rig.array.export_disk(lun, disk, 2)
+    else:
+        assert processes.end_process(bench.receiving(set_id), signal.SIGKILL, 20)
+    with pytest.raises(EngineError):
+        copying.follow(bench.world, order)
+    with pytest.raises(EngineError):
+        copying.finish(bench.world, order, instant)
+    assert [point.id for point in bench.vault.points(set_id)] == [first.id]
+    assert bench.served(set_id, first.id, disk) == kept
+    copying.cancel(bench.world, order)
+    second = bench.take(set_id, lun, disk)
+    assert bench.served(set_id, second.id, disk) == bench.rig.checksum(address)
+    assert bench.served(set_id, first.id, disk) == kept
+
+
+def test_two_places_at_once_and_a_disk_that_is_wanted(bench, lun):
+    """A slow copy and another place's at the same time; one that yields ends for a snapshot, the other is busy."""
+    disk, address = bench.disk(lun)
+    bench.rig.fill(address, 9, 0, 8 * MIB)
+    slow = bench.order(an_id(), lun, disk, speed=MIB)
+    copying.prepare(bench.world, slow)
+    copying.begin(bench.world, slow)
+    quick = bench.take(an_id(), lun, disk)
+    assert bench.served(quick.set_id, quick.id, disk) == bench.rig.checksum(address)
+    with pytest.raises(Busy):
+        bench.rig.array.snapshot_disks(lun, an_id(), [disk])
+    copying.cancel(bench.world, slow)
+    yielding = bench.order(an_id(), lun, disk, speed=MIB, yielding=True)
+    copying.prepare(bench.world, yielding)
+    copying.begin(bench.world, yielding)
+    bench.rig.array.snapshot_disks(lun, an_id(), [disk])
+    with pytest.raises(EngineError):
+        copying.follow(bench.world, yielding)
+    copying.cancel(bench.world, yielding)
+    bench.rig.array.delete_disk(lun.id, disk)
+    with pytest.raises(Missing):
+        bench.take(quick.set_id, lun, disk)
+
+
+def test_a_full_volume_keeps_its_last_point_and_its_copy_becomes_disks(bench, lun):
+    target = bench.lun(capacity=320 * MIB)
+    where = Where("lun", target.id)
+    disk, address = bench.disk(lun, 400 * MIB)
+    set_id = an_id()
+    bench.rig.fill(address, 3, 0, 40 * MIB)
+    first = bench.take(set_id, lun, disk, where=where)
+    bench.rig.fill(address, 4, 0, 300 * MIB)
+    with pytest.raises((NoSpace, EngineError)) as caught:
+        bench.take(set_id, lun, disk, where=where)
+    assert isinstance(caught.value, NoSpace) or "space" in str(caught.value).lower()
+    assert [point.id for point in copying.points(bench.world, where, set_id)] == [first.id]
+    assert bench.rig.array.contents(target.id).foreign == ()
+    with pytest.raises(Busy):
+        bench.rig.array.delete_lun(target.id)
+    bench.rig.io(address, f"discard {40 * MIB} {260 * MIB}")
+    second = bench.take(set_id, lun, disk, where=where)
+    whole = bench.rig.checksum(address)
+    assert bench.rig.array.adopt_point(target, set_id, second.id) == [disk]
+    assert bench.rig.array.points(target.id).sets() == []
+    there = bench.rig.array.export_disk(target, disk, 1)
+    assert bench.rig.checksum(there) == whole
+    bench.rig.array.delete_disk(target.id, disk)
+    bench.rig.array.stop_daemon(target.id)
+    with pytest.raises(EngineError):
+        bench.rig.array.points(target.id).sets()
+    bench.rig.array.ensure_daemon(target, [])
+    bench.rig.array.delete_lun(target.id)
+
+
+def test_a_flipped_bit_is_found(bench, lun):
+    disk, address = bench.disk(lun)
+    set_id = an_id()
+    bench.rig.fill(address, 5, 0, 4 * MIB)
+    first = bench.take(set_id, lun, disk)
+    bench.rig.fill(address, 6, 6 * MIB, MIB)
+    second = bench.take(set_id, lun, disk)
+    image = bench.vault_folder / "points" / set_id / disk / f"{first.id}.qcow2"
+    data = bytearray(image.read_bytes())
+    at = data.index(b"\5" * 65536) + 12345
+    data[at] ^= 1
+    image.write_bytes(data)
+    for point in (first, second):
+        (damage,) = copying.verify(bench.world, VAULT, set_id, point.id).damages
+        assert (damage.disk_id, damage.length) == (disk, 65536)
+    copying.forget(bench.world, VAULT, set_id, [Part(lun.id, disk)])

@@ -73,11 +73,12 @@ class PowerState(StrEnum):
 
 @dataclass(frozen=True)
 class NbdAddress:
-    """Where a disk is exported. `name` carries the epoch, so a stale name is refused for good."""
+    """Where a disk is exported. `name` carries the epoch, so a stale name is refused for good. tls: it is reached over TLS alone."""
 
     host: str
     port: int
     name: str
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,18 @@ class DomainEvent:
     kind: str
 
 
+@dataclass(frozen=True)
+class MigrationLimits:
+    """How a running machine may move. bandwidth: bytes a second, None for as fast as it goes. downtime: milliseconds that its guest may
+    stand still at the end. patience: seconds after which a guest that changes its memory faster than that goes over runs on at the
+    target, and fetches the rest from there (post-copy); None for never: it is only slowed down then.
+    """
+
+    bandwidth: int | None = None
+    downtime: int = 300
+    patience: float | None = None
+
+
 class SerialStream(Protocol):
     """A duplex serial console. `receive` blocks until bytes come and returns b"" at the end."""
 
@@ -280,11 +293,19 @@ class Hypervisor(Protocol):
 
     def reset(self, domain_id: str) -> None: ...
     def migrate(
-        self, domain_id: str, target: "Hypervisor", *, progress: Callable[[float], None] = lambda _share: None
+        self,
+        domain_id: str,
+        target: "Hypervisor",
+        *,
+        limits: MigrationLimits = MigrationLimits(),
+        progress: Callable[[float], None] = lambda _share: None,
     ) -> None:
         """Move a running domain live; its definition moves too. A repeated call finds the domain at the target and finishes."""
 
-    def abort_migration(self, domain_id: str) -> None: ...
+    def abort_migration(self, domain_id: str) -> None:
+        """It stays where it is, and nothing of it is at the target; none that is going on is fine. One that runs at its target
+        already (post-copy) is no longer ended."""
+
     def mirror_disk(
         self,
         domain_id: str,
@@ -394,6 +415,7 @@ class LunSpec:
     (None: no limit), reads and writes alike.
 
     port: TCP port of its NBD server on the array's address. key: None for a volume whose images are not encrypted.
+    clients: names of the blades and arrays that an array with TLS lets in.
     """
 
     id: str
@@ -402,6 +424,7 @@ class LunSpec:
     port: int
     bandwidth: int | None = None
     key: LunKey | None = field(default=None, repr=False, compare=False)
+    clients: Sequence[str] = ()
 
 
 class Provisioning(StrEnum):
@@ -585,6 +608,9 @@ class Array(PointSource, Protocol):
     def limit_lun(self, lun: LunSpec) -> None:
         """Apply `lun.iops` and `lun.bandwidth` to the running daemon, under its clients' requests."""
 
+    def admit(self, lun: LunSpec) -> None:
+        """On an array with TLS let `lun.clients` in, and nobody else from now on."""
+
     def usage(self, lun_id: str) -> LunUsage: ...
     def device_counters(self) -> dict[str, IoCounters]:
         """What the blocks below each served LUN did, whoever asked: guests, copies, the file system itself. By LUN id; no LUN's
@@ -639,6 +665,10 @@ class Array(PointSource, Protocol):
 
     def flatten(self, lun: LunSpec, disk_id: str) -> JobState:
         """Start, or report, the job that makes a clone independent. Not running and without error: it is independent."""
+
+    def fill_disk(self, lun: LunSpec, disk_id: str, reader: str, door: Door, *, speed: int | None = None) -> JobState:
+        """Start, or report, the job that makes what is behind a door the content of a disk that nothing uses. Not running and
+        without error: it is. reader: the id that the door was opened for. speed: bytes a second."""
 
     def cancel_jobs(self, lun_id: str, disk_id: str) -> None: ...
     def resize_disk(self, lun: LunSpec, disk_id: str, size: int) -> None: ...
@@ -749,6 +779,9 @@ class PointStore(Protocol):
 
         Raises Missing for a base that is not there, NoSpace, Busy when the point is complete already.
         """
+
+    def doors(self, set_id: str, point_id: str) -> dict[str, tuple[Incoming, Door]]:
+        """Of a point that is being received. Raises Missing for any other."""
 
     def seal(self, set_id: str, point_id: str, instant: datetime) -> Point:
         """Close the doors and make the point complete: flushed, checksums computed. A repeated call returns it.

@@ -180,6 +180,7 @@ def begin(world: World, order: Order, *, hold: Callable[[], AbstractContextManag
                 ]
             return min(instants)
         except Busy:
+            _end(world, order, complete=False)  # those that had begun are of another instant than the rest will be
             if time.monotonic() > until:
                 raise
         time.sleep(LONGEST_WAIT)

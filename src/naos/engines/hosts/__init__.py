@@ -15,3 +15,13 @@ def host_for(name: str, access: HostAccess) -> Host:
     from naos.engines.hosts.namespace import NamespaceHost
 
     return NamespaceHost(name, Path(access.target))
+
+
+def address_of(access: HostAccess) -> str:
+    """Where a host answers its neighbours: the address of its ssh target, or the one that the lab gave it. Raises Missing."""
+    if access.driver == "ssh":
+        host = access.target.rpartition("@")[2]
+        return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    from naos.engines.hosts.namespace import read_machine
+
+    return read_machine(Path(access.target)).cable.address

@@ -57,6 +57,13 @@ class HostPointStore:
             self._check_ids(disk.disk_id, *([disk.base] if disk.base is not None else []))
         return self._doors(self._call("receive", set=set_id, point=point_id, disks=wanted, timeout=_LONG))
 
+    def doors(self, set_id: str, point_id: str) -> dict[str, tuple[Incoming, Door]]:
+        found = self._call("doors", set=set_id, point=point_id)
+        doors = self._doors(found)
+        return {
+            disk["id"]: (Incoming(disk["id"], disk["size"], disk["base"]), doors[disk["id"]]) for disk in found["disks"]
+        }
+
     def seal(self, set_id: str, point_id: str, instant: datetime) -> Point:
         """Raises Missing when it is not being received, EngineError when its daemon died, NoSpace."""
         return _point(self._call("seal", set=set_id, point=point_id, instant=instant.isoformat(), timeout=_LONG))

@@ -3,12 +3,19 @@
 from pathlib import Path
 
 from naos.engines.errors import EngineError, Missing
-from naos.engines.ports import Array, Chassis, Fabric, Host, Hypervisor, PowerState
+from naos.engines.ports import Array, Chassis, Fabric, Host, Hypervisor, PointStore, PowerState
 from naos.engines.simulated import guests, volumes
 from naos.engines.simulated.calls import encode_error
 from naos.engines.simulated.store import Db, Store
 
-PORTS: dict[str, type] = {"hypervisor": Hypervisor, "array": Array, "fabric": Fabric, "chassis": Chassis, "host": Host}
+PORTS: dict[str, type] = {
+    "hypervisor": Hypervisor,
+    "array": Array,
+    "fabric": Fabric,
+    "chassis": Chassis,
+    "host": Host,
+    "points": PointStore,
+}
 _WHERE = "the simulated world"
 
 
@@ -47,6 +54,11 @@ class Faults:
         with self._store.transaction() as db:
             self._lun(db, lun_id)
             guests.lose_daemon(db, lun_id)
+
+    def flip(self, place: str, set_id: str, point_id: str, disk_id: str, offset: int = 0) -> None:
+        """A bit of a point's disk flips at rest. place: the vault's name, or the id of the volume that keeps it."""
+        with self._store.transaction() as db:
+            db.execute("INSERT INTO damages VALUES (?, ?, ?, ?, ?)", (place, set_id, point_id, disk_id, offset))
 
     def fill(self, lun_id: str, *, left: int = 0) -> None:
         """Take all of the LUN's free space but `left` bytes."""

@@ -1,7 +1,7 @@
 """What happens to guests when the world around them changes. Every function works in its caller's transaction."""
 
 from naos.engines.ports import PowerState
-from naos.engines.simulated import copies
+from naos.engines.simulated import copies, points
 from naos.engines.simulated.store import Db
 
 _AT = "(host, port) IN (SELECT address, port FROM luns WHERE id = ?)"  # attachments at a LUN's address
@@ -46,8 +46,9 @@ def cut_export(db: Db, lun_id: str, disk_id: str) -> None:
         stall(db, f"disk = ? AND {_AT}", (disk_id, lun_id))
 
 
-def lose_daemon(db: Db, lun_id: str) -> None:
-    """The LUN's daemon is gone: its exports and jobs with it, and its guests wait."""
+def lose_daemon(db: Db, lun_id: str, *, clean: bool = False) -> None:
+    """The LUN's daemon is gone: its exports and jobs with it, and its guests wait. clean: what it knew is kept."""
+    points.lose(db, lun_id, clean=clean)
     db.execute("UPDATE luns SET daemon = 0 WHERE id = ?", (lun_id,))
     db.execute("UPDATE disks SET flattened = NULL WHERE lun = ?", (lun_id,))
     copies.lose(db, lun_id)

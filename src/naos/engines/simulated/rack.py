@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from naos.engines.errors import Missing
-from naos.engines.ports import Array, Chassis, Fabric, Host, Hypervisor
+from naos.engines.ports import Array, Chassis, Fabric, Host, Hypervisor, PointStore
 from naos.engines.simulated.array import SimulatedArray
 from naos.engines.simulated.chassis import SimulatedChassis
 from naos.engines.simulated.consoles import Consoles
@@ -14,6 +14,7 @@ from naos.engines.simulated.fabric import SimulatedFabric
 from naos.engines.simulated.faults import Faults
 from naos.engines.simulated.host import SimulatedHost
 from naos.engines.simulated.hypervisor import SimulatedHypervisor
+from naos.engines.simulated.points import SimulatedPointStore
 from naos.engines.simulated.store import Store
 from naos.inventory.catalogues import BladeCatalogue, load_blades
 from naos.inventory.model import Inventory
@@ -42,6 +43,9 @@ class SimulatedRack:
         self._blade_hosts = {name: SimulatedHost(name, store) for name in names}
         self._array_hosts = {array.name: SimulatedHost(array.name, store) for array in inventory.arrays}
         self._vault_hosts = {vault.name: SimulatedHost(vault.name, store) for vault in inventory.vaults}
+        self._vault_points = {
+            vault.name: SimulatedPointStore(vault.name, store, vault.name, vault.name) for vault in inventory.vaults
+        }
         self._arrays = {
             array.name: SimulatedArray(array.name, store, str(array.address), array.capacity)
             for array in inventory.arrays
@@ -80,6 +84,9 @@ class SimulatedRack:
 
     def vault_host(self, vault: str) -> Host:
         return _named(self._vault_hosts, "vault", vault)
+
+    def vault_points(self, vault: str) -> PointStore:
+        return _named(self._vault_points, "vault", vault)
 
     def close(self) -> None:
         """Ends this process's listeners and consoles; the world stays as it is."""

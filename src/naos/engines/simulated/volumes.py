@@ -1,5 +1,6 @@
 """What lies on simulated volumes, and the space that it takes. In the caller's transaction."""
 
+import json
 import sqlite3
 from collections.abc import Mapping
 
@@ -29,7 +30,9 @@ def used(db: Db, lun: Row) -> int:
         " + (SELECT COALESCE(SUM(size), 0) FROM aside WHERE lun = :lun)"
     )
     (taken,) = db.execute(query, {"lun": lun["id"]}).fetchone()
-    return int(taken + lun["ballast"])
+    points = db.execute("SELECT disks FROM points WHERE place = ?", (lun["id"],)).fetchall()
+    kept = sum(entry[3] for row in points for entry in json.loads(row["disks"]))
+    return int(taken + kept + lun["ballast"])
 
 
 def backing_size(db: Db, row: Row) -> int:

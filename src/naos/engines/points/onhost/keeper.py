@@ -102,6 +102,15 @@ def receive(request: dict[str, Any]) -> Any:
         return _doors(request, session)
 
 
+def doors(request: dict[str, Any]) -> Any:
+    folder, point = _folder(request), request["point"]
+    session = sessions.read(f"{folder}/receiving")
+    if session is None or session["point"] != point:
+        raise Refused("missing", f"point {point}", "it is not being received")
+    request["disks"] = session["disks"]
+    return _doors(request, session)
+
+
 def _make_part(folder: str, point: str, disk: dict[str, Any]) -> None:
     os.makedirs(f"{folder}/{disk['id']}", exist_ok=True)
     over: list[str] = []
@@ -272,7 +281,7 @@ def usage(request: dict[str, Any]) -> Any:
 CALLS: dict[str, Callable[[dict[str, Any]], Any]] = {
     call.__name__: call
     for call in (
-        sets, points, receive, seal, abandon, checksums, drop, forget, verify, serve, end_serving, adopt, usage,
+        sets, points, receive, doors, seal, abandon, checksums, drop, forget, verify, serve, end_serving, adopt, usage,
     )
 }  # fmt: skip
 
