@@ -23,6 +23,9 @@ class Settings:
     public_url: how browsers reach the API, without a slash at the end; None is the address that each of them asks for.
     login_authorities: PEM file of further authorities that identity providers' certificates are checked with.
     audit_months: how long entries of the audit log are kept.
+    volume_keys: file of the master keys that wrap those of encrypted volumes; None: there are no such volumes.
+    migration_bandwidth, migration_downtime, migration_patience: bytes a second, milliseconds, seconds; see
+    `engines.ports.MigrationLimits`.
     requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
     """
 
@@ -38,6 +41,10 @@ class Settings:
     audit_months: int = 18
     public_url: str | None = None
     login_authorities: Path | None = None
+    volume_keys: Path | None = None
+    migration_bandwidth: int | None = None
+    migration_downtime: int = 300
+    migration_patience: float | None = 120.0
 
     @property
     def library(self) -> Path:
@@ -59,6 +66,10 @@ def settings() -> Settings:
         download_namespace=Path(namespace) if (namespace := os.environ.get("NAOS_DOWNLOAD_NAMESPACE")) else None,
         public_url=_url(os.environ.get("NAOS_PUBLIC_URL", "")),
         login_authorities=Path(file) if (file := os.environ.get("NAOS_LOGIN_AUTHORITIES")) else None,
+        volume_keys=Path(file) if (file := os.environ.get("NAOS_VOLUME_KEYS")) else None,
+        migration_bandwidth=_whole("NAOS_MIGRATION_BANDWIDTH", "MiB a second, 0 for no limit", "0") * 2**20 or None,
+        migration_downtime=max(1, _whole("NAOS_MIGRATION_DOWNTIME", "milliseconds, from 1", "300")),
+        migration_patience=float(_whole("NAOS_MIGRATION_PATIENCE", "seconds, 0 for no post-copy", "120")) or None,
         audit_months=_months(os.environ.get("NAOS_AUDIT_MONTHS", "18")),
     )
 
@@ -104,3 +115,11 @@ def _mac_prefix(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){2}", prefix) or int(prefix[:2], 16) & 1:
         raise ValueError(f"NAOS_MAC_PREFIX is {text!r}; write three bytes such as 02:4e:00, the first one even")
     return prefix
+
+
+def _whole(name: str, unit: str, default: str) -> int:
+    """Raises ValueError."""
+    text = os.environ.get(name, default)
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise ValueError(f"{name} is {text!r}; write a whole number of {unit}")
+    return int(text)

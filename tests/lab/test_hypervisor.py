@@ -11,13 +11,14 @@ import libvirt
 import pytest
 from hypervisor_rig import Console, Events, Rig, available, wait_for
 from lxml import etree
+from structlog.testing import capture_logs
 
 from naos.catalogue.images import tiny
 from naos.catalogue.images.network import visiting
 from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unreachable, Unsupported
 from naos.engines.hypervisor import mirroring
 from naos.engines.hypervisor.driver import Deadlines, LibvirtHypervisor
-from naos.engines.ports import DomainNic, DomainSpec, PowerState
+from naos.engines.ports import DomainNic, DomainSpec, MigrationLimits, PowerState
 from naos.units import MIB
 
 pytestmark = [
@@ -619,6 +620,32 @@ def test_another_controller_joins_a_move_that_goes_on(rig, first, second, machin
         thread.join(60)
         assert outcome == []
     assert (first.state(machine.id), second.state(machine.id)) == (PowerState.ABSENT, PowerState.RUNNING)
+
+
+@pytest.mark.soak
+def test_a_guest_that_outruns_its_move_runs_on_at_the_target_and_fetches_the_rest(rig, first, second, machine, guest):
+    """Within the bandwidth, though the guest changes several times as much: no number of passes would ever end."""
+    guest.type("dd if=/dev/urandom of=/tmp/a bs=1M count=24 2> /dev/null")
+    guest.type("( (while :; do cat /tmp/a > /tmp/b; done) > /dev/null 2>&1 & echo $! > /tmp/outrunner )")
+    writer, speeds, limit = Writer(rig, machine, guest), [], 8 * MIB
+    with libvirt_domain(rig.blades[0], machine) as domain, capture_logs() as logs:
+
+        def watch(_share):
+            with suppress(libvirt.libvirtError):
+                speeds.append(domain.jobStats().get("memory_bps", 0))
+
+        limits = MigrationLimits(bandwidth=limit, downtime=100, patience=1.0)
+        first.migrate(machine.id, second, limits=limits, progress=watch)
+    assert [entry["passes"] >= 2 for entry in logs if entry["event"] == "migration.post_copy"] == [True]
+    assert 0 < max(speeds) < 2 * limit
+    assert (first.state(machine.id), second.state(machine.id)) == (PowerState.ABSENT, PowerState.RUNNING)
+    writer.goes_on(second)
+    second.migrate(machine.id, first, limits=MigrationLimits(patience=1.0))
+    writer.goes_on(first)
+    writer.end(first)
+    guest = Console(first, machine.id)
+    guest.type("kill $(cat /tmp/outrunner); rm /tmp/a /tmp/b")
+    guest.close()
 
 
 def test_the_button_reaches_the_guest(first, machine, guest):

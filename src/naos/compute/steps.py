@@ -13,14 +13,22 @@ from naos.compute import choosing, guest_seed, guest_systems, hooks, media, seed
 from naos.compute.models import AffinityMember, MachineSample, Power, VirtualMachine
 from naos.compute.placement import Need
 from naos.engines.errors import Unreachable
-from naos.engines.ports import DomainCdrom, DomainController, DomainDisk, DomainNic, DomainSpec, PowerState
+from naos.engines.ports import (
+    DomainCdrom,
+    DomainController,
+    DomainDisk,
+    DomainNic,
+    DomainSpec,
+    MigrationLimits,
+    PowerState,
+)
 from naos.errors import Changed, Unknown
 from naos.fleet import cpools
 from naos.fleet.models import Cpool
 from naos.lifecycle import Lifecycle
 from naos.network import adapters, vlans
 from naos.network.models import Adapter, Vlan
-from naos.storage import controllers, disks, snapshots, space, swap
+from naos.storage import controllers, disks, luns, snapshots, space, swap
 from naos.storage.models import Disk, VirtualController
 from naos.world import World
 
@@ -276,7 +284,13 @@ def move(world: World, machine_id: str, source: str, target: str, progress: Call
     """Live when it runs; a stopped machine is only defined at the target."""
     origin, destination = world.rack.hypervisor(source), world.rack.hypervisor(target)
     if is_running(world, machine_id) or destination.state(machine_id) == PowerState.RUNNING:
-        origin.migrate(machine_id, destination, progress=progress)
+        with world.database.read() as session:
+            volumes = {disk.lun_id for disk in disks.of_machine(session, machine_id)}
+        for lun_id in volumes:
+            luns.admit(world, lun_id)  # the blade may have come to the cpool since anything was exported
+        chosen = world.settings
+        limits = MigrationLimits(chosen.migration_bandwidth, chosen.migration_downtime, chosen.migration_patience)
+        origin.migrate(machine_id, destination, limits=limits, progress=progress)
         return
     define(world, machine_id, target)
     undefine(world, machine_id, source)

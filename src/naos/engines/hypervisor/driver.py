@@ -45,6 +45,7 @@ from naos.engines.ports import (
     Host,
     Hypervisor,
     IoCounters,
+    MigrationLimits,
     NbdAddress,
     PowerState,
     SerialStream,
@@ -211,7 +212,12 @@ class LibvirtHypervisor:
     # -------------------------------------------------------------------------------------------------------- migration
 
     def migrate(
-        self, domain_id: str, target: Hypervisor, *, progress: Callable[[float], None] = lambda _share: None
+        self,
+        domain_id: str,
+        target: Hypervisor,
+        *,
+        limits: MigrationLimits = MigrationLimits(),
+        progress: Callable[[float], None] = lambda _share: None,
     ) -> None:
         """Move a running domain live; a repeated call joins or finishes an earlier one.
 
@@ -221,7 +227,8 @@ class LibvirtHypervisor:
             raise Unsupported(self.name, f"a move to {target.name}", "it is not driven by libvirt")
         if target.name == self.name:
             raise Unsupported(self.name, f"a move to {target.name}", "the machine is there")
-        migration.migrate(domain_id, self._side(), target._side(), progress, self._deadlines.migrate)  # noqa: SLF001
+        sides = self._side(), target._side()  # noqa: SLF001
+        migration.migrate(domain_id, *sides, limits, progress, self._deadlines.migrate)
 
     def abort_migration(self, domain_id: str) -> None:
         try:

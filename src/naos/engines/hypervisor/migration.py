@@ -19,7 +19,8 @@ from naos.engines.hypervisor import failures, xml
 from naos.engines.hypervisor.console_log import carry
 from naos.engines.hypervisor.domains import Domains
 from naos.engines.hypervisor.states import ACTIVE
-from naos.engines.ports import Host, PowerState
+from naos.engines.ports import Host, MigrationLimits, PowerState
+from naos.units import MIB
 
 POLL = 0.2  # seconds
 SETTLE = 15.0  # seconds for both daemons to agree on what became of an attempt
@@ -48,7 +49,14 @@ class Side:
         return self.domains.where
 
 
-def migrate(domain_id: str, source: Side, target: Side, progress: Callable[[float], None], deadline: float) -> None:
+def migrate(
+    domain_id: str,
+    source: Side,
+    target: Side,
+    limits: MigrationLimits,
+    progress: Callable[[float], None],
+    deadline: float,
+) -> None:
     """Move it, or finish an earlier call's move.
 
     Afterwards it is at the target, defined there and not at the source. Raises EngineError when it stayed where it was;
@@ -62,7 +70,7 @@ def migrate(domain_id: str, source: Side, target: Side, progress: Callable[[floa
         here = _untangle(domain_id, source, target)
     if here in ACTIVE:
         _check(source, target)
-        _transfer(domain_id, source, target, progress, deadline)
+        _transfer(domain_id, source, target, limits, progress, deadline)
     elif not _has_moved(here, there):
         if here == there == PowerState.ABSENT:
             raise Missing(source.name, f"machine {domain_id}", f"{target.name} does not have it either")
@@ -156,23 +164,78 @@ def _cut(domain_id: str, side: Side) -> None:
     side.domains.on(domain_id, "removing what a move left", lambda domain: domain.destroyFlags(0), 40.0)
 
 
+# ------------------------------------------------------------------------------------------------------------------ pace
+
+USERFAULTFD = "/proc/sys/vm/unprivileged_userfaultfd"
+"""Is there where the kernel lets a process wait for its own memory, which post-copy needs."""
+
+
+def _can_fetch(source: Side, target: Side) -> bool:
+    return all(side.host.run(["test", "-e", USERFAULTFD], check=False).code == 0 for side in (source, target))
+
+
+class Pace:
+    """How fast a move goes, and what is done about a guest that changes its memory faster than that."""
+
+    def __init__(self, domain_id: str, source: Side, limits: MigrationLimits, *, post_copy: bool) -> None:
+        self._domain_id, self._source, self._limits, self._post_copy = domain_id, source, limits, post_copy
+        self._began, self._timed, self._fetches = time.monotonic(), False, False
+        self.flags = _FLAGS | (libvirt.VIR_MIGRATE_POSTCOPY if post_copy else 0)
+        self.parameters: dict[str, Any] = {}
+        if limits.bandwidth is not None:
+            speed = max(1, limits.bandwidth // MIB)  # libvirt counts whole MiB
+            self.parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = speed
+            if post_copy:
+                self.parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY] = speed
+
+    def keep(self, statistics: dict[str, Any]) -> None:
+        """To be told again and again how far the move is."""
+        if not self._timed:
+            self._timed = True
+            self._order(lambda domain: domain.migrateSetMaxDowntime(self._limits.downtime))
+        passes = int(statistics.get("memory_iteration", 0))
+        waited = time.monotonic() - self._began
+        if self._post_copy and not self._fetches and passes >= 2 and waited > (self._limits.patience or 0.0):
+            self._fetches = True
+            _log.info("migration.post_copy", machine=self._domain_id, passes=passes, seconds=round(waited, 1))
+            self._order(lambda domain: domain.migrateStartPostCopy())
+
+    def _order(self, order: Callable[[libvirt.virDomain], Any]) -> None:
+        def give(domain: libvirt.virDomain) -> None:
+            try:
+                order(domain)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # it has ended meanwhile
+                    raise
+
+        self._source.domains.on(self._domain_id, "setting a migration's pace", give)
+
+
 # -------------------------------------------------------------------------------------------------------------- transfer
 
 
-def _transfer(domain_id: str, source: Side, target: Side, progress: Callable[[float], None], deadline: float) -> None:
+def _transfer(
+    domain_id: str,
+    source: Side,
+    target: Side,
+    limits: MigrationLimits,
+    progress: Callable[[float], None],
+    deadline: float,
+) -> None:
     what = f"moving machine {domain_id}"
     target.host.run(["mkdir", "-p", xml.SERIAL_FOLDER])
-    parameters = _parameters(domain_id, source, target)
+    pace = Pace(domain_id, source, limits, post_copy=limits.patience is not None and _can_fetch(source, target))
+    parameters = _parameters(domain_id, source, target) | pace.parameters
     failure: list[libvirt.libvirtError] = []
     with source.domains.connection.another(what) as own:
         domain = source.domains.connection.call_on(own, what, lambda: own.lookupByUUIDString(domain_id), 10.0)
         if _daemons_reach(target):
-            thread = _start(failure, lambda: _peer_to_peer(domain, target, parameters))
-            _watch(thread, domain_id, source, progress, deadline)
+            thread = _start(failure, lambda: _peer_to_peer(domain, target, parameters, pace.flags))
+            _watch(thread, domain_id, source, pace, progress, deadline)
         else:
             with target.domains.connection.another(what) as far:
-                thread = _start(failure, lambda: domain.migrate3(far, parameters, _FLAGS))
-                _watch(thread, domain_id, source, progress, deadline)
+                thread = _start(failure, lambda: domain.migrate3(far, parameters, pace.flags))
+                _watch(thread, domain_id, source, pace, progress, deadline)
     if failure or thread.is_alive():
         _judge(domain_id, source, target, failure)
 
@@ -201,8 +264,8 @@ def _daemons_reach(target: Side) -> bool:
     return parts.scheme in ("qemu+tcp", "qemu+tls") and bool(parts.hostname)
 
 
-def _peer_to_peer(domain: libvirt.virDomain, target: Side, parameters: dict[str, Any]) -> None:
-    domain.migrateToURI3(target.domains.connection.uri, parameters, _FLAGS | libvirt.VIR_MIGRATE_PEER2PEER)
+def _peer_to_peer(domain: libvirt.virDomain, target: Side, parameters: dict[str, Any], flags: int) -> None:
+    domain.migrateToURI3(target.domains.connection.uri, parameters, flags | libvirt.VIR_MIGRATE_PEER2PEER)
 
 
 def _start(failure: list[libvirt.libvirtError], move: Callable[[], object]) -> threading.Thread:
@@ -218,7 +281,12 @@ def _start(failure: list[libvirt.libvirtError], move: Callable[[], object]) -> t
 
 
 def _watch(
-    thread: threading.Thread, domain_id: str, source: Side, progress: Callable[[float], None], deadline: float
+    thread: threading.Thread,
+    domain_id: str,
+    source: Side,
+    pace: "Pace",
+    progress: Callable[[float], None],
+    deadline: float,
 ) -> None:
     """Report progress until the call is over; past the deadline it is aborted."""
     until, shown, aborted = time.monotonic() + deadline, 0.0, False
@@ -226,6 +294,8 @@ def _watch(
         thread.join(POLL)
         try:
             found = job(source.domains, domain_id) if thread.is_alive() else None
+            if found is not None:
+                pace.keep(found)
             if found is not None and share(found) > shown:
                 shown = share(found)
                 progress(shown)

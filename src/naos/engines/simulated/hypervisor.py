@@ -18,6 +18,7 @@ from naos.engines.ports import (
     Endpoint,
     Hypervisor,
     IoCounters,
+    MigrationLimits,
     NbdAddress,
     PowerState,
     SerialStream,
@@ -187,9 +188,15 @@ class SimulatedHypervisor(SimulatedEngine):
     # -------------------------------------------------------------------------------------------------------- migration
 
     def migrate(
-        self, domain_id: str, target: Hypervisor, *, progress: Callable[[float], None] = lambda _share: None
+        self,
+        domain_id: str,
+        target: Hypervisor,
+        *,
+        limits: MigrationLimits = MigrationLimits(),
+        progress: Callable[[float], None] = lambda _share: None,
     ) -> None:
         """Two moments, with `progress` between them: the journey starts, the domain is at the target."""
+        del limits  # nothing takes time here
         if not isinstance(target, SimulatedHypervisor):
             raise Unsupported(self.name, f"moving to {target.name}", "it is not of this simulated rack")
         if target.name == self.name or self._has_arrived(domain_id, target):
