@@ -68,6 +68,7 @@ def settings_in(folder: Path, database_url: str | None = None, blades_per_zone: 
         token_lifetime_seconds=1800,
         credentials=folder / "credentials",
         requests_per_second=None,
+        volume_keys=folder / "volume-keys",  # a test that wants encrypted volumes writes it
     )
 
 

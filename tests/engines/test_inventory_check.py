@@ -45,6 +45,8 @@ def good_answers(name, address):
         "qemu-storage-daemon": "qemu-storage-daemon version 7.2.22\n",
         "ip": json.dumps([interface("lo", "127.0.0.1"), interface("eth0", address)]),
         "unshare": "",
+        "openssl": f"subject=CN={name}\nCertificate will not expire\n",
+        "cat /etc/libvirt/qemu.conf": 'nbd_tls_x509_cert_dir = "/etc/naos/nbd"\n',
         "env": (1, "/dev/tcp/10.9.1.2/10809: Connection refused"),
         "ss": 'LISTEN 0 128 10.9.1.2:10809 0.0.0.0:* users:(("qemu-storage-da",pid=7,fd=5))\n',
         "timeout": "",
@@ -69,6 +71,8 @@ class FakeHost:
             raise answer
         if callable(answer):
             answer = answer()
+        if isinstance(answer, Completed):
+            return answer
         return Completed(0, answer, "") if isinstance(answer, str) else Completed(answer[0], "", answer[1])
 
     def put(self, source, target):
@@ -119,6 +123,7 @@ class World:
                     "backing": "file",
                     "path": "/srv/luns",
                     "capacity": 10**12,
+                    "tls": "/etc/naos/nbd",
                 }
             ],
             "vaults": [{"name": "vault1", "zone": "Z2", "access": self.access("vault1"), "path": "/srv/vault"}],
@@ -501,3 +506,32 @@ def test_who_listens_where():
         10812: "c d (process 4)",
         10813: "e (process 5)",
     }
+
+
+def test_disks_in_clear_are_a_fault_of_a_rack_and_a_remark_in_a_lab(world):
+    del world.document["arrays"][0]["tls"]
+    assert "in clear" in world.check()["array1"].faults[0].sentence
+    world.document["arrays"][0]["access"] = {"driver": "namespace", "target": "/lab/array1"}
+    report = world.check()["array1"]
+    assert not report.faults
+    assert "as in a lab" in report.remarks[0]
+
+
+def test_certificates_that_are_absent_anothers_or_nearly_at_their_end(world):
+    world.says("blade1", "test -r /etc/naos/nbd/client-key.pem", (1, ""))
+    world.says("blade2", "openssl", "subject=CN=blade1\n")
+    world.says("array1", "openssl", Completed(1, "subject=CN=array1\nCertificate will expire\n", ""))
+    reports = world.check()
+    assert faults_of(reports) == {"blade1": ["tls"], "blade2": ["tls"], "array1": ["tls", "tls"]}
+    assert "has no /etc/naos/nbd/client-key.pem" in reports["blade1"].faults[0].sentence
+    assert "is of CN=blade1, and this is blade2" in reports["blade2"].faults[0].sentence
+    assert "ends within 30 days" in reports["array1"].faults[0].sentence
+
+
+def test_a_blade_looks_where_its_libvirt_does(world):
+    world.says(
+        "blade1", "cat /etc/libvirt/qemu.conf", '#nbd_tls_x509_cert_dir = "/no"\ndefault_tls_x509_cert_dir = "/d"\n'
+    )
+    world.says("blade1", "test -d /etc/pki/libvirt-nbd", (1, ""))
+    world.check()
+    assert "test -r /d/client-cert.pem" in world.hosts["blade1"].lines

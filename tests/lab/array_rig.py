@@ -8,12 +8,13 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from naos.engines.array.driver import StorageDaemonArray
 from naos.engines.errors import CommandFailed, Unreachable
 from naos.engines.hosts import netns, processes
-from naos.engines.ports import Completed, LunSpec, NbdAddress
+from naos.engines.ports import Completed, LunKey, LunSpec, NbdAddress
 
 ADDRESS = "127.0.0.1"  # the namespace's own
 PORT = 10809
@@ -121,12 +122,16 @@ class Rig:
         self.folder = folder
         self._ports = iter(range(PORT, PORT + 100))
 
-    def lun(self, *, capacity: int = 512 * MIB, iops: int | None = None) -> LunSpec:
+    def lun(self, *, capacity: int = 512 * MIB, iops: int | None = None, key: LunKey | None = None) -> LunSpec:
         """A served volume."""
-        lun = LunSpec(str(uuid.uuid4()), capacity, iops, next(self._ports))
+        lun = replace(self.lun_spec(capacity=capacity, iops=iops), key=key)
         self.array.create_lun(lun)
         assert self.array.ensure_daemon(lun, [])
         return lun
+
+    def lun_spec(self, *, capacity: int = 512 * MIB, iops: int | None = None) -> LunSpec:
+        """A volume that is not there yet."""
+        return LunSpec(str(uuid.uuid4()), capacity, iops, next(self._ports))
 
     def io(self, address: NbdAddress, *commands: str, check: bool = True) -> Completed:
         """qemu-io commands on an export."""

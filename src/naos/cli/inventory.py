@@ -64,6 +64,11 @@ _TABLE = (
     _fact("MEMORY", "memory", _room, right=True),
     _fact("DISK", "disk", _room, right=True),
 )
+_ISSUED = (
+    field("HOST", "host"),
+    Column("MADE", lambda row: ", ".join(row["made"]) or "nothing"),
+    field("FOLDER", "folder"),
+)
 _CSV = (*_TABLE, Column("FAULTS", _sentences), field("REMARKS", "remarks"))
 
 
@@ -101,6 +106,36 @@ def check(
         _explain(reports)
     if any(report["faults"] for report in reports):
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example: naos inventory certificates /etc/naos/inventory.toml /etc/naos/storage-network")
+def certificates(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The inventory, a TOML file.", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Where the authority and the hosts' folders are.", show_default=False),
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make the certificates with which blades and arrays trust each other, in a folder for each host.
+
+    Run it again for new hosts, and once a year: what is there and good for 90 days more stays. The folder also holds the
+    authority's own key; keep it where only you can read it.
+    """
+    from naos.inventory.certificates import issue
+
+    found = load(file)
+    try:
+        rows = [
+            {"host": made.host, "folder": str(made.folder), "made": list(made.purposes)}
+            for made in issue(found, folder)
+        ]
+    except OSError as error:
+        raise Failure(f"{error.filename or folder} cannot be written: {error.strerror}.") from error
+    except ValueError as error:
+        raise Failure(f"The authority in {folder} cannot be used: {error}.") from error
+    show_list(rows, _ISSUED, as_json=as_json, empty="The inventory has no blade and no array.")
 
 
 def load(file: Path) -> "Inventory":

@@ -62,6 +62,7 @@ SHOWN = (
     field("RESERVE", "space", "reserve", show=gib),
     field("RESERVE RELEASED", "space", "reserveReleased"),
     field("MAINTENANCE", "maintenanceMode"),
+    field("ENCRYPTED", "encrypted"),
     Column("WARNING", alarms),
 )
 
@@ -101,6 +102,9 @@ def create(
         typer.Option("--class", help="IOPS class: essential, standard, premium, enterprise, ultra or mass."),
     ],
     size: Annotated[int, typer.Option(metavar="SIZE", parser=options.size, help=f"Size: {options.SIZE_HELP}")],
+    encrypted: Annotated[
+        bool, typer.Option("--encrypted", help="Keep nothing of its disks on the array in clear; it stays so for good.")
+    ] = False,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +115,7 @@ def create(
             "datacenterId": find_id(api, ZONE, zone),
             "storageClass": storage_class,
             "capacity": size,
-        }
+        } | ({"encrypted": True} if encrypted else {})
         activity = api.write("POST", VOLUME.path, body)
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"Created volume {name}.")
 

@@ -229,6 +229,7 @@ class Supervisor:
         if contents is None or not self._serves_all(lun_id, contents) or self._serves_more(lun_id, contents):
             self._submit(lambda session: luns.plan_recover(session, lun_id), patient=True)
             return
+        luns.admit(self._world, lun_id)
         for template_id in contents.templates:
             self._look_at_base(lun_id, template_id)
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import structlog
@@ -12,9 +12,10 @@ from naos.engines.chassis.lab import LabChassis
 from naos.engines.chassis.redfish import RedfishChassis
 from naos.engines.errors import EngineError, Missing
 from naos.engines.fabric.driver import LinuxFabric
-from naos.engines.hosts import host_for
+from naos.engines.hosts import address_of, host_for
 from naos.engines.hypervisor.driver import LibvirtHypervisor
-from naos.engines.ports import Array, Chassis, Fabric, Host, Hypervisor
+from naos.engines.points.driver import HostPointStore
+from naos.engines.ports import Array, Chassis, Fabric, Host, Hypervisor, PointStore
 from naos.inventory import model
 from naos.inventory.model import Inventory
 
@@ -76,7 +77,9 @@ class ConnectedRack:
         found = _named(self._arrays, "array", array)
         return self._engine(
             ("array", array),
-            lambda: StorageDaemonArray(array, self.array_host(array), str(found.address), found.backing, found.path),
+            lambda: StorageDaemonArray(
+                array, self.array_host(array), str(found.address), found.backing, found.path, found.tls
+            ),
         )
 
     def array_host(self, array: str) -> Host:
@@ -86,6 +89,16 @@ class ConnectedRack:
     def vault_host(self, vault: str) -> Host:
         found = _named(self._vaults, "vault", vault)
         return self._engine(("vault host", vault), lambda: host_for(vault, found.access))
+
+    def vault_points(self, vault: str) -> PointStore:
+        """In the folder `points` of the vault's."""
+        found = _named(self._vaults, "vault", vault)
+        return self._engine(
+            ("points", vault),
+            lambda: HostPointStore(
+                vault, self.vault_host(vault), address_of(found.access), str(PurePosixPath(found.path, "points"))
+            ),
+        )
 
     def close(self) -> None:
         """Close every engine that was made, then the hosts under them."""

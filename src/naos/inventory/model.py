@@ -45,7 +45,8 @@ class Array(_Strict):
 
     backing `file`: LUNs are sparse files on loop devices under `path` (lab). backing `lvm`: logical volumes of volume group `path`.
     address: where its NBD servers listen; ports from `first_port` on, one a LUN.
-    capacity: bytes that LUNs may take in all.
+    capacity: bytes that LUNs may take in all. tls: the folder on its host with its certificates; None: disks go over the network
+    in clear (lab).
     """
 
     name: Name
@@ -56,6 +57,7 @@ class Array(_Strict):
     backing: Literal["file", "lvm"]
     path: str
     capacity: int = Field(gt=0)
+    tls: str | None = Field(default=None, pattern=r"^/")
 
 
 class Vault(_Strict):

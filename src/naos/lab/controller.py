@@ -4,6 +4,7 @@ The API's socket is opened here, in the machine's own namespace, and inherited: 
 while the controller itself reaches the lab's hosts.
 """
 
+import base64
 import http.client
 import os
 import signal
@@ -127,8 +128,18 @@ def _environment(root: Path) -> dict[str, str]:
         "NAOS_HOME": home,
         "NAOS_INVENTORY": root / "inventory.toml",
         "NAOS_CREDENTIALS": root / "credentials",
+        "NAOS_VOLUME_KEYS": _volume_keys(root),
     }
     return os.environ | {name: str(path) for name, path in own.items()} | {"PYTHONUNBUFFERED": "1"}
+
+
+def _volume_keys(root: Path) -> Path:
+    """The file of master keys, made with the first controller: encrypted volumes of a lab last as long as the lab."""
+    path = root / "volume-keys"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(base64.b64encode(os.urandom(32)).decode() + "\n", encoding="ascii")
+    return path
 
 
 def _await_answer(root: Path, process: Process, port: int, begin: int) -> None:

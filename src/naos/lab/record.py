@@ -19,7 +19,7 @@ from naos.lab.plan import Plan, Zone
 FORMAT = 1
 OWN = ("hosts", "inventory.toml")
 """Names below the root that only the lab uses."""
-SHARED = ("controller", "credentials", "controller.log", "cache")
+SHARED = ("controller", "credentials", "controller.log", "cache", "volume-keys")
 """Names that a controller uses; those that were there before the lab stay."""
 TRACES = ("lab.json.new", "lab.lock")
 """What writing the record leaves beside it, the last to go; whoever was killed before the first record left only these."""

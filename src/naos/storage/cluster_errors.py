@@ -8,12 +8,12 @@ from naos.errors import NaosError
 
 @dataclass(eq=False)
 class ClusterMixed(NaosError):
-    """`trait`: zone or IOPS class."""
+    """`trait`: zone, IOPS class or encryption."""
 
     code: ClassVar[str] = "storage.cluster_mixed"
     status: ClassVar[int] = 422
     sentence: ClassVar[str] = (
-        "The volumes of a datastore cluster share zone and IOPS class, so that each may take any disk; "
+        "The volumes of a datastore cluster share zone, IOPS class and encryption, so that each may take any disk; "
         "here the {trait} differs: {found}. Make a cluster for each {trait}."
     )
     trait: str

@@ -214,6 +214,7 @@ def _check_alike(cluster: str, volumes: Sequence[Lun]) -> None:
     for trait, values in (
         ("zone", {lun.name: lun.zone for lun in volumes}),
         ("IOPS class", {lun.name: lun.storage_class for lun in volumes}),
+        ("encryption", {lun.name: "encrypted" if lun.encrypted else "in clear" for lun in volumes}),
     ):
         if len(set(values.values())) > 1:
             raise ClusterMixed(trait, ", ".join(f"{name} {value}" for name, value in sorted(values.items())))

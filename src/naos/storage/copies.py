@@ -179,8 +179,7 @@ def _copy(world: World, leg: Leg) -> DiskCopy:
 def address(world: World, leg: Leg) -> NbdAddress:
     """Where a leg's target is exported."""
     array, lun = luns.spec(world, leg.target_lun)
-    host = next(str(entry.address) for entry in world.inventory.arrays if entry.name == array)
-    return NbdAddress(host, lun.port, f"{leg.disk_id}.{leg.epoch}")
+    return luns.address(world, array, lun, f"{leg.disk_id}.{leg.epoch}")
 
 
 # ------------------------------------------------------------------------------------------------- targets that are disks

@@ -141,7 +141,7 @@ def clone_template(world: World, disk_id: str, image: Path) -> None:
     name, lun = luns.spec(world, disk.lun_id)
     array = world.rack.array(name)
     if not array.template_staged(lun.id, disk.backing):
-        array.stage_template(lun.id, disk.backing, image)
+        array.stage_template(lun.id, disk.backing, image, key=lun.key)
     provisioning = Provisioning(disk.provisioning)
     if provisioning is Provisioning.DYNAMIC:
         array.clone_template(lun, disk.id, disk.backing, disk.capacity)
@@ -155,7 +155,7 @@ def read(world: World, disk_id: str) -> Iterator[str]:
     """A socket of this machine at which a disk that nothing uses is served over NBD, read-only."""
     disk = _row(world, disk_id)
     array, lun = luns.spec(world, disk.lun_id)
-    with world.rack.array(array).read_disk(lun.id, disk.id) as socket:
+    with world.rack.array(array).read_disk(lun.id, disk.id, key=lun.key) as socket:
         yield socket
 
 
@@ -229,8 +229,7 @@ def parked(world: World, disk_id: str) -> DomainDisk:
     """How a disk of a stopped machine stands in its definition: an address that answers to nobody."""
     disk = _row(world, disk_id)
     array, lun = luns.spec(world, disk.lun_id)
-    host = next(str(entry.address) for entry in world.inventory.arrays if entry.name == array)
-    return _as_seen(world, disk, NbdAddress(host, lun.port, f"{disk.id}.{disk.epoch}"))
+    return _as_seen(world, disk, luns.address(world, array, lun, f"{disk.id}.{disk.epoch}"))
 
 
 def _as_seen(world: World, disk: Disk, address: NbdAddress) -> DomainDisk:

@@ -26,6 +26,17 @@ class NoArray(NaosError):
 
 
 @dataclass(eq=False)
+class NoVolumeKeys(NaosError):
+    code: ClassVar[str] = "storage.no_volume_keys"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "An encrypted volume needs a master key of the operator's, and there is none: {reason}. Ask the operator, or create "
+        "the volume without encryption."
+    )
+    reason: str
+
+
+@dataclass(eq=False)
 class LunSize(NaosError):
     code: ClassVar[str] = "storage.lun_size"
     status: ClassVar[int] = 422

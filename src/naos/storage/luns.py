@@ -6,20 +6,22 @@ Every step takes the world and ids, looks before it acts, and can be repeated.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Undo
 from naos.engines.errors import EngineError
-from naos.engines.ports import ExportedDisk, LunSpec, LunUsage
+from naos.engines.ports import ExportedDisk, LunSpec, LunUsage, NbdAddress
 from naos.errors import NameTaken, Unknown
+from naos.fleet.models import Blade, Cpool
 from naos.insistence import insist
 from naos.inventory.catalogues import StorageClass, bandwidth_limit, iops_limit
 from naos.inventory.model import Array
 from naos.lifecycle import Lifecycle, check_ready
 from naos.names import itself, listing
-from naos.storage import space
+from naos.storage import space, volume_keys
 from naos.storage.cluster_errors import LastOfCluster
 from naos.storage.errors import ClassUnknown, LunInUse, NoArray
 from naos.storage.models import (
@@ -72,12 +74,37 @@ def spec(world: World, lun_id: str) -> tuple[str, LunSpec]:
         lun = session.get(Lun, lun_id)
         if lun is None:
             raise Unknown("volume", lun_id)
-        return lun.array, _spec(world, lun)
+        return lun.array, _spec(session, world, lun)
 
 
-def _spec(world: World, lun: Lun) -> LunSpec:
-    kind = class_of(world, lun.storage_class)
-    return LunSpec(lun.id, lun.capacity, iops_limit(kind, lun.capacity), lun.port, bandwidth_limit(kind))
+def _spec(session: Session, world: World, lun: Lun) -> LunSpec:
+    kind, wrapped, key = class_of(world, lun.storage_class), lun.wrapped_key, None
+    if wrapped is not None:
+        key = partial(volume_keys.unwrapped, world.settings.volume_keys, lun.id, wrapped)
+    iops, bandwidth = iops_limit(kind, lun.capacity), bandwidth_limit(kind)
+    return LunSpec(lun.id, lun.capacity, iops, lun.port, bandwidth, key, _clients(session, world, lun))
+
+
+def address(world: World, array: str, lun: LunSpec, name: str) -> NbdAddress:
+    """Where an export of a volume is reached."""
+    entry = next(entry for entry in world.inventory.arrays if entry.name == array)
+    return NbdAddress(str(entry.address), lun.port, name, entry.tls is not None)
+
+
+def admit(world: World, lun_id: str) -> None:
+    """Let the blades in that the tenant's cpools have now; nothing to do for an array that answers in clear."""
+    array, wanted = spec(world, lun_id)
+    world.rack.array(array).admit(wanted)
+
+
+def _clients(session: Session, world: World, lun: Lun) -> tuple[str, ...]:
+    """Who may reach the volume's exports: the blades of the tenant's cpools in its zone, and the arrays, for copies. Nobody is
+    named for an array that answers in clear."""
+    if all(array.tls is None for array in world.inventory.arrays if array.name == lun.array):
+        return ()
+    query = sa.select(Blade.name).join(Cpool, Cpool.id == Blade.cpool_id)
+    blades = session.scalars(query.where(Cpool.tenant_id == lun.tenant_id, Blade.zone == lun.zone))
+    return tuple(sorted({*blades, *(array.name for array in world.inventory.arrays)}))
 
 
 def class_of(world: World, name: str) -> StorageClass:
@@ -103,9 +130,17 @@ def _taken(session: Session, array: str) -> int:
 
 
 def plan_create(
-    session: Session, world: World, *, tenant_id: str, name: str, zone: str, storage_class: str, size: int
+    session: Session,
+    world: World,
+    *,
+    tenant_id: str,
+    name: str,
+    zone: str,
+    storage_class: str,
+    size: int,
+    encrypted: bool = False,
 ) -> Plan:
-    """Reserve a volume's name, space and port; the activity makes it real."""
+    """Reserve a volume's name, space and port; the activity makes it real. Raises NoVolumeKeys, too."""
     kind = class_of(world, storage_class)
     check_lun_size(kind.name, size, minimum=kind.minimum, maximum=kind.maximum, step=kind.step)
     array = _array_of(world, zone)
@@ -124,9 +159,11 @@ def plan_create(
     )
     session.add(lun)
     session.flush()
+    if encrypted:
+        lun.wrapped_key = volume_keys.fresh(world.settings.volume_keys, lun.id)
     return Plan(
         kind="lun.create",
-        description=f"Create volume {name}: {size_text(size)} {kind.name} in {zone}",
+        description=f"Create {'encrypted ' if encrypted else ''}volume {name}: {size_text(size)} {kind.name} in {zone}",
         arguments={"lun_id": lun.id},
         locks=(lock(lun.id),),
         concerned=(Item(lun.id, "datastore"),),

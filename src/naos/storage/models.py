@@ -12,7 +12,8 @@ from naos.lifecycle import Lifecycle
 class Lun(Identified, Base):
     """A volume of one IOPS class in one zone, dedicated to one tenant; it carries one datastore of the same name.
 
-    capacity: bytes. port: TCP port of its daemon on the array's address, unique on the array.
+    capacity: bytes. port: TCP port of its daemon on the array's address, unique on the array. wrapped_key: what its images are
+    encrypted with, as a master key has wrapped it; None for a volume in clear.
     """
 
     __tablename__ = "luns"
@@ -25,6 +26,12 @@ class Lun(Identified, Base):
     capacity: Mapped[int]
     port: Mapped[int]
     lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
+    wrapped_key: Mapped[str | None] = mapped_column(sa.String(255))
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether nothing of its disks lies on the array in clear."""
+        return self.wrapped_key is not None
 
 
 class Disk(Identified, Base):

@@ -110,6 +110,7 @@ def create_volume(body: LunRequest, identity: Builder, services: ServicesOf, key
             zone=cpools.find_zone(session, body.datacenter_id).name,
             storage_class=body.storage_class,
             size=body.capacity,
+            encrypted=body.encrypted,
         ),
     )
 

@@ -81,6 +81,7 @@ def datastore(
         storage_class=lun.storage_class,
         iops=iops_limit(kind, lun.capacity),
         bandwidth=bandwidth_limit(kind),
+        encrypted=lun.encrypted,
         datacenter=places.datacenter(lun.zone),
         datastore_cluster=cluster,
         status=lun.lifecycle,

@@ -11,7 +11,7 @@ from naos.wire import Reference, Request, Whole, Wire
 class Datastore(Wire):
     """`accessible`: 1 when its array answered last, else 0. `associated_folder`: its datastore cluster, or else its zone.
     `bandwidth`: the most that it may read and write, in bytes a second; null where the catalogue caps nothing.
-    From `storage_class` on they are naos' own additions."""
+    `encrypted`: nothing of its disks lies on the array in clear. From `storage_class` on they are naos' own additions."""
 
     id: str
     name: str
@@ -30,6 +30,7 @@ class Datastore(Wire):
     storage_class: str
     iops: int | None
     bandwidth: int | None
+    encrypted: bool
     datacenter: Reference
     datastore_cluster: Reference | None
     status: str
@@ -70,7 +71,7 @@ class DatastoreCluster(Wire):
 
 
 class ClusterRequest(Request):
-    """`datastore_ids`: volumes of one zone and class, each in no other cluster."""
+    """`datastore_ids`: volumes of one zone, class and encryption, each in no other cluster."""
 
     name: Name
     datastore_ids: list[ResourceId] = Field(min_length=1, max_length=64)
@@ -86,12 +87,13 @@ class ClusterChange(Request):
 
 
 class LunRequest(Request):
-    """`capacity`: bytes, in the class's steps."""
+    """`capacity`: bytes, in the class's steps. `encrypted`: at rest, for good."""
 
     name: Name
     datacenter_id: str = Field(description="Id or name of the availability zone.")
     storage_class: str = Field(description="essential, standard, premium, enterprise, ultra or mass.")
     capacity: Whole
+    encrypted: bool = False
 
 
 class LunChange(Request):

@@ -9,24 +9,26 @@ _DISK = re.compile(rf"disks/{_ID}\.(?:qcow2|new|reserved)")
 _SCRATCH = re.compile(rf"disks/{_ID}\.([0-9]+)\.scratch(?:\.new)?")
 _TEMPLATE = re.compile(rf"templates/{_ID}\.qcow2")
 _ASIDE = re.compile(rf"aside/{_ID}")
-_FOLDERS = ("disks/", "templates/", "aside/")
+_SET = re.compile(rf"points/{_ID}/")
+_FOLDERS = ("disks/", "templates/", "aside/", "points/")
 
 
 @dataclass(frozen=True)
 class Found:
     """disks: unfinished ones too, so that nothing that takes space stays unseen. volatile: disk and epoch of its writes.
-    aside: for whom space is set aside."""
+    aside: for whom space is set aside. sets: of points of other volumes' disks."""
 
     disks: list[str]
     templates: list[str]
     foreign: list[str]
     volatile: list[tuple[str, int]]
     aside: list[str]
+    sets: list[str]
 
 
 def sort_out(paths: Iterable[str]) -> Found:
     """paths: relative to the volume's root, folders with a slash at the end."""
-    disks, templates, foreign, volatile, aside = set(), set(), set(), set(), set()
+    disks, templates, foreign, volatile, aside, sets = set(), set(), set(), set(), set(), set()
     for path in paths:
         if path in _FOLDERS:
             continue
@@ -38,6 +40,8 @@ def sort_out(paths: Iterable[str]) -> Found:
             templates.add(match[1])
         elif match := _ASIDE.fullmatch(path):
             aside.add(match[1])
+        elif match := _SET.fullmatch(path):
+            sets.add(match[1])
         else:
             foreign.add(path)
-    return Found(sorted(disks), sorted(templates), sorted(foreign), sorted(volatile), sorted(aside))
+    return Found(sorted(disks), sorted(templates), sorted(foreign), sorted(volatile), sorted(aside), sorted(sets))

@@ -127,7 +127,7 @@ def _start_copy(monitor: Monitor, place: Place, source_id: str, disk_id: str) ->
             place.run("touch", "--", place.disk_reserved(disk_id))
             images.reserve(place, part, images.full_size(size), what)
         nodes.open_disk(monitor, place, source_id)
-        nodes.open_image(monitor, disk_id, part, backing=None, give_back=False)
+        nodes.open_image(monitor, disk_id, part, backing=None, give_back=False, encrypted=place.key is not None)
         backup = {
             "job-id": jobs.job_id(jobs.COPY, disk_id, source_id),
             "device": nodes.node(nodes.IMAGE, source_id),

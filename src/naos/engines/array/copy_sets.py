@@ -12,7 +12,7 @@ from the same write, when it is resumed.
 from collections.abc import Sequence
 from typing import Any
 
-from naos.engines.array import disks, images, jobs, nodes, volume
+from naos.engines.array import disks, images, jobs, nodes, tls, volume
 from naos.engines.array.errors import DaemonRefused, is_full
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
@@ -108,7 +108,8 @@ def _open(monitor: Monitor, place: Place, copy: DiskCopy) -> None:
     if place.exists(place.disk_reserved(copy.source_id)):
         place.run("touch", "--", place.disk_reserved(copy.disk_id))
         images.reserve(place, part, images.full_size(size), what)
-    nodes.open_image(monitor, copy.disk_id, part, backing=None, give_back=False)
+    sealed = place.key is not None
+    nodes.open_image(monitor, copy.disk_id, part, backing=None, give_back=False, encrypted=sealed)
 
 
 def _remote(disk_id: str, target: NbdAddress) -> dict[str, Any]:
@@ -118,6 +119,7 @@ def _remote(disk_id: str, target: NbdAddress) -> dict[str, Any]:
         "server": {"type": "inet", "host": target.host, "port": str(target.port)},
         "export": target.name,
         "open-timeout": CONNECTING,
+        **tls.client(tls=target.tls),
     }
 
 

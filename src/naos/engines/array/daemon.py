@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from naos.engines.array import listen, volume
+from naos.engines.array import listen, tls, volume
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor, session
@@ -36,7 +36,7 @@ def limits(lun: LunSpec) -> dict[str, int]:
 def command(place: Place, lun: LunSpec, address: str) -> list[str]:
     """What starts the daemon. It detaches itself once its sockets answer."""
     group = {"qom-type": "throttle-group", "id": LIMIT, "limits": limits(lun)}
-    server = {"addr": {"type": "fd", "str": listen.PLACE}}
+    server = {"addr": {"type": "fd", "str": listen.PLACE}, **tls.server(place)}
     return [
         *("nice", "-n", str(PRIORITY)),
         *("flock", "--nonblock", "--conflict-exit-code", str(_TAKEN), place.lock),
@@ -46,6 +46,7 @@ def command(place: Place, lun: LunSpec, address: str) -> list[str]:
         *("--chardev", f"socket,id=control,path={_doubled(place.socket)},server=on,wait=off"),
         *("--monitor", "chardev=control"),
         *("--object", json.dumps(group)),
+        *tls.options(place, lun.clients),
         *("--nbd-server", json.dumps(server)),
     ]
 

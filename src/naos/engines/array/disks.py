@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from naos.engines.array import exports, images, jobs, nodes, scratches
+from naos.engines.array import changes, doors, exports, images, jobs, nodes, scratches
 from naos.engines.array.daemon import served
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
@@ -76,6 +76,7 @@ def resize(monitor: Monitor, place: Place, disk_id: str, size: int) -> None:
     if size == present.size:
         return
     jobs.check_none(monitor, place.where, disk_id)
+    changes.break_off(monitor, disk_id)
     if place.exists(place.disk_reserved(disk_id)):
         more = images.full_size(size) - present.allocated
         images.reserve(place, place.disk(disk_id), min(more, size - present.size + images.OVERHEAD), f"disk {disk_id}")
@@ -106,7 +107,7 @@ def fence(monitor: Monitor, place: Place, disk_id: str) -> None:
 
 def close_unused(monitor: Monitor, disk_id: str) -> None:
     """Close the disk's image when nothing exports it and no job, ended or not, is listed for it."""
-    if jobs.of_disk(monitor, disk_id):
+    if jobs.of_disk(monitor, disk_id) or changes.is_compared(monitor, disk_id):
         return
     nodes.close_remote(monitor, disk_id)
     if disk_id not in exports.present(monitor):
@@ -121,6 +122,8 @@ def delete(monitor: Monitor | None, place: Place, disk_id: str) -> None:
     paths = (place.disk(disk_id), place.disk_unfinished(disk_id), place.disk_reserved(disk_id))
     if monitor is not None:
         exports.cut(monitor, disk_id)
+        changes.break_off(monitor, disk_id)
+        doors.end_all(monitor, place, disk_id)
         others = jobs.end_all(monitor, disk_id)
         nodes.close_disk(monitor, disk_id)
         for other in others:
@@ -133,8 +136,10 @@ def check_closed(monitor: Monitor, place: Place, disk_id: str) -> None:
     if disk_id in exports.present(monitor):
         raise Busy(place.where, f"disk {disk_id}", "it is exported; power its machine off first")
     jobs.check_none(monitor, place.where, disk_id)
+    doors.end_all(monitor, place, disk_id)
     for job in jobs.of_disk(monitor, disk_id):
         jobs.dismiss(monitor, job)
+    changes.break_off(monitor, disk_id)
     nodes.close_disk(monitor, disk_id)
 
 

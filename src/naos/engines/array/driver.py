@@ -15,27 +15,33 @@ from naos.engines.array import (
     daemon,
     device_counters,
     disks,
+    encryption,
     exports,
+    filling,
     peers,
     reading,
     scratches,
     snapshots,
     spaces,
     templates,
+    tls,
     volume,
 )
 from naos.engines.array.daemon import served, served_or_dead
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor, session
+from naos.engines.array.sourcing import PointSourcing
 from naos.engines.errors import Busy, EngineError, Missing, Unreachable, Unsupported
 from naos.engines.ports import (
     DiskCopy,
     DiskFacts,
+    Door,
     ExportedDisk,
     Host,
     IoCounters,
     JobState,
     LunContents,
+    LunKey,
     LunSpec,
     LunUsage,
     NbdAddress,
@@ -47,19 +53,29 @@ from naos.ids import normal_id
 PEERS_SECONDS = 6.0
 
 
-class StorageDaemonArray:
+class StorageDaemonArray(PointSourcing):
     """Volumes of `host`, exported over NBD at `address`.
 
     backing: ``file``, a sparse file a volume on a loop device in the folder `path`; ``lvm``, a logical volume of the volume group
-    `path`. Needs qemu-storage-daemon, qemu-img, xfsprogs, util-linux and python3 on the host, lvm2 for ``lvm``, and root.
+    `path`. tls: the folder on the host with the array's certificates (see `tls.FILES`); None answers in clear. Needs
+    qemu-storage-daemon, qemu-img, xfsprogs, util-linux and python3 on the host, lvm2 for ``lvm``, and root.
     Raises Unsupported for what cannot be an array.
     """
 
-    def __init__(self, name: str, host: Host, address: str, backing: Literal["file", "lvm"], path: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        host: Host,
+        address: str,
+        backing: Literal["file", "lvm"],
+        path: str,
+        tls: str | None = None,
+    ) -> None:
         if backing == "file" and not PurePosixPath(path).is_absolute():
             raise Unsupported(name, f"the folder {path!r}", "write its whole path")
         self.name = name
         self._host = host
+        self._tls = tls
         self._address = str(ipaddress.ip_address(address))
         self._group = spaces.check_group(name, path) if backing == "lvm" else None
         self._root = str(PurePosixPath(path)) if self._group is None else spaces.RUNTIME_FOLDER
@@ -85,7 +101,7 @@ class StorageDaemonArray:
 
     def create_lun(self, lun: LunSpec) -> None:
         """Make its file system. It is served once `ensure_daemon` was called. Raises Unsupported below 300 MiB."""
-        volume.create(self._place(lun.id), lun)
+        volume.create(self._place(lun), lun)
 
     def delete_lun(self, lun_id: str) -> None:
         """Its templates go with it; an absent one is left alone. Raises Busy while it holds a disk or an export."""
@@ -101,12 +117,21 @@ class StorageDaemonArray:
 
     def resize_lun(self, lun: LunSpec) -> None:
         """Grow file, device and file system under running guests. Raises Missing, Unsupported when it would shrink."""
-        volume.grow(self._place(lun.id), lun)
+        volume.grow(self._place(lun), lun)
 
     def limit_lun(self, lun: LunSpec) -> None:
         """Raises Unreachable when the daemon does not run; `ensure_daemon` starts it with the limit."""
-        with served(self._place(lun.id)) as monitor:
+        place = self._place(lun)
+        with served(place) as monitor:
             daemon.apply_limit(monitor, lun)
+            tls.admit(monitor, place, lun.clients)
+
+    def admit(self, lun: LunSpec) -> None:
+        """Nothing to do for an array that answers in clear. Raises Unreachable when the daemon does not run."""
+        if self._tls is not None:
+            place = self._place(lun)
+            with served(place) as monitor:
+                tls.admit(monitor, place, lun.clients)
 
     def usage(self, lun_id: str) -> LunUsage:
         """Raises Missing, Unreachable while it is not mounted."""
@@ -130,7 +155,7 @@ class StorageDaemonArray:
         Every export that can be made is made before the first failure is raised: Missing for a disk that is not there, Busy
         for one that is exported under a newer epoch already.
         """
-        place = self._place(lun.id)
+        place = self._place(lun)
         present = volume.capacity(place)
         alive = daemon.lives(place)
         if not alive:  # one that lives has the volume mounted: it is unmounted only after its end
@@ -140,7 +165,9 @@ class StorageDaemonArray:
             volume.grow(place, lun)
         started = not alive and daemon.start(place, lun, self._address)
         with session(place) as monitor:
+            encryption.give(monitor, place)
             daemon.apply_limit(monitor, lun)
+            tls.admit(monitor, place, lun.clients)
             failures = self._serve(monitor, place, {disk.id: disk for disk in exported})
         if failures:
             raise failures[0]
@@ -192,9 +219,9 @@ class StorageDaemonArray:
         self._check_mounted(place)
         return templates.staged(place, template_id)
 
-    def stage_template(self, lun_id: str, template_id: str, image: Path) -> None:
+    def stage_template(self, lun_id: str, template_id: str, image: Path, *, key: LunKey | None = None) -> None:
         """Raises Missing, NoSpace, Unsupported for an image that is not whole in itself."""
-        place = self._place(lun_id)
+        place = self._place(lun_id, key)
         self._check_mounted(place)
         templates.stage(place, template_id, image)
 
@@ -214,41 +241,47 @@ class StorageDaemonArray:
     ) -> None:
         """Raises NoSpace when a reserved disk does not fit, Busy when the id is another disk's, Missing without the template,
         Unsupported for a dynamic disk with content (`clone_template` makes it)."""
-        disks.create(self._place(lun.id), disk_id, size, provisioning, template_id)
+        disks.create(self._place(lun), disk_id, size, provisioning, template_id)
 
     def clone_template(self, lun: LunSpec, disk_id: str, template_id: str, size: int) -> None:
         """Raises Missing when the template is not staged, Busy when the id is another disk's."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
             disks.clone(monitor, place, disk_id, template_id, size)
 
     def copy_disk(self, lun: LunSpec, source_id: str, disk_id: str) -> None:
         """Returns when the copy is complete; see `copies.copy_disk`."""
-        copies.copy_disk(self._place(lun.id), source_id, disk_id)
+        copies.copy_disk(self._place(lun), source_id, disk_id)
 
     def begin_copies(self, lun: LunSpec, wanted: Sequence[DiskCopy], *, speed: int | None = None) -> None:
         """All of them in one transaction of the daemon. Raises Missing, Busy while another job works on one, NoSpace."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
             copy_sets.begin(monitor, place, wanted, speed)
 
     def copies(self, lun: LunSpec, wanted: Sequence[DiskCopy]) -> JobState:
         """Raises NoSpace, EngineError for copies that failed or ended with the daemon."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
             return copy_sets.state(monitor, place, wanted)
 
     def finish_copies(self, lun: LunSpec, wanted: Sequence[DiskCopy]) -> None:
         """Raises Busy while one is under way, EngineError for one that failed."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
             copy_sets.finish(monitor, place, wanted)
 
     def flatten(self, lun: LunSpec, disk_id: str) -> JobState:
         """Start, or report, the job; see `copies.flatten`. Raises Missing, Unreachable."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
             return copies.flatten(monitor, place, disk_id)
+
+    def fill_disk(self, lun: LunSpec, disk_id: str, reader: str, door: Door, *, speed: int | None = None) -> JobState:
+        """Start, or report, the job; see `filling.fill`. Raises Missing, Busy, Unreachable."""
+        place = self._place(lun)
+        with served(place) as monitor:
+            return filling.fill(monitor, place, disk_id, reader, door, speed=speed)
 
     def cancel_jobs(self, lun_id: str, disk_id: str) -> None:
         """Jobs end with the daemon, too."""
@@ -258,7 +291,7 @@ class StorageDaemonArray:
 
     def resize_disk(self, lun: LunSpec, disk_id: str, size: int) -> None:
         """Growth only; clients of its export are cut for the moment and connect anew. Raises Busy while a job works."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
             disks.resize(monitor, place, disk_id, size)
 
@@ -269,9 +302,9 @@ class StorageDaemonArray:
         with served_or_dead(place) as monitor:
             return disks.describe(monitor, place, disk_id)
 
-    def read_disk(self, lun_id: str, disk_id: str) -> AbstractContextManager[str]:
+    def read_disk(self, lun_id: str, disk_id: str, *, key: LunKey | None = None) -> AbstractContextManager[str]:
         """See `reading.reading`."""
-        return reading.reading(self._place(lun_id), check_id(self.name, disk_id))
+        return reading.reading(self._place(lun_id, key), check_id(self.name, disk_id))
 
     def delete_disk(self, lun_id: str, disk_id: str) -> None:
         """An absent disk is left alone, and so is an absent volume."""
@@ -286,10 +319,11 @@ class StorageDaemonArray:
 
     def export_disk(self, lun: LunSpec, disk_id: str, epoch: int, *, volatile: bool = False) -> NbdAddress:
         """Raises Busy when it is exported under a newer epoch, Missing."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
+            tls.admit(monitor, place, lun.clients)
             self._export(monitor, place, ExportedDisk(disk_id, epoch, volatile))
-        return NbdAddress(self._address, lun.port, exports.name(disk_id, epoch))
+        return NbdAddress(self._address, lun.port, exports.name(disk_id, epoch), self._tls is not None)
 
     def fence_disk(self, lun_id: str, disk_id: str) -> None:
         """When this returns, no write of a client can reach the disk: none is under way, and none is accepted."""
@@ -302,26 +336,28 @@ class StorageDaemonArray:
 
     def snapshot_disks(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:
         """Raises Missing, Busy while a job works on one of them, NoSpace."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
             snapshots.take(monitor, place, snapshot_id, disk_ids)
 
     def revert_disks(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:
         """Raises Busy while one of them is exported, Missing when it has no such snapshot."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
             snapshots.revert(monitor, place, snapshot_id, disk_ids)
 
     def delete_snapshot(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:
         """Absent disks and snapshots are left alone."""
-        place = self._place(lun.id)
+        place = self._place(lun)
         with served(place) as monitor:
             snapshots.delete(monitor, place, snapshot_id, disk_ids)
 
     # --------------------------------------------------------------------------------------------------------- plumbing
 
-    def _place(self, lun_id: str) -> Place:
-        return Place(self.name, self._host, self._root, lun_id, self._group)
+    def _place(self, lun: LunSpec | str, key: LunKey | None = None) -> Place:
+        if isinstance(lun, LunSpec):
+            return Place(self.name, self._host, self._root, lun.id, self._group, lun.key, self._tls)
+        return Place(self.name, self._host, self._root, lun, self._group, key, self._tls)
 
     def _check_mounted(self, place: Place) -> None:
         """Without its mount a volume looks empty."""
@@ -332,9 +368,10 @@ class StorageDaemonArray:
     def _check_empty(self, place: Place) -> None:
         with served_or_dead(place) as monitor:
             exported = exports.present(monitor) if monitor is not None else {}
-        holding = contents.sort_out(volume.listed(place)).disks
-        if holding or exported:
-            raise Busy(self.name, f"volume {place.lun_id}", f"it holds {len(holding)} disks, {len(exported)} exported")
+        found = contents.sort_out(volume.listed(place))
+        if found.disks or exported or found.sets:
+            holding = f"{len(found.disks)} disks, {len(exported)} exported, and points of {len(found.sets)} sets"
+            raise Busy(self.name, f"volume {place.lun_id}", f"it holds {holding}")
 
     def _export(self, monitor: Monitor, place: Place, disk: ExportedDisk) -> None:
         disk_id, epoch = disk.id, disk.epoch

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from naos.engines.array import encryption
 from naos.engines.array.errors import named
 from naos.engines.array.places import Place
 from naos.engines.array.volume import numbers
@@ -38,6 +39,27 @@ rm -f -- "$2"
 exit "$code"
 """
 """Preallocation, unfinished path, size, final path, path of the template that it is filled from or nothing."""
+_MAKE_RESERVED_SEALED = """
+test -e "$4" && exit 0
+read -r key
+target=$(printf %s "$2" | sed s/,/,,/g)
+fill() {
+    printf %s "$key" | qemu-img convert -q -n -S 0 --object "$secret" \\
+        --target-image-opts "$1" "driver=qcow2,encrypt.key-secret=key,file.filename=$target"
+}
+secret=$6
+gzip -dc > "$2" &&
+    fallocate --keep-size --offset "$(stat -c %s -- "$2")" --length "$3" "$2" &&
+    { test "$1" != full || fill "$7"; } &&
+    { test -z "$5" || fill "$5"; } &&
+    sync -- "$2" && mv --no-clobber -T -- "$2" "$4" && exit 0
+code=$?
+rm -f -- "$2"
+exit "$code"
+"""
+"""As above, but the third is how many bytes to reserve; then the secret, and where zeroes come from. On the input the key's line and the
+empty image. QEMU's own preallocation would leave an encrypted disk with noise in it instead of zeroes, so the blocks are the
+file system's, and written zeroes are encrypted as all else."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +70,7 @@ class ImageFacts:
     allocated: int
     backing: str | None
     snapshots: Sequence[str] = field(default=())
+    encrypted: bool = False
 
 
 def facts(image: dict[str, Any]) -> ImageFacts:
@@ -57,6 +80,7 @@ def facts(image: dict[str, Any]) -> ImageFacts:
         allocated=int(image.get("actual-size", 0)),
         backing=template_of(image.get("backing-filename")),
         snapshots=tuple(entry["name"] for entry in image.get("snapshots", ())),
+        encrypted=bool(image.get("encrypted", False)),
     )
 
 
@@ -77,10 +101,19 @@ def read_closed(place: Place, path: str) -> ImageFacts:
     return facts(json.loads(done.stdout))
 
 
+def _create(place: Place, path: str, size: int, below: str | None = None) -> None:
+    """below: another image's path, as seen from this one's folder."""
+    if place.key is not None:
+        place.run("sh", "-c", 'gzip -dc > "$1"', "make", path, stdin=encryption.empty(place, size, below))
+        return
+    over = () if below is None else ("-b", below, "-F", "qcow2")
+    place.run("qemu-img", "create", "-q", "-f", "qcow2", *over, path, str(size))
+
+
 def make(place: Place, path: str, size: int, what: str) -> None:
     """Create an image under `path` that takes space as it is written; `what` it is, for messages. Raises NoSpace."""
     try:
-        place.run("qemu-img", "create", "-q", "-f", "qcow2", path, str(size))
+        _create(place, path, size)
     except CommandFailed as error:
         raise named(error, what, lambda: numbers(place, OVERHEAD)) from error
 
@@ -94,11 +127,20 @@ def make_reserved(
     between calls for the same disk, and whoever waited finds the disk there. Raises NoSpace.
     """
     part, deadline = place.disk_unfinished(disk_id), 60 + size / _SLOWEST
-    locked = ("flock", "--wait", f"{deadline:.0f}", part)
+    locked = ("flock", "--wait", f"{deadline:.0f}", part, "sh", "-c")
+    way, made = _PREALLOCATION[provisioning], place.disk(disk_id)
     filling = place.template(template_id) if template_id is not None else ""
-    arguments = (_PREALLOCATION[provisioning], part, str(size), place.disk(disk_id), filling)
+    script, arguments, stdin = _MAKE_RESERVED, [way, part, str(size), made, filling], b""
+    if place.key is not None:
+        zeroes = "json:" + json.dumps({"driver": "null-co", "size": size, "read-zeroes": True})
+        sealed = encryption.file_name(filling) if filling else ""
+        script, arguments = (
+            _MAKE_RESERVED_SEALED,
+            [way, part, str(full_size(size)), made, sealed, encryption.OBJECT, zeroes],
+        )
+        stdin = encryption.encoded(place.key).encode() + b"\n" + encryption.empty(place, size)
     try:
-        place.run(*locked, "sh", "-c", _MAKE_RESERVED, "make", *arguments, timeout=2 * deadline)
+        place.run(*locked, script, "make", *arguments, stdin=stdin, timeout=2 * deadline)
     except CommandFailed as error:
         raise named(error, f"disk {disk_id}", lambda: numbers(place, full_size(size))) from error
 
@@ -107,7 +149,7 @@ def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
     """Create a copy-on-write image. Raises NoSpace."""
     backing = f"../templates/{template_id}.qcow2"
     try:
-        place.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", "qcow2", path, str(size))
+        _create(place, path, size, backing)
     except CommandFailed as error:
         raise named(error, "a clone", lambda: numbers(place, OVERHEAD)) from error
 
@@ -115,7 +157,7 @@ def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
 def make_over(place: Place, path: str, below: str, size: int, what: str) -> None:
     """Create an image that takes what is written over the image `below`, a name in the same folder. Raises NoSpace."""
     try:
-        place.run("qemu-img", "create", "-q", "-f", "qcow2", "-b", below, "-F", "qcow2", path, str(size))
+        _create(place, path, size, below)
     except CommandFailed as error:
         raise named(error, what, lambda: numbers(place, OVERHEAD)) from error
 

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from naos.engines.array import encryption
 from naos.engines.array.daemon import LIMIT
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.images import ImageFacts, facts, read_closed
@@ -23,6 +24,8 @@ FILE, IMAGE, THROTTLE = "f", "q", "t"
 SCRATCH_FILE, SCRATCH = "w", "v"
 """Where a volatile disk's writes go."""
 REMOTE = "r"  # a disk of another volume, which a copy fills
+NOTHING = "z"  # a disk of nothing, on which differences are marked
+DOOR = "p"  # where a point's copy of a disk is received
 FILTER = "j"
 """A job's filter. It must have a name: QEMU 7.2 dies when its nodes are listed while a nameless one is being dropped."""
 _LETTING_GO = 10.0  # seconds; a node is in use until its export's last request is answered
@@ -65,15 +68,16 @@ def open_disk(monitor: Monitor, place: Place, disk_id: str, scratch: str | None 
         return
     close_disk(monitor, disk_id)  # what an interrupted opening left
     reserved = place.exists(place.disk_reserved(disk_id))
-    backing = read_closed(place, place.disk(disk_id)).backing
+    found = read_closed(place, place.disk(disk_id))
+    backing, sealed = found.backing, found.encrypted
     if backing is not None:
-        _open_template(monitor, place, backing)
+        _open_template(monitor, place, backing, encrypted=sealed)
     volatile = scratch is not None
-    give_back = not reserved and not volatile
-    open_image(monitor, disk_id, place.disk(disk_id), backing=backing, give_back=give_back, read_only=volatile)
+    layer: dict[str, Any] = {"give_back": not reserved and not volatile, "read_only": volatile, "encrypted": sealed}
+    open_image(monitor, disk_id, place.disk(disk_id), backing=backing, **layer)
     if scratch is not None:
-        kinds = (SCRATCH_FILE, SCRATCH)
-        open_image(monitor, disk_id, scratch, backing=disk_id, give_back=True, kinds=kinds)
+        layer = {"give_back": True, "kinds": (SCRATCH_FILE, SCRATCH), "encrypted": sealed}
+        open_image(monitor, disk_id, scratch, backing=disk_id, **layer)
     top = node(SCRATCH if volatile else IMAGE, disk_id)
     throttle = {"driver": "throttle", "node-name": node(THROTTLE, disk_id), "file": top}
     monitor.execute("blockdev-add", {**throttle, "throttle-group": LIMIT, "discard": "unmap"})
@@ -87,6 +91,7 @@ def open_image(
     backing: str | None,
     give_back: bool,
     read_only: bool = False,
+    encrypted: bool = False,
     kinds: tuple[str, str] = (FILE, IMAGE),
 ) -> None:
     """Add the file's and the image's nodes, of these `kinds`. backing: whose image lies below.
@@ -110,6 +115,7 @@ def open_image(
         "read-only": read_only,
         "discard": "unmap",
         "cache": {"direct": True},
+        **encryption.node_options(encrypted=encrypted),
     }
     monitor.execute("blockdev-add", file)
     try:
@@ -139,6 +145,12 @@ def close_remote(monitor: Monitor, disk_id: str) -> None:
         _delete(monitor, [node(REMOTE, disk_id)])
 
 
+def close_named(monitor: Monitor, name: str) -> None:
+    """Let a node go that something else than a disk's chain is; none is fine."""
+    if name in present(monitor):
+        _delete(monitor, [name])
+
+
 def close_template(monitor: Monitor, template_id: str) -> bool:
     """Close a template's nodes. False when a disk still uses them."""
     nodes = present(monitor)
@@ -165,12 +177,12 @@ def opened(monitor: Monitor, place: Place, disk_ids: list[str]) -> Iterator[None
             close_disk(monitor, disk_id)
 
 
-def _open_template(monitor: Monitor, place: Place, template_id: str) -> None:
+def _open_template(monitor: Monitor, place: Place, template_id: str, *, encrypted: bool) -> None:
     if node(IMAGE, template_id) in present(monitor):
         return
     close_template(monitor, template_id)
     path = place.template(template_id)
-    open_image(monitor, template_id, path, backing=None, give_back=False, read_only=True)
+    open_image(monitor, template_id, path, backing=None, give_back=False, read_only=True, encrypted=encrypted)
 
 
 def _delete(monitor: Monitor, names: list[str]) -> None:

@@ -1,10 +1,10 @@
 """Where the parts of a volume lie on its array's host, and commands there. Only UUIDs reach file names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from naos.engines.errors import CommandFailed, Unsupported
-from naos.engines.ports import Completed, Host
+from naos.engines.ports import Completed, Host, LunKey
 from naos.ids import normal_id
 
 SOCKET_PATH_LIMIT = 107  # bytes: what the kernel takes as a unix socket's path
@@ -22,7 +22,8 @@ class Place:
     """One volume's folder on the host, and the paths in it.
 
     `where` names the array for messages, `root` is the array's folder. `group`: the volume group that has the volume's blocks;
-    None when they are in a file of the folder.
+    None when they are in a file of the folder. key: of an encrypted volume, for what makes or opens images.
+    tls: the folder on the host with the array's certificates; None for an array that answers in clear.
     """
 
     where: str
@@ -30,6 +31,8 @@ class Place:
     root: str
     lun_id: str
     group: str | None = None
+    key: LunKey | None = field(default=None, repr=False, compare=False)
+    tls: str | None = None
 
     def __post_init__(self) -> None:
         check_id(self.where, self.lun_id)
@@ -107,9 +110,9 @@ class Place:
     def template(self, template_id: str) -> str:
         return f"{self.templates}/{check_id(self.where, template_id)}.qcow2"
 
-    def run(self, *argv: str, timeout: float = 30.0, check: bool = True) -> Completed:
+    def run(self, *argv: str, stdin: bytes = b"", timeout: float = 30.0, check: bool = True) -> Completed:
         """Run a command on the host. Raises as `Host.run`."""
-        return self.host.run(argv, timeout=timeout, check=check)
+        return self.host.run(argv, stdin=stdin, timeout=timeout, check=check)
 
     def exists(self, path: str) -> bool:
         """Raises CommandFailed for an answer that is neither yes nor no."""

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from naos.engines.array import disks
+from naos.engines.array import disks, encryption, images
 from naos.engines.array.daemon import served
 from naos.engines.array.places import SOCKET_PATH_LIMIT, Place
 from naos.engines.errors import EngineError, Unsupported
@@ -14,7 +14,14 @@ code=$?
 cat "$2.said" >&2
 exit "$code"
 """
-"""Socket, pid file, image. What it says goes through a file: a server that kept the caller's line open would keep the caller."""
+_SERVE_SEALED = """
+cat | qemu-nbd --fork --read-only --shared=4 --persistent --object "$4" --socket="$1" --pid-file="$2" -- "$3" 2>"$2.said" && exit 0
+code=$?
+cat "$2.said" >&2
+exit "$code"
+"""
+"""Socket, pid file, image. What it says goes through a file: a server that kept the caller's line open would keep the caller.
+An encrypted image has its key on the standard input, as the secret that comes last."""
 _END = """
 pid=$(cat "$2" 2>/dev/null) && grep -qaF -- "$1" "/proc/$pid/cmdline" 2>/dev/null && kill "$pid"
 rm -f -- "$1" "$2" "$2.said"
@@ -37,9 +44,19 @@ def reading(place: Place, disk_id: str) -> Iterator[str]:
     pid_file = f"{place.folder}/r{disk_id}.pid"
     place.run("sh", "-c", _END, "end", socket, pid_file)
     try:
-        place.run("sh", "-c", _SERVE, "serve", socket, pid_file, place.disk(disk_id), timeout=60)
+        _serve(place, socket, pid_file, disk_id)
         with place.host.socket(socket) as here:
             yield here
     finally:
         with contextlib.suppress(EngineError):  # the first failure is the one to hear of; the next call ends the server
             place.run("sh", "-c", _END, "end", socket, pid_file)
+
+
+def _serve(place: Place, socket: str, pid_file: str, disk_id: str) -> None:
+    if place.key is None:
+        place.run("sh", "-c", _SERVE, "serve", socket, pid_file, place.disk(disk_id), timeout=60)
+        return
+    backing = images.read_closed(place, place.disk(disk_id)).backing
+    named = encryption.file_name(place.disk(disk_id), None if backing is None else place.template(backing))
+    argv = ("sh", "-c", _SERVE_SEALED, "serve", socket, pid_file, named, encryption.OBJECT)
+    place.run(*argv, stdin=encryption.encoded(place.key).encode(), timeout=60)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from naos.engines.array import disks, jobs, nodes
+from naos.engines.array import changes, disks, encryption, jobs, nodes
 from naos.engines.array.errors import DaemonRefused, named
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
@@ -45,8 +45,18 @@ def revert(monitor: Monitor, place: Place, snapshot_id: str, disk_ids: Sequence[
         disks.check_closed(monitor, place, disk_id)
         if not _has(monitor, place, disk_id, snapshot_id):
             raise Missing(place.where, f"snapshot {snapshot_id} of disk {disk_id}", "it was never taken")
+    changes.forget_closed(place, disk_ids)
     for disk_id in disk_ids:
-        place.run("qemu-img", "snapshot", "-q", "-a", snapshot_id, place.disk(disk_id), timeout=300)
+        _apply(place, snapshot_id, disk_id)
+
+
+def _apply(place: Place, snapshot_id: str, disk_id: str) -> None:
+    words = ("snapshot", "-q", "-a", snapshot_id)
+    if place.key is None:
+        place.run("qemu-img", *words, place.disk(disk_id), timeout=300)
+    else:
+        sealed = ("--object", encryption.OBJECT, encryption.file_name(place.disk(disk_id)))
+        encryption.run(place, "qemu-img", *words, *sealed, timeout=300)
 
 
 def delete(monitor: Monitor, place: Place, snapshot_id: str, disk_ids: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from naos.engines.check import compute, machine, network, storage, together
+from naos.engines.check import compute, machine, network, storage, tls, together
 from naos.engines.check.compute import HypervisorAnswer
 from naos.engines.check.report import HostReport, Look, Lost
 from naos.engines.errors import EngineError
@@ -161,6 +161,7 @@ def _blade(
         machine.program_version(look, "qemu", "qemu-system-x86_64", "QEMU", machine.QEMU)
         network.fabric(look, blade.fabric)
         network.reaches(look, arrays)
+        tls.blade(look, blade.name, arrays)
         compute.kvm(look, kernel)
 
     _at_host(look, blade, doors, more)
@@ -170,7 +171,11 @@ def _blade(
 
 
 def _array(look: Look, array: Array, doors: Doors) -> None:
-    _at_host(look, array, doors, partial(storage.array, look, array))
+    def more() -> None:
+        storage.array(look, array)
+        tls.array(look, array)
+
+    _at_host(look, array, doors, more)
 
 
 def _vault(look: Look, vault: Vault) -> None:

@@ -135,6 +135,8 @@ def edit_disk(element: Element, wanted: DomainDisk) -> None:
             source.remove(name)
         source.attrib.clear()
         source.attrib.update({"protocol": "nbd", "name": wanted.source.name})
+        if wanted.source.tls:
+            source.set("tls", "yes")
         etree.SubElement(source, "host", name=wanted.source.host, port=str(wanted.source.port))
     _set_place(element, wanted)
     child(element, "serial").text = wanted.id
@@ -163,7 +165,8 @@ def address_of(element: Element) -> NbdAddress | None:
     host = source.find("host") if source is not None else None
     if source is None or host is None:
         return None
-    return NbdAddress(host.get("name", ""), int(host.get("port", "10809")), source.get("name", ""))
+    tls = source.get("tls") == "yes"
+    return NbdAddress(host.get("name", ""), int(host.get("port", "10809")), source.get("name", ""), tls)
 
 
 def target_of(element: Element) -> str:

@@ -173,6 +173,8 @@ def _destination(source: NbdAddress) -> xml.Element:
     made = etree.Element("disk", {"type": "network", "device": "disk"})
     etree.SubElement(made, "driver", {"name": "qemu", "type": "raw", "cache": "none", "discard": "unmap"})
     behind = etree.SubElement(made, "source", {"protocol": "nbd", "name": source.name})
+    if source.tls:
+        behind.set("tls", "yes")
     etree.SubElement(behind, "host", {"name": source.host, "port": str(source.port)})
     return made
 

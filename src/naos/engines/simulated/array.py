@@ -16,15 +16,17 @@ from naos.engines.ports import (
     IoCounters,
     JobState,
     LunContents,
+    LunKey,
     LunSpec,
     LunUsage,
     NbdAddress,
     Peer,
     Provisioning,
 )
-from naos.engines.simulated import copies, guests, volumes
-from naos.engines.simulated.calls import SimulatedEngine, checked_id
+from naos.engines.simulated import copies, guests, points, volumes
+from naos.engines.simulated.calls import checked_id
 from naos.engines.simulated.images import virtual_size, zeroes
+from naos.engines.simulated.points import SimulatedSourcing
 from naos.engines.simulated.store import Db, Store
 from naos.engines.simulated.volumes import Row
 
@@ -32,7 +34,7 @@ IMAGE_OVERHEAD = 256 * 1024
 """Bytes that an empty image takes."""
 
 
-class SimulatedArray(SimulatedEngine):
+class SimulatedArray(SimulatedSourcing):
     port = "array"
 
     def __init__(self, name: str, store: Store, address: str, capacity: int) -> None:
@@ -84,6 +86,8 @@ class SimulatedArray(SimulatedEngine):
             (disks,) = db.execute("SELECT COUNT(*) FROM disks WHERE lun = ?", (lun_id,)).fetchone()
             if disks:
                 raise Busy(self.name, f"volume {lun_id}", f"it holds {disks} disk(s)")
+            if points.stored(db, lun_id):
+                raise Busy(self.name, f"volume {lun_id}", "it holds points of other volumes' disks")
             db.execute("DELETE FROM templates WHERE lun = ?", (lun_id,))
             db.execute("DELETE FROM aside WHERE lun = ?", (lun_id,))
             db.execute("DELETE FROM luns WHERE id = ?", (lun_id,))
@@ -96,6 +100,9 @@ class SimulatedArray(SimulatedEngine):
         with self._call("limit_lun") as db:
             self._served(db, lun.id)
             db.execute("UPDATE luns SET iops = ?, bandwidth = ? WHERE id = ?", (lun.iops, lun.bandwidth, lun.id))
+
+    def admit(self, lun: LunSpec) -> None:
+        """Nobody is kept out."""
 
     def usage(self, lun_id: str) -> LunUsage:
         """Raises Unreachable while the daemon is gone, with which a real volume is not mounted."""
@@ -161,7 +168,7 @@ class SimulatedArray(SimulatedEngine):
 
     def stop_daemon(self, lun_id: str) -> None:
         with self._call("stop_daemon") as db:
-            guests.lose_daemon(db, lun_id)
+            guests.lose_daemon(db, lun_id, clean=True)
 
     def set_aside(self, lun_id: str, holder: str, size: int) -> None:
         checked_id(self.name, holder)
@@ -183,7 +190,9 @@ class SimulatedArray(SimulatedEngine):
             self._served(db, lun_id)
             return volumes.template(db, lun_id, template_id) is not None
 
-    def stage_template(self, lun_id: str, template_id: str, image: Path) -> None:
+    def stage_template(self, lun_id: str, template_id: str, image: Path, *, key: LunKey | None = None) -> None:
+        if key is not None:
+            key()  # what an encrypted volume needs must be there
         checked_id(self.name, template_id)
         size, allocated = virtual_size(self.name, image), image.stat().st_size
         with self._call("stage_template") as db:
@@ -276,6 +285,7 @@ class SimulatedArray(SimulatedEngine):
                 raise Busy(self.name, f"disk {disk_id}", "a job works on it")
             reserved = disk["reserved"] + more if disk["reserved"] else 0
             self._take(db, volume, reserved - disk["reserved"], f"disk {disk_id}")
+            points.make_way(db, lun.id, disk_id)
             values = (size, reserved, disk_id, lun.id)
             db.execute("UPDATE disks SET size = ?, reserved = ? WHERE id = ? AND lun = ?", values)
 
@@ -291,8 +301,10 @@ class SimulatedArray(SimulatedEngine):
         return DiskFacts(disk_id, row["size"], allocated, row["backing"], [entry["id"] for entry in found])
 
     @contextmanager
-    def read_disk(self, lun_id: str, disk_id: str) -> Iterator[str]:
+    def read_disk(self, lun_id: str, disk_id: str, *, key: LunKey | None = None) -> Iterator[str]:
         """Nothing but zeroes: no contents are kept."""
+        if key is not None:
+            key()
         with self._call("read_disk") as db:
             self._served(db, lun_id)
             size = self._disk(db, lun_id, disk_id)["size"]
@@ -306,6 +318,7 @@ class SimulatedArray(SimulatedEngine):
             if volumes.disk(db, lun_id, disk_id) is not None:
                 guests.cut_export(db, lun_id, disk_id)
                 copies.end(db, lun_id, disk_id)
+                points.forget_disk(db, lun_id, disk_id)
                 db.execute("DELETE FROM disks WHERE id = ? AND lun = ?", (disk_id, lun_id))
                 if db.execute("SELECT 1 FROM disks WHERE id = ?", (disk_id,)).fetchone() is None:
                     volumes.drop_scratch(db, lun_id, disk_id)
@@ -356,6 +369,7 @@ class SimulatedArray(SimulatedEngine):
                 row = db.execute(query, (disk_id, snapshot_id)).fetchone()
                 if row is None:
                     raise Missing(self.name, f"snapshot {snapshot_id} of disk {disk_id}", "it was never taken")
+                points.forget_disk(db, lun.id, disk_id)
                 db.execute("UPDATE disks SET size = ? WHERE id = ? AND lun = ?", (row["size"], disk_id, lun.id))
 
     def delete_snapshot(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:

@@ -1,0 +1,126 @@
+"""Encrypted volumes: their keys alone, and over a whole controller."""
+
+import base64
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from simulated_platform import COMPUTE, GIB, Platform, platform_in
+
+from naos.engines.errors import EngineError
+from naos.storage import luns, volume_keys
+from naos.storage.errors import NoVolumeKeys
+from naos.storage.models import Lun
+
+DATASTORES = f"{COMPUTE}/datastores"
+LUN, OTHER = "0b0e1f5c-2f8e-4b55-9f25-7a3b5a6f0d11", "c5f2d9a4-50a8-4d0e-9a55-0d6a7a0be402"
+
+
+def a_line() -> str:
+    return base64.b64encode(os.urandom(32)).decode() + "\n"
+
+
+@pytest.fixture
+def masters(tmp_path: Path) -> Path:
+    path = tmp_path / "volume-keys"
+    path.write_text(a_line())
+    return path
+
+
+def test_a_key_comes_back_as_long_as_its_master_key_is_there(masters: Path) -> None:
+    wrapped = volume_keys.fresh(masters, LUN)
+    key = volume_keys.unwrapped(masters, LUN, wrapped)
+    assert len(key) == 32
+    assert base64.b64encode(key).decode() not in wrapped
+    assert volume_keys.unwrapped(masters, LUN, volume_keys.fresh(masters, LUN)) != key
+    older = masters.read_text()
+    masters.write_text(a_line() + older)
+    assert volume_keys.unwrapped(masters, LUN, wrapped) == key
+    assert volume_keys.fresh(masters, LUN).split(".")[1] != wrapped.split(".")[1], "new keys have the new master key"
+    masters.write_text(a_line())
+    with pytest.raises(EngineError, match=f"wrapped by master key {wrapped.split('.')[1]}"):
+        volume_keys.unwrapped(masters, LUN, wrapped)
+
+
+def test_a_wrapped_key_is_its_own_volumes_and_whole(masters: Path) -> None:
+    wrapped = volume_keys.fresh(masters, LUN)
+    with pytest.raises(EngineError, match="another volume's"):
+        volume_keys.unwrapped(masters, OTHER, wrapped)
+    version, name, text = wrapped.split(".", 2)
+    changed = bytearray(base64.b64decode(text))
+    changed[-1] ^= 1
+    with pytest.raises(EngineError, match="changed in the table"):
+        volume_keys.unwrapped(masters, LUN, f"{version}.{name}.{base64.b64encode(changed).decode()}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read: No such file"),
+        ("", "has no key in it"),
+        ("c2hvcnQ=\n", "key 1 of .* is not 32 bytes"),
+        ("not base64!\n", "key 1 of"),
+        (base64.b64encode(bytes(32)).decode() + "\nshort\n", "key 2 of"),
+    ],
+)
+def test_a_file_of_no_use_is_told_with_what_to_do(tmp_path: Path, text: str | None, said: str) -> None:
+    path = tmp_path / "keys"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(NoVolumeKeys, match=said):
+        volume_keys.fresh(path, LUN)
+    with pytest.raises(EngineError, match=said):
+        volume_keys.unwrapped(path, LUN, "1.name.text")
+
+
+def test_without_a_setting_there_are_none() -> None:
+    with pytest.raises(NoVolumeKeys, match="NAOS_VOLUME_KEYS is not set"):
+        volume_keys.fresh(None, LUN)
+    with pytest.raises(EngineError, match="NAOS_VOLUME_KEYS is not set"):
+        volume_keys.unwrapped(None, LUN, "1.name.text")
+
+
+# ---------------------------------------------------------------------------------------------- over a whole controller
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with platform_in(tmp_path_factory.mktemp("platform")) as made:
+        yield made.furnish()
+
+
+def _body(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "datacenterId": "AZ05", "storageClass": "standard", "capacity": 500 * GIB, **more}
+
+
+def test_an_encrypted_volume_has_a_key_and_says_so(platform: Platform) -> None:
+    refused = platform.refused("POST", DATASTORES, _body("secret", encrypted=True))
+    assert refused["code"] == "storage.no_volume_keys"
+    (platform.folder / "volume-keys").write_text(a_line())
+    lun_id = platform.done("POST", DATASTORES, _body("secret", encrypted=True))
+    assert platform.get(f"{DATASTORES}/{lun_id}")["encrypted"] is True
+    world = platform.services.world
+    with world.database.read() as session:
+        lun = session.scalars(sa.select(Lun).where(Lun.id == lun_id)).one()
+        assert lun.encrypted
+    _, spec = luns.spec(world, lun_id)
+    assert spec.key is not None
+    assert len(spec.key()) == 32
+    assert "key" not in repr(spec)
+    clear = platform.done("POST", DATASTORES, _body("clear"))
+    assert platform.get(f"{DATASTORES}/{clear}")["encrypted"] is False
+    mixed = platform.refused("POST", f"{COMPUTE}/datastore_clusters", {"name": "both", "datastoreIds": [lun_id, clear]})
+    assert mixed["code"] == "storage.cluster_mixed"
+    assert "clear in clear, secret encrypted" in str(mixed)
+
+
+def test_a_machine_lives_on_an_encrypted_volume_and_goes_without_its_key(platform: Platform) -> None:
+    keys = platform.folder / "volume-keys"
+    keys.write_text(a_line())
+    lun_id = platform.done("POST", DATASTORES, _body("guarded", encrypted=True))
+    machine_id = platform.deploy("guarded", datastoreId=lun_id)
+    keys.unlink()
+    platform.remove(machine_id)
+    platform.done("DELETE", f"{DATASTORES}/{lun_id}")
