@@ -258,7 +258,9 @@ VARIABLE = "/sys/firmware/efi/efivars/NaosTest-8be4df61-93ca-11d2-aa0d-00e098032
 @pytest.mark.timeout(900)
 def test_an_efi_machines_variables_are_with_it_on_another_blade(real: Real, settable: str) -> None:
     mount = "mount -t efivarfs none /sys/firmware/efi/efivars"
-    real.ask(settable, f"{mount}; printf '\\007\\000\\000\\000kept' > {VARIABLE}")
+    # a variable is what one write brings: its attributes, then its content
+    write = f"printf '\\007\\000\\000\\000kept' > /tmp/value; dd if=/tmp/value of={VARIABLE} bs=64 2> /dev/null"
+    assert real.ask(settable, f"{mount}; {write}; tail -c 4 {VARIABLE}") == "kept"
     before = real.machine(settable)["host"]["name"]
     target = "az06-blade2" if before == "az06-blade1" else "az06-blade1"
     real.naos("vm", "stop", settable)
