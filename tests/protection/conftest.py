@@ -38,3 +38,23 @@ def vaulted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def other(vaulted: Platform) -> TestClient:
     """The owner of another tenant of the platform."""
     return vaulted.stranger()
+
+
+@pytest.fixture(scope="module")
+def backed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform of its own: two machines of AZ05 under the policy `nightly`, which stores in AZ07."""
+    folder: Path = tmp_path_factory.mktemp("platform")
+    (folder / "inventory.toml").write_text(with_vaults(inventory_text()), encoding="utf-8")
+    with platform_in(folder) as platform:
+        platform.furnish()
+        for name in ("web", "data"):
+            platform.made[name] = platform.deploy(name)
+        body = {"name": "nightly", "site": "AZ07", "terms": {"cron": "30 2 * * *", "keep": {"days": 3}}}
+        platform.made["nightly"] = platform.done("POST", "/backup/v1/spp/policies", body)
+        both = [platform.made["web"], platform.made["data"]]
+        platform.done(
+            "POST",
+            "/backup/v1/spp/policies/assign/virtual_machine",
+            {"virtualMachineIds": both, "slaPolicies": [platform.made["nightly"]]},
+        )
+        yield platform

@@ -11,7 +11,7 @@ from naos.cli.client import Api, Json, connect
 from naos.cli.failures import Failure
 from naos.cli.naming import DISK, MACHINE, Kind, find, find_id
 from naos.cli.options import AsCsv, AsJson, MachineName, NoWait, Yes, completes
-from naos.cli.output import Column, field, note, show_list, show_object
+from naos.cli.output import Column, field, note, show_list, show_object, since_epoch
 
 app = typer.Typer(no_args_is_help=True, help="Backup policies: where copies go, how often, and what has which.")
 
@@ -189,6 +189,89 @@ def assign(
                 as_json=as_json,
                 empty="It has no backup policy now.",
             )
+
+
+def _kept(terms: Json) -> str:
+    said = [f"{number} {unit}" for unit, number in terms["keep"].items() if number]
+    return ", ".join(said)
+
+
+TERMS = (
+    field("CRON", "cron"),
+    field("TIME ZONE", "timeZone"),
+    field("NEXT RUN", "nextRun", show=lambda at: "" if at is None else since_epoch(at)),
+    Column("KEEP", _kept),
+    field("IMMUTABLE DAYS", "immutableDays"),
+    field("WINDOW", "window"),
+    field("QUIESCE", "quiesce"),
+    field("SPEED", "speed"),
+    field("VERIFY DAYS", "verifyDays"),
+    field("OVERRUNS", "overruns"),
+    field("LAST OVERRUN", "overranAt", show=lambda at: "" if at is None else since_epoch(at)),
+)
+
+
+@app.command(epilog="Example: naos policy terms nightly --cron '30 2 * * *' --time-zone Europe/Paris --keep 7/4/12/0")
+def terms(
+    context: typer.Context,
+    *,
+    name: PolicyName,
+    cron: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPRESSION", help="Minute, hour, day, month, weekday; empty for its schedules.", show_default=False
+        ),
+    ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Whose wall clock it goes by.", show_default=False)
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option(metavar="D/W/M/Y", help="Days, weeks, months and years to keep.", show_default=False)
+    ] = None,
+    immutable: Annotated[
+        int | None,
+        typer.Option(metavar="DAYS", min=0, help="Days in which nobody deletes a point.", show_default=False),
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="FROM-TO", help="When runs may begin, 22:00-06:00; empty for always.", show_default=False),
+    ] = None,
+    quiesce: Annotated[
+        str | None, typer.Option(help="auto, required or off: the guest's file systems at rest.", show_default=False)
+    ] = None,
+    speed: Annotated[
+        int | None,
+        typer.Option(metavar="SIZE", parser=options.size, help="So much a second at most.", show_default=False),
+    ] = None,
+    verify: Annotated[
+        int | None, typer.Option(metavar="DAYS", min=0, help="Read each point every so many days.", show_default=False)
+    ] = None,
+    no_wait: NoWait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show, or change, when a policy runs, what it keeps and how it copies."""
+    given = {
+        "cron": cron,
+        "timeZone": time_zone,
+        "immutableDays": immutable,
+        "window": window,
+        "quiesce": quiesce,
+        "speed": speed,
+        "verifyDays": verify,
+    }
+    body: Json = {key: value for key, value in given.items() if value is not None}
+    if keep is not None:
+        numbers = keep.split("/")
+        if len(numbers) != 4 or not all(part.isascii() and part.isdecimal() for part in numbers):
+            raise typer.BadParameter("write days/weeks/months/years, such as 7/4/12/0", param_hint="--keep")
+        body["keep"] = dict(zip(("days", "weeks", "months", "years"), map(int, numbers), strict=True))
+    with connect(context) as api:
+        path = f"{POLICY.path}/{find_id(api, POLICY, name)}/terms"
+        if body:
+            activity = api.write("PATCH", path, body)
+            if waiting.finish(api, activity, no_wait=no_wait, as_json=as_json) is None:
+                return
+        show_object(api.get(path), TERMS, as_json=as_json)
 
 
 @app.command(epilog="Example: naos policy hold nightly")

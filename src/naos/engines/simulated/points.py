@@ -316,6 +316,26 @@ class SimulatedSourcing(SimulatedEngine):
             db.execute("DELETE FROM points WHERE place = ? AND set_id = ?", (lun.id, set_id))
         return [disk[0] for disk in disks]
 
+    def fill_disk(self, lun: LunSpec, disk_id: str, reader: str, door: Door, *, speed: int | None = None) -> JobState:
+        """Done at once: the disk takes what its point and those below it do."""
+        del speed
+        with self._source("fill_disk", lun, [disk_id]) as db:
+            row = db.execute("SELECT * FROM readers WHERE reader = ?", (reader,)).fetchone()
+            if row is None:
+                raise EngineError(self.name, f"filling disk {disk_id}", f"nobody answers at {door.address}")
+            if db.execute("SELECT 1 FROM exports WHERE disk = ?", (disk_id,)).fetchone():
+                raise Busy(self.name, f"disk {disk_id}", "it is exported")
+            query = "SELECT * FROM points WHERE place = ? AND set_id = ? AND complete = 1"
+            rows = db.execute(query, (row["place"], row["set_id"])).fetchall()
+            disks = {entry["id"]: {disk[0]: disk for disk in json.loads(entry["disks"])} for entry in rows}
+            taken, point = 0, row["point"]
+            while point is not None:
+                _, _, point, own = disks[point][door.address.name]
+                taken += own
+            db.execute("UPDATE disks SET allocated = MIN(size, ?) WHERE id = ? AND lun = ?", (taken, disk_id, lun.id))
+            size = volumes.disk(db, lun.id, disk_id)["size"]  # type: ignore[index]
+        return JobState(running=False, done=size, total=size)
+
     @contextmanager
     def _source(self, method: str, lun: LunSpec, disk_ids: Sequence[str]) -> Iterator[Db]:
         """A call about disks of a served volume. Raises Missing, Unreachable."""
@@ -382,8 +402,8 @@ def _changed(db: Db, lun_id: str, disk_id: str, set_id: str, base: str | None) -
     row = volumes.disk(db, lun_id, disk_id)
     assert row is not None  # noqa: S101 - callers look
     if base is None:
-        return max(min(row["allocated"] + volumes.backing_size(db, row), row["size"]), LEAST)
+        return max(min(int(row["allocated"]) + volumes.backing_size(db, row), int(row["size"])), LEAST)
     query = "SELECT written FROM known WHERE lun = ? AND disk = ? AND set_id = ? AND point = ?"
     (before,) = db.execute(query, (lun_id, disk_id, set_id, base)).fetchone()
     now = _written(db, disk_id)
-    return min(max(now - before if now >= before else now, 0), row["size"])
+    return min(max(now - int(before) if now >= before else now, 0), int(row["size"]))

@@ -18,7 +18,7 @@ from naos.protection.models import BackupJob, BackupPolicy, BackupRun
 from naos.protection.rules import RunStatus
 from naos.world import World
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 ENDED = ("COMPLETED", "FAILED", "SKIPPED")
 _log = structlog.get_logger()
 

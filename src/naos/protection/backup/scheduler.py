@@ -22,7 +22,8 @@ from naos.protection.backup.schedule import CLOCK_ERROR
 from naos.protection.models import BackupPolicy
 from naos.world import World
 
-PERIOD_SECONDS = 1.0
+PERIOD_SECONDS = 0.25
+DUE_SECONDS = 1.0
 AT_ONCE = 4
 """Machines that are copied at the same time."""
 SWEEP_SECONDS = 300.0
@@ -36,7 +37,7 @@ def _utc_now() -> datetime:
 
 
 class Scheduler:
-    """Looks once a period. clock: what the time is, for tests."""
+    """Hands out machines once a period, and looks what is due less often. clock: what the time is."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Scheduler:
         self._world, self._engine, self._period, self._clock = world, engine, period, clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="backup scheduler", daemon=True)
-        self._swept = time.monotonic()
+        self._swept = self._looked = time.monotonic()
 
     def start(self) -> None:
         self._thread.start()
@@ -63,7 +64,10 @@ class Scheduler:
             if not self._engine.is_leader():
                 continue
             try:
-                self.look()
+                self._hand_out()
+                if time.monotonic() - self._looked > DUE_SECONDS:
+                    self._looked = time.monotonic()
+                    self.look()
                 if time.monotonic() - self._swept > SWEEP_SECONDS:
                     self._swept = time.monotonic()
                     self.sweep()
