@@ -33,6 +33,7 @@ from naos.fleet import cpools
 from naos.inventory.catalogues import load_blades, load_storage
 from naos.inventory.model import Inventory, load
 from naos.protection.backup.scheduler import Scheduler
+from naos.protection.replication.replicator import Replicator
 from naos.settings import Settings, settings
 from naos.storage.figure_sampling import VolumeSampler
 from naos.tenancy.bootstrap import bootstrap, save_credential
@@ -86,10 +87,13 @@ def running(
     updater.start()
     scheduler = Scheduler(world, engine)
     scheduler.start()
+    replicator = Replicator(world, engine)
+    replicator.start()
     try:
         yield Services(world, engine, engine.controller_id)
     finally:
         scheduler.stop()
+        replicator.stop()
         watcher.stop()
         updater.stop()
         balancer.stop()

@@ -1,6 +1,7 @@
 """The life of every object that an activity makes, as one table.
 
-`creating` and `deleting` are transitional: an object is in them only while its activity is unfinished.
+`creating` and `deleting` are transitional: an object is in them only while its activity is unfinished. A volume that keeps the
+copy of another one is a `replica` until it is taken over; nothing else is placed on it.
 """
 
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from naos.errors import NaosError
 class Lifecycle(StrEnum):
     CREATING = "creating"
     ACTIVE = "active"
+    REPLICA = "replica"
     DELETING = "deleting"
 
 
 TRANSITIONS: dict[Lifecycle, tuple[Lifecycle, ...]] = {
-    Lifecycle.CREATING: (Lifecycle.ACTIVE,),
+    Lifecycle.CREATING: (Lifecycle.ACTIVE, Lifecycle.REPLICA),
+    Lifecycle.REPLICA: (Lifecycle.ACTIVE,),
     Lifecycle.ACTIVE: (Lifecycle.DELETING,),
     Lifecycle.DELETING: (Lifecycle.ACTIVE,),
 }
@@ -42,8 +45,21 @@ class NotReady(NaosError):
     state: str
 
 
+@dataclass(eq=False)
+class IsReplica(NaosError):
+    code: ClassVar[str] = "naos.is_replica"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "{kind} {name!r} is kept as the replica of another one, and nothing else is done with it until that is lost; choose another."
+    )
+    kind: str
+    name: str
+
+
 def check_ready(kind: str, name: str, lifecycle: str) -> None:
-    """Raises NotReady for what is on its way in or out: nothing new may lean on it."""
+    """Raises NotReady for what is on its way in or out: nothing new may lean on it; IsReplica."""
+    if lifecycle == Lifecycle.REPLICA:
+        raise IsReplica(kind, name)
     if lifecycle != Lifecycle.ACTIVE:
         raise NotReady(kind, name, "deleted" if lifecycle == Lifecycle.DELETING else "created")
 

@@ -1,12 +1,9 @@
 """Points of disks, taken by the copy engine from real daemons and kept by real stores: what is there is what was there, or is found."""
 
-import contextlib
 import hashlib
-import random
 import signal
 import time
 import uuid
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +12,7 @@ from array_rig import ADDRESS, MIB, Rig, available
 from naos.engines.errors import Busy, EngineError, Missing, NoSpace
 from naos.engines.hosts import processes
 from naos.engines.points.driver import HostPointStore
-from naos.engines.ports import Incoming, Provisioning
+from naos.engines.ports import Provisioning
 from naos.protection import copying
 from naos.protection.copying import Order, Part, Where
 
@@ -132,7 +129,9 @@ def test_points_follow_each_other_and_each_is_whole(bench, lun):
 
 
 def grown(bench, set_id, point_id):
-    return sum(disk.stored for disk in bench.vault.points(set_id)[-1].disks if bench.vault.points(set_id)[-1].id == point_id)
+    return sum(
+        disk.stored for disk in bench.vault.points(set_id)[-1].disks if bench.vault.points(set_id)[-1].id == point_id
+    )
 
 
 def moved(bench, order) -> int:

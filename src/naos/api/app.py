@@ -24,6 +24,7 @@ from naos.api import errors, holdings, metrics
 from naos.api.auditing import audited
 from naos.api.authentication import Requirement, alternatives
 from naos.api.client_address import forwarded
+from naos.api.dispatch import Directory, dispatched
 from naos.api.paths import PREFIX
 from naos.api.rate_limit import limited
 from naos.api.services import Services, ServicesOf
@@ -113,6 +114,7 @@ def create_app(
         app.add_middleware(forwarded, trusted=settings.trusted_proxies)
     holdings.install()
     app.router.routes.extend(_routes())
+    app.router.middleware_stack = dispatched(app.router.middleware_stack, _directory())
     _describe_permissions(app)
     return app
 
@@ -128,9 +130,16 @@ def _routes() -> list[BaseRoute]:
     return every.routes
 
 
+@cache
+def _directory() -> Directory:
+    return Directory((own, metrics.router, *area_routers()))
+
+
 def area_routers() -> list[APIRouter]:
-    """The `router` of each area: a package of naos with a module `routes` is one."""
-    return [module.router for module in area_modules("routes")]
+    """The `router` of each area: a package of naos with a module `routes` is one; and what it has `beside` that, elsewhere in the
+    tree of paths."""
+    modules = area_modules("routes")
+    return [router for module in modules for router in (module.router, *getattr(module, "beside", ()))]
 
 
 def area_modules(room: str) -> list[ModuleType]:

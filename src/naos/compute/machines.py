@@ -319,10 +319,10 @@ def plan_delete_cpool(session: Session, tenant_id: str, cpool_id: str) -> Plan:
     )
 
 
-def plan_delete_volume(session: Session, tenant_id: str, lun_id: str) -> Plan:
+def plan_delete_volume(session: Session, world: World, tenant_id: str, lun_id: str) -> Plan:
     """Delete an empty volume that is no machine's datastore. Raises what `luns.plan_delete` does, and VolumeIsHome."""
     lun = luns.find(session, tenant_id, lun_id)
-    made = luns.plan_delete(session, tenant_id=tenant_id, lun_id=lun_id, name_of=name_of)
+    made = luns.plan_delete(session, world, tenant_id=tenant_id, lun_id=lun_id, name_of=name_of)
     names = list(session.scalars(sa.select(VirtualMachine.name).where(VirtualMachine.lun_id == lun_id)))
     if names:
         raise VolumeIsHome(lun.name, len(names), listing(names))

@@ -81,6 +81,7 @@ def plan_change(session: Session, world: World, *, tenant_id: str, lun_id: str, 
     present, wanted = luns.class_of(world, lun.storage_class), luns.class_of(world, storage_class)
     check_change(lun.name, present, wanted, lun.capacity, world.storage.classes)
     _check_alone(session, lun)
+    luns.check_guards(session, world, lun, luns.Change(storage_class=storage_class))
     limits = [f"{limit:,}" if (limit := iops_limit(kind, lun.capacity)) else "no" for kind in (present, wanted)]
     return Plan(
         kind="lun.class",

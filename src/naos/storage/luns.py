@@ -4,7 +4,7 @@ Every step takes the world and ids, looks before it acts, and can be repeated.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -40,6 +40,24 @@ from naos.storage.models import (
 from naos.storage.rules import NONPERSISTENT, check_array_room, check_lun_size, check_volume_growth, next_port
 from naos.units import size_text
 from naos.world import World
+
+GUARDS: list[Callable[[Session, World, Lun, "Change"], None]] = []
+"""Areas above append to it when they are imported. Each is asked, when the request is checked, about what is to become of a volume;
+it raises a NaosError to refuse, and may note what must follow."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to become of a volume: another size in bytes, another class, or, with neither, its end."""
+
+    size: int | None = None
+    storage_class: str | None = None
+
+
+def check_guards(session: Session, world: World, lun: Lun, change: Change) -> None:
+    """Raises what a guard raises."""
+    for guard in GUARDS:
+        guard(session, world, lun, change)
 
 
 def find(session: Session, tenant_id: str, lun_id: str) -> Lun:
@@ -180,6 +198,7 @@ def plan_extend(session: Session, world: World, *, tenant_id: str, lun_id: str, 
     array = _array_of(world, lun.zone)
     taken = _taken(session, array.name) - lun.capacity
     check_array_room(array.name, capacity=array.capacity, taken=taken, size=size)
+    check_guards(session, world, lun, Change(size=size))
     return Plan(
         kind="lun.extend",
         description=f"Grow volume {lun.name} from {size_text(lun.capacity)} to {size_text(size)}",
@@ -190,12 +209,13 @@ def plan_extend(session: Session, world: World, *, tenant_id: str, lun_id: str, 
 
 
 def plan_delete(
-    session: Session, *, tenant_id: str, lun_id: str, name_of: Callable[[Session, str], str] = itself
+    session: Session, world: World, *, tenant_id: str, lun_id: str, name_of: Callable[[Session, str], str] = itself
 ) -> Plan:
     """Delete an empty volume; from here on nothing new may use it. `name_of`: a machine's name by its id."""
     lun = find_ready(session, tenant_id, lun_id)
     check_empty(session, lun, name_of)
     check_not_last(session, lun)
+    check_guards(session, world, lun, Change())
     lun.lifecycle = Lifecycle.DELETING
     return Plan(
         kind="lun.delete",

@@ -34,6 +34,8 @@ class Export:
         connection = socket.create_connection((address, port), timeout=120)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket: socket.socket = connection
+        self._asked: dict[int, int] = {}
+        self._answers: dict[int, bytes] = {}
         magic, version, flags = _GREETING.unpack(self._take(_GREETING.size))
         if (magic, version) != (b"NBDMAGIC", b"IHAVEOPT"):
             raise Lost("whoever answers does not speak NBD")
@@ -58,11 +60,15 @@ class Export:
 
     def ask(self, offset: int, length: int) -> None:
         """Ask for bytes, which `answer` gives; several questions may be open."""
+        self._asked[offset] = length
         self._socket.sendall(_REQUEST.pack(0x25609513, 0, _READ, offset, offset, length))
 
-    def answer(self, length: int) -> bytes:
-        self._check()
-        return self._take(length)
+    def answer(self, offset: int) -> bytes:
+        """To the question of this offset: they are answered in any order."""
+        while offset not in self._answers:
+            answered = self._check()
+            self._answers[answered] = self._take(self._asked.pop(answered))
+        return self._answers.pop(offset)
 
     def mark(self, offset: int, length: int) -> None:
         while length > 0:
@@ -75,10 +81,12 @@ class Export:
         self._socket.sendall(_REQUEST.pack(0x25609513, 0, _DISCONNECT, 0, 0, 0))
         self._socket.close()
 
-    def _check(self) -> None:
-        magic, error, _ = _REPLY.unpack(self._take(_REPLY.size))
+    def _check(self) -> int:
+        """The cookie of the next answer: an offset."""
+        magic, error, cookie = _REPLY.unpack(self._take(_REPLY.size))
         if magic != 0x67446698 or error:
             raise Lost(f"the export answered with error {error}")
+        return int(cookie)
 
     def _take(self, length: int) -> bytes:
         pieces = []
@@ -101,7 +109,7 @@ def scan(source: Export, target: Export, table: Table, pace: Pace) -> int:
         length = min(_PIECE, source.size - offset)
         if offset + _PIECE < source.size:
             source.ask(offset + _PIECE, min(_PIECE, source.size - offset - _PIECE))
-        view = memoryview(source.answer(length))
+        view = memoryview(source.answer(offset))
         for at in range(0, length, BLOCK):
             block = (offset + at) // BLOCK
             kept = table.get(block)

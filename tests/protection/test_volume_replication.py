@@ -1,0 +1,203 @@
+"""Replicated volumes over HTTP on a simulated rack: what may be replicated, the age of the copy, the alarm, what follows what."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from simulated_platform import COMPUTE, GIB, Platform, inventory_text, platform_in
+from typer.testing import CliRunner
+
+from naos.cli.client import Connection
+from naos.cli.main import app
+from naos.protection import copying
+from naos.protection.copying import Where
+from naos.protection.replication import rules
+from naos.protection.replication.models import LunReplication
+from naos.protection.replication.replicator import Replicator
+
+VOLUMES = "/replication/v1/volumes"
+DATASTORES = f"{COMPUTE}/datastores"
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A machine on volume-AZ05; points follow each other quickly."""
+    folder: Path = tmp_path_factory.mktemp("platform")
+    text = inventory_text().replace('{ name = "AZ06" } ]', '{ name = "AZ06" }, { name = "AZ07" } ]')
+    text += '[[regions]]\nname = "FR2"\nzones = [ { name = "AZ21" } ]\n'
+    (folder / "inventory.toml").write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "INTERVAL", timedelta(seconds=0.2))
+        patch.setattr(rules, "REST", timedelta(seconds=0.1))
+        with platform_in(folder) as made:
+            made.furnish()
+            made.made["web"] = made.deploy("web")
+            yield made
+
+
+def _until(look: Callable[[], Any], seconds: float = 20.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def _request(platform: Platform, **changes: object) -> dict[str, object]:
+    return {"volumeId": platform.made["volume-AZ05"], "zoneId": "AZ06", **changes}
+
+
+def _row(platform: Platform, replication_id: str) -> LunReplication:
+    with platform.services.database.read() as session:
+        return session.get_one(LunReplication, replication_id)
+
+
+def test_refusals_name_the_rule(platform: Platform) -> None:
+    def refused(**changes: object) -> dict[str, Any]:
+        return platform.refused("POST", VOLUMES, _request(platform, **changes))
+
+    synchronous = refused(mode="synchronous")
+    assert synchronous["code"] == "replication.synchronous_ended"
+    assert "no longer offered" in synchronous["message"]
+    assert refused(mode="quantum")["code"] == "replication.mode_unknown"
+    assert "same zone" in refused(zoneId="AZ05")["message"]
+    assert "no array" in refused(zoneId="AZ07")["message"]
+    assert "another region" in refused(zoneId="AZ21")["message"]
+    assert refused(volumeId="12345678-1234-5678-1234-567812345678")["status"] == 404
+    ultra = {"name": "fast", "datacenterId": "AZ05", "storageClass": "ultra", "capacity": 500 * GIB}
+    fast = platform.done("POST", DATASTORES, ultra)
+    of_class = refused(volumeId=fast)
+    assert of_class["code"] == "replication.class"
+    assert "essential, standard, premium" in of_class["message"]
+    platform.done("DELETE", f"{DATASTORES}/{fast}")
+    assert platform.get(VOLUMES) == []
+
+
+def test_a_volume_is_replicated_and_what_befalls_it_follows(platform: Platform) -> None:
+    source = platform.made["volume-AZ05"]
+    made = platform.done("POST", VOLUMES, _request(platform))
+    shown = _until(lambda: (found := platform.get(f"{VOLUMES}/{made}"))["recoveryPoint"]["pointId"] and found)
+    assert (shown["mode"], shown["status"], shown["health"], shown["failure"]) == (
+        "asynchronous",
+        "active",
+        "kept",
+        None,
+    )
+    assert shown["source"]["id"] == source
+    assert (shown["replica"]["zone"], shown["replica"]["storageClass"]) == ("AZ06", "standard")
+    assert shown["replica"]["capacity"] == shown["source"]["capacity"]
+    assert shown["recoveryPoint"]["rpoPromised"] == 900
+    assert 0 <= shown["recoveryPoint"]["rpoAchieved"] < 20
+    replica = shown["replica"]["id"]
+    where, world = Where("lun", replica), platform.services.world
+    first = shown["recoveryPoint"]["pointId"]
+    _until(lambda: platform.get(f"{VOLUMES}/{made}")["recoveryPoint"]["pointId"] != first)
+    _until(lambda: len(copying.points(world, where, made)) == 1)  # only the last is kept
+    assert [found["id"] for found in platform.get(VOLUMES, volumeId=replica)] == [made]
+
+    assert platform.refused("POST", VOLUMES, _request(platform))["code"] == "replication.already"
+    wish = platform.deployment("there", zone="AZ06", datastoreId=replica)
+    assert platform.refused("POST", platform.deploy_path, wish)["code"] == "naos.is_replica"
+    assert platform.refused("DELETE", f"{DATASTORES}/{replica}")["code"] == "naos.is_replica"
+    assert platform.refused("PATCH", DATASTORES, {"id": replica, "capacity": 600 * GIB})["code"] == "naos.is_replica"
+    ultra = platform.refused("PATCH", DATASTORES, {"id": source, "storageClass": "ultra"})
+    assert ultra["code"] == "replication.stays_in_class"
+    platform.done("PATCH", DATASTORES, {"id": source, "capacity": 600 * GIB})
+    platform.done("PATCH", DATASTORES, {"id": source, "storageClass": "premium"})
+    _until(lambda: (row := _row(platform, made)).grown == 600 * GIB and row.shaped == "premium")
+    grown = platform.get(f"{VOLUMES}/{made}")["replica"]
+    assert (grown["capacity"], grown["storageClass"]) == (600 * GIB, "premium")
+
+    stranger = platform.stranger()
+    assert stranger.get(VOLUMES).json() == []
+    assert stranger.get(f"{VOLUMES}/{made}").status_code == 404
+    assert platform.refused("DELETE", f"{VOLUMES}/{made}", client=stranger)["status"] == 404
+    assert platform.settled() == []
+
+    platform.done("DELETE", f"{VOLUMES}/{made}")
+    assert platform.get(VOLUMES) == []
+    assert replica not in [volume["id"] for volume in platform.get(DATASTORES)]
+    assert platform.rack.array("az06-array").luns() == [platform.made["volume-AZ06"]]
+
+
+def test_a_copy_that_fails_alarms_before_the_promise_is_broken_and_goes_on(platform: Platform) -> None:
+    made = platform.done("POST", VOLUMES, _request(platform))
+    _until(lambda: platform.get(f"{VOLUMES}/{made}")["recoveryPoint"]["pointId"])
+    replica = _row(platform, made).replica_id
+    platform.rack.faults.kill_daemon(platform.made["volume-AZ05"])  # what it knew is gone: the next point compares
+    _until(lambda: platform.get(f"{VOLUMES}/{made}")["failure"] is None and _row(platform, made).running_id is None)
+    platform.rack.faults.cut("az06-array")
+    _until(lambda: platform.get(f"{VOLUMES}/{made}")["failure"])
+    later = datetime.now(UTC) + timedelta(minutes=8)
+    watcher = Replicator(platform.services.world, platform.services.engine, clock=lambda: later)  # type: ignore[arg-type]
+    watcher._watch(_row(platform, made), later)
+    alarmed = platform.get(f"{VOLUMES}/{made}")["alarmSince"]
+    assert alarmed is not None
+    platform.rack.faults.join("az06-array")
+    _until(lambda: platform.get(f"{VOLUMES}/{made}")["alarmSince"] is None)
+    _until(lambda: platform.get(f"{VOLUMES}/{made}")["failure"] is None)
+    assert len(copying.points(platform.services.world, Where("lun", replica), made)) <= 2
+    platform.done("DELETE", f"{VOLUMES}/{made}")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "took", "running", "found"),
+    [
+        (None, 0, None, "first copy"),
+        (0, 0, None, "kept"),
+        (7, 30, None, "kept"),
+        (7.5, 1, None, "endangered"),
+        (6, 9 * 60, None, "endangered"),
+        (6, 9 * 60, 5, "kept"),
+        (15, 1, None, "broken"),
+        (-3, 1, None, "kept"),
+    ],
+)
+def test_the_age_of_the_last_point(minutes: float | None, took: float, running: float | None, found: str) -> None:
+    now = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    instant = None if minutes is None else now - timedelta(minutes=minutes)
+    running_for = None if running is None else timedelta(minutes=running)
+    assert rules.health(instant, now, took=timedelta(seconds=took), running_for=running_for) == found
+
+
+def test_the_next_point_is_due() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert rules.next_start(None, None, 0) is None
+    quick = rules.next_start(now, now + rules.REST / 4, 0)
+    assert quick == max(now + rules.INTERVAL, now + rules.REST / 4 + rules.REST)
+    slow = now + rules.INTERVAL * 4
+    assert rules.next_start(now, slow, 0) == slow + rules.REST
+    waits = [rules.next_start(now, now, failures) for failures in range(1, 30)]
+    assert waits == sorted(waits, key=lambda found: found or now)
+    assert waits[-1] == now + rules.LONGEST_PATIENCE
+
+
+def test_the_commands(platform: Platform) -> None:
+    def run(*words: str, code: int = 0) -> str:
+        connection = Connection(
+            credentials=platform.folder / "credentials",
+            transport=TestClient(platform.client.app)._transport,
+            sleep=lambda _seconds: None,
+        )
+        environment = {"NAOS_CREDENTIALS": None, "COLUMNS": "200"}
+        outcome = CliRunner().invoke(app, ["replication", *words], obj=connection, env=environment)
+        assert outcome.exit_code == code, (words, outcome.output, outcome.exception)
+        return outcome.output if code else outcome.stdout
+
+    refused = run("create", "volume-AZ05", "--to", "AZ06", "--mode", "synchronous", code=1)
+    assert "no longer offered" in " ".join(refused.split())
+    made = json.loads(run("create", "volume-AZ05", "--to", "AZ06", "--json"))
+    assert made["replica"]["name"] == "volume-AZ05 (replica)"
+    assert [found["id"] for found in json.loads(run("list", "--json"))] == [made["id"]]
+    _until(lambda: platform.get(f"{VOLUMES}/{made['id']}")["recoveryPoint"]["pointId"])
+    shown = run("show", "volume-AZ05")
+    assert "kept" in shown
+    assert "900 s" in shown
+    run("delete", "volume-AZ05", code=2)
+    run("delete", "volume-AZ05", "--yes")
+    assert json.loads(run("list", "--json")) == []
