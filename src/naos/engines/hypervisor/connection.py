@@ -1,4 +1,9 @@
-"""One blade's libvirt connection: opened when it is first needed, opened again when it was lost, watched by keep-alives."""
+"""One blade's libvirt: connections that are opened when they are first needed, and again when they were lost, with keep-alives.
+
+One connection brings the events; calls have others, each of which one thread at a time uses. Where several threads wait in calls on
+one connection, libvirt before 10.4 (CVE-2024-4418) reads a stack that is gone when that connection is lost, and so ends the
+process: a blade that is cut off must not do that to its controller.
+"""
 
 import contextlib
 import queue
@@ -23,6 +28,7 @@ OPEN = 8.0  # seconds for an attempt to connect
 KEEP_ALIVE = (2, 3)  # seconds between probes, probes without an answer: a silent blade is given up after 8 s
 _PORTS = {"tcp": 16509, "tls": 16514}
 _KNOCK = 4.0  # seconds for the TCP handshake
+MOST_IDLE = 4  # connections that are kept for the next calls
 
 T = TypeVar("T")
 Change = tuple[str, str] | None
@@ -35,7 +41,6 @@ class _Attempt:
     def __init__(self) -> None:
         self.finished = threading.Event()
         self.began = time.monotonic()
-        self.connection: libvirt.virConnect | None = None
         self.error: Exception | None = None
 
     def is_overdue(self) -> bool:
@@ -50,6 +55,7 @@ class Connection:
         self._workers = Workers(name)
         self._lock = threading.Lock()
         self._current: libvirt.virConnect | None = None
+        self._idle: list[libvirt.virConnect] = []
         self._attempt: _Attempt | None = None
         self._subscribers: list[queue.SimpleQueue[Change]] = []
         self._closed = False
@@ -59,11 +65,25 @@ class Connection:
         return self._closed
 
     def call(self, what: str, function: Callable[[libvirt.virConnect], T], deadline: float = CALL) -> T:
-        """What `function` returns for the connection, which is opened first when there is none.
+        """What `function` returns for a connection that nobody else uses meanwhile.
 
         Raises Unreachable when the blade or the deadline (seconds) is lost, else what libvirt's error stands for.
         """
-        return self._workers.call(what, lambda: self._attempt_call(what, function, self._usable(what)), deadline)
+        return self._workers.call(what, lambda: self._lend(what, function), deadline)
+
+    def call_apart(self, what: str, function: Callable[[libvirt.virConnect], T], deadline: float = CALL) -> T:
+        """As `call`, on a connection that lives as long as what `function` returns, a stream for example, and serves nothing else."""
+
+        def ask() -> T:
+            self._ensure(what)
+            made = self._connect(what)
+            try:
+                return self._attempt_call(what, function, made)
+            except BaseException:
+                _discard(made)
+                raise
+
+        return self._workers.call(what, ask, deadline)
 
     @contextlib.contextmanager
     def another(self, what: str) -> Iterator[libvirt.virConnect]:
@@ -81,7 +101,7 @@ class Connection:
         )
 
     def subscribe(self) -> queue.SimpleQueue[Change]:
-        """A queue of changes of domains, and of None whenever the connection goes."""
+        """A queue of changes of domains, and of None whenever the connection that brings them goes."""
         changes: queue.SimpleQueue[Change] = queue.SimpleQueue()
         with self._lock:
             self._subscribers.append(changes)
@@ -96,10 +116,39 @@ class Connection:
         with self._lock:
             self._closed = True
             last, self._current = self._current, None
+            idle, self._idle = self._idle, []
         self._workers.close()
-        if last is not None:
-            _discard(last)
+        for connection in [*idle, *([last] if last is not None else [])]:
+            _discard(connection)
         self._tell(None)
+
+    # ---------------------------------------------------------------------------------------------------------- lending
+
+    def _lend(self, what: str, function: Callable[[libvirt.virConnect], T]) -> T:
+        self._ensure(what)
+        connection = self._take() or self._connect(what)
+        try:
+            return self._attempt_call(what, function, connection)
+        finally:
+            self._give_back(connection)
+
+    def _take(self) -> libvirt.virConnect | None:
+        """One that nobody uses; those that were lost meanwhile are let go."""
+        with self._lock:
+            while self._idle:
+                found = self._idle.pop()
+                if _is_alive(found):
+                    return found
+                _discard(found)
+        return None
+
+    def _give_back(self, connection: libvirt.virConnect) -> None:
+        with self._lock:
+            kept = not self._closed and len(self._idle) < MOST_IDLE and _is_alive(connection)
+            if kept:
+                self._idle.append(connection)
+        if not kept:
+            _discard(connection)
 
     # ---------------------------------------------------------------------------------------------------------- opening
 
@@ -111,13 +160,14 @@ class Connection:
         except libvirt.libvirtError as error:
             raise translated(self.name, what, error, connected=_is_alive(connection)) from error
 
-    def _usable(self, what: str) -> libvirt.virConnect:
-        """The connection; one caller opens it while the others wait for that one. An opener that hangs is overtaken."""
+    def _ensure(self, what: str) -> None:
+        """Have the one that brings events: one caller opens it while the others wait for that one. An opener that hangs is
+        overtaken. Raises Unreachable."""
         with self._lock:
             if self._closed:
                 raise Unreachable(self.name, what, "its connection was closed")
             if self._current is not None and _is_alive(self._current):
-                return self._current
+                return
             attempt = self._attempt
             mine = attempt is None or attempt.is_overdue()
             if mine:
@@ -129,7 +179,6 @@ class Connection:
             raise Unreachable(self.name, what, f"no connection within {OPEN:g} s")
         if attempt.error is not None:
             raise attempt.error
-        return attempt.connection
 
     def _open(self, what: str, attempt: _Attempt) -> None:
         made = None
@@ -148,7 +197,7 @@ class Connection:
             if attempt.error is None and superseded:
                 attempt.error = Unreachable(self.name, what, f"no connection within {OPEN:g} s")
             if attempt.error is None:
-                earlier, self._current, attempt.connection = self._current, made, made
+                earlier, self._current = self._current, made
             else:
                 earlier = made
         attempt.finished.set()
