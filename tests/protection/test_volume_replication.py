@@ -16,7 +16,7 @@ from naos.cli.client import Connection
 from naos.cli.main import app
 from naos.protection import copying
 from naos.protection.copying import Where
-from naos.protection.replication import rules
+from naos.protection.replication import replications, rules
 from naos.protection.replication.models import LunReplication
 from naos.protection.replication.replicator import Replicator
 
@@ -138,6 +138,12 @@ def test_a_copy_that_fails_alarms_before_the_promise_is_broken_and_goes_on(platf
     watcher._watch(_row(platform, made), later)
     alarmed = platform.get(f"{VOLUMES}/{made}")["alarmSince"]
     assert alarmed is not None
+    instant = datetime.now(UTC) - timedelta(minutes=16)
+    replications.note(platform.services.world, made, instant=instant)
+    shown = platform.get(f"{VOLUMES}/{made}")
+    assert shown["health"] == "broken"
+    assert "16.0 minutes old" in shown["alarm"]
+    assert "replication.late" in [finding["kind"] for finding in platform.findings()]
     platform.rack.faults.join("az06-array")
     _until(lambda: platform.get(f"{VOLUMES}/{made}")["alarmSince"] is None)
     _until(lambda: platform.get(f"{VOLUMES}/{made}")["failure"] is None)

@@ -7,7 +7,7 @@ from itertools import chain
 from naos.catalogue import exports, library
 from naos.compute import seeds
 from naos.compute.models import Power
-from naos.doctor import blades, devices, loads, snapshot, swap_files
+from naos.doctor import blades, devices, loads, replicas, snapshot, swap_files
 from naos.doctor.findings import Finding
 from naos.doctor.snapshot import Tables
 from naos.engines.errors import EngineError
@@ -33,7 +33,8 @@ def examine(world: World) -> list[Finding]:
         of_hosts = pool.map(
             lambda task: _safely(task[1], task[0](world, tables, task[1]), missed=task[1] not in resting), hosts
         )
-        return [*_rows(tables), *devices.rows(tables), *_library(world, tables), *chain.from_iterable(of_hosts)]
+        own = (*_rows(tables), *devices.rows(tables), *_library(world, tables), *replicas.differences(world))
+        return [*own, *chain.from_iterable(of_hosts)]
 
 
 def _safely(host: str, findings: Iterator[Finding], *, missed: bool = True) -> list[Finding]:
@@ -187,6 +188,9 @@ def _volume(world: World, tables: Tables, array: str, lun_id: str, contents: Lun
         if not moving and not (known and known.exported):
             sentence = f"disk {disk_id} is exported in epoch {epoch}, and no running machine has it"
             yield Finding("export.orphan", disk_id, sentence, "cut the export", "lun.recover", {"lun_id": lun_id})
+    for damaged in contents.damaged:
+        sentence = f"the image {damaged} on volume {lun_id} contradicts itself: what it lies on has changed it, and it is not served"
+        yield Finding("image.damaged", damaged, sentence, "look at the array's medium, and restore it from a backup")
     yield from devices.volatile(tables, lun_id, contents, still)
     yield from swap_files.differences(world, tables, lun_id, contents)
     yield from _unknown_files(tables, array, lun_id, contents, rows)
@@ -196,7 +200,7 @@ def _unknown_files(
     tables: Tables, array: str, lun_id: str, contents: LunContents, rows: Mapping[str, Disk]
 ) -> Iterator[Finding]:
     for disk_id in contents.disks:
-        if disk_id not in rows and not tables.moving:
+        if disk_id not in rows and disk_id not in tables.remnants.get(lun_id, ()) and not tables.moving:
             repair = "look into it, then remove it by hand; naos never deletes data that it does not know"
             sentence = f"volume {lun_id} holds the file of disk {disk_id}, which is in no table"
             yield Finding("disk.orphan", disk_id, sentence, repair)
