@@ -33,6 +33,7 @@ from naos.fleet import cpools
 from naos.inventory.catalogues import load_blades, load_storage
 from naos.inventory.model import Inventory, load
 from naos.protection.backup.scheduler import Scheduler
+from naos.protection.recovery.keeper import Keeper
 from naos.protection.replication.replicator import Replicator
 from naos.settings import Settings, settings
 from naos.storage.figure_sampling import VolumeSampler
@@ -89,10 +90,13 @@ def running(
     scheduler.start()
     replicator = Replicator(world, engine)
     replicator.start()
+    keeper = Keeper(world, engine)
+    keeper.start()
     try:
         yield Services(world, engine, engine.controller_id)
     finally:
         scheduler.stop()
+        keeper.stop()
         replicator.stop()
         watcher.stop()
         updater.stop()

@@ -22,7 +22,8 @@ class Settings:
     trusted_proxies: networks of the proxies whose `X-Forwarded-For` is believed.
     public_url: how browsers reach the API, without a slash at the end; None is the address that each of them asks for.
     login_authorities: PEM file of further authorities that identity providers' certificates are checked with.
-    audit_months: how long entries of the audit log are kept.
+    audit_months: how long entries of the audit log are kept. shortest_replication: seconds, the shortest interval of a machine's
+    replica that tenants may choose.
     volume_keys: file of the master keys that wrap those of encrypted volumes; None: there are no such volumes.
     migration_bandwidth, migration_downtime, migration_patience: bytes a second, milliseconds, seconds; see
     `engines.ports.MigrationLimits`.
@@ -39,6 +40,7 @@ class Settings:
     download_namespace: Path | None = None
     mac_prefix: str = "02:4e:00"
     audit_months: int = 18
+    shortest_replication: int = 3600
     public_url: str | None = None
     login_authorities: Path | None = None
     volume_keys: Path | None = None
@@ -71,6 +73,7 @@ def settings() -> Settings:
         migration_downtime=max(1, _whole("NAOS_MIGRATION_DOWNTIME", "milliseconds, from 1", "300")),
         migration_patience=float(_whole("NAOS_MIGRATION_PATIENCE", "seconds, 0 for no post-copy", "120")) or None,
         audit_months=_months(os.environ.get("NAOS_AUDIT_MONTHS", "18")),
+        shortest_replication=_minutes(os.environ.get("NAOS_SHORTEST_REPLICATION", "60")) * 60,
     )
 
 
@@ -91,6 +94,13 @@ def _url(text: str) -> str | None:
             f"NAOS_PUBLIC_URL is {text!r}; write scheme and host alone, for example https://cloud.example.org"
         )
     return text or None
+
+
+def _minutes(text: str) -> int:
+    """1 to 1440. Raises ValueError."""
+    if not re.fullmatch(r"[0-9]{1,4}", text.strip()) or not 1 <= int(text) <= 1440:
+        raise ValueError(f"NAOS_SHORTEST_REPLICATION is {text!r}; write minutes, 1 to 1440; 60 is the offer's")
+    return int(text)
 
 
 def _months(text: str) -> int:

@@ -18,6 +18,7 @@ from naos.marketplace.models import MarketplaceItem
 from naos.network.models import Vlan
 from naos.protection.backup.models import BackupQuota, BackupSpace, Restore, RestorePoint
 from naos.protection.models import BackupJob, BackupPolicy, BackupRun, KnownDisk, KnownMachine
+from naos.protection.recovery.models import RecoveryPlan, RecoveryRun, Replica
 from naos.protection.replication.models import LunReplication
 from naos.storage.models import DatastoreCluster, Lun
 from naos.tags.models import Tag
@@ -78,6 +79,7 @@ def install() -> None:
         ),
         Holding("volumes", "compute_vmware", _named(Lun.name, Lun.tenant_id)),
         Holding("replications of volumes", "compute_vmware", clear=_rows(LunReplication)),
+        Holding("recovery plans", "compute_vmware", clear=_rows(RecoveryPlan, RecoveryRun, Replica)),
         Holding("VLANs", "network_layer2", _named(Vlan.name, Vlan.tenant_id)),
         Holding("pools", "compute_vmware", _named(Cpool.name, Cpool.tenant_id)),
         Holding("exports", "compute_vmware", _named(Export.name, Export.tenant_id), clear=_rows(Upload)),

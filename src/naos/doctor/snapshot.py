@@ -12,6 +12,7 @@ from naos.compute.models import VirtualMachine
 from naos.fleet.models import Blade, Cpool
 from naos.migrations import blade_loads
 from naos.network.models import Adapter, Propagation, Vlan
+from naos.protection.recovery.models import Remnant
 from naos.storage.models import Disk, Lun, Snapshot, SnapshotDisk, SwapFile, VirtualController, VolumePolicy
 
 
@@ -36,6 +37,7 @@ class Tables:
     swap_files: set[tuple[str, str]]  # ids of machine and volume
     policies: dict[str, VolumePolicy]  # by volume id
     snapshotted: dict[str, set[str]]  # disk id -> snapshots that hold it
+    remnants: dict[str, set[str]]  # volume id -> disks that a failover left there
     moving: frozenset[str]
     unfinished: frozenset[str]  # activity ids
     stale_locks: list[str]  # activity ids
@@ -75,12 +77,20 @@ def read(session: Session) -> Tables:
         swap_files={(row.machine_id, row.lun_id) for row in session.scalars(sa.select(SwapFile))},
         policies={row.lun_id: row for row in session.scalars(sa.select(VolumePolicy))},
         snapshotted=snapshotted,
+        remnants=_remnants(session),
         moving=frozenset(lock.resource for lock in locks if lock.activity_id in unfinished and not lock.shared),
         unfinished=frozenset(unfinished),
         stale_locks=sorted({lock.activity_id for lock in locks} - unfinished),
         failed_undo={row.activity_id: row.description for row in failed},
         loads=_loads(session),
     )
+
+
+def _remnants(session: Session) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for remnant in session.scalars(sa.select(Remnant)):
+        found.setdefault(remnant.lun_id, set()).add(remnant.disk_id)
+    return found
 
 
 def _loads(session: Session) -> dict[str, dict[str, tuple[int, int, int]]]:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from naos.database import Base, Identified
 from naos.protection.backup import models as _backup  # noqa: F401 - its tables
+from naos.protection.recovery import models as _recovery  # noqa: F401 - the same
 from naos.protection.replication import models as _replication  # noqa: F401 - its table
 from naos.tenancy.models import Tenant
 

@@ -22,6 +22,7 @@ from naos.protection.backup import wire as terms_wire
 from naos.protection.backup.routes import router as backup_router
 from naos.protection.models import BackupJob
 from naos.protection.processor import Meter
+from naos.protection.recovery.routes import router as recovery_router
 from naos.protection.replication.routes import router as replication_router
 from naos.protection.rules import Schedule
 from naos.protection.wire import (
@@ -56,7 +57,7 @@ Reader = Annotated[Identity, Depends(require("backup_iaas_spp_read"))]
 Writer = Annotated[Identity, Depends(require("backup_iaas_spp_read", "backup_iaas_spp_write"))]
 
 router.include_router(backup_router)
-beside = [replication_router]
+beside = [replication_router, recovery_router]
 
 _meter = Meter()
 

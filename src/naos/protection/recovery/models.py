@@ -48,7 +48,7 @@ class ReplicaPoint(Base):
 
     __tablename__ = "replica_points"
     point_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
-    replica_id: Mapped[str] = mapped_column(sa.ForeignKey("machine_replicas.id"), index=True)
+    replica_id: Mapped[str] = mapped_column(sa.ForeignKey("machine_replicas.id", ondelete="CASCADE"), index=True)
     instant: Mapped[datetime]
     sent: Mapped[int]
 
@@ -82,7 +82,7 @@ class PlanMember(Base):
     """
 
     __tablename__ = "recovery_plan_members"
-    plan_id: Mapped[str] = mapped_column(sa.ForeignKey("recovery_plans.id"), primary_key=True)
+    plan_id: Mapped[str] = mapped_column(sa.ForeignKey("recovery_plans.id", ondelete="CASCADE"), primary_key=True)
     machine_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True, index=True)
     turn: Mapped[int]
     delay: Mapped[int]
@@ -116,7 +116,7 @@ class RecoveryStep(Base):
     """A step of a run, as it happened. outcome: "" while it goes on, ok, warning or failed."""
 
     __tablename__ = "recovery_steps"
-    run_id: Mapped[str] = mapped_column(sa.ForeignKey("recovery_runs.id"), primary_key=True)
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("recovery_runs.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(sa.String(255))
     machine_id: Mapped[str | None] = mapped_column(sa.String(36))

@@ -61,7 +61,7 @@ def check_interval(seconds: int, *, shortest: int) -> None:
 def next_due(previous: datetime, interval: int, now: datetime) -> datetime:
     """The rhythm is kept: a copy that took longer than its interval delays the next one, and is not made up for."""
     due = previous + timedelta(seconds=interval)
-    return due if due > now else now
+    return max(now, due)
 
 
 def pressure(*, sent: int, seconds: float, interval: int) -> str:
@@ -73,7 +73,9 @@ def pressure(*, sent: int, seconds: float, interval: int) -> str:
         return ""
     rate = sent / seconds if seconds else 0.0
     fitting = math.ceil(seconds / PRESSURE / 60)
-    advice = f"every {fitting} min would hold" if fitting * 60 <= LONGEST_INTERVAL else "no interval up to 24 h would hold"
+    advice = (
+        f"every {fitting} min would hold" if fitting * 60 <= LONGEST_INTERVAL else "no interval up to 24 h would hold"
+    )
     return (
         f"it writes too fast for its interval: the last copy carried {size_text(sent)} at {size_text(int(rate))}/s and took "
         f"{seconds / 60:.1f} of {interval / 60:.0f} min; {advice}. The machine is never held back; its copy is older than wished for"

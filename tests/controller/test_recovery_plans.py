@@ -1,0 +1,166 @@
+"""Replicas of machines and recovery plans over the whole controller: tests, failovers, the way back."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from simulated_platform import COMPUTE, GIB, POWER, Platform
+
+from naos.engines.errors import Unreachable
+from naos.network.models import Vlan
+from naos.protection.recovery import remnants
+from naos.protection.recovery.models import Remnant
+from naos.storage.models import Disk
+
+ROOT = "/recovery/v1"
+
+
+@pytest.fixture
+def platform(simulated: Platform) -> Iterator[Platform]:
+    """Empty again afterwards."""
+    yield simulated
+    for name in ("az05-array", "az05-blade1", "az05-blade2"):
+        simulated.rack.faults.join(name)
+    for plan in simulated.get(f"{ROOT}/plans"):
+        simulated.done("DELETE", f"{ROOT}/plans/{plan['id']}")
+    for machine in simulated.get(f"{COMPUTE}/virtual_machines"):
+        for replica in simulated.get(f"{ROOT}/replicas", virtualMachineId=machine["id"]):
+            simulated.done("DELETE", f"{ROOT}/replicas/{replica['id']}")
+        remnants.remove(simulated.services.world, machine["id"])
+        simulated.remove(machine["id"])
+    assert simulated.settled() == []
+
+
+def _replicate(platform: Platform, machine: str, **changes: Any) -> str:
+    """The id of a replica that has its first point."""
+    body = {
+        "virtualMachineId": machine,
+        "hostClusterId": platform.made["pool-AZ06"],
+        "datastoreId": platform.made["volume-AZ06"],
+        **changes,
+    }
+    replica = platform.done("POST", f"{ROOT}/replicas", body)
+    platform.done("POST", f"{ROOT}/replicas/{replica}/run")
+    return replica
+
+
+def _plan(platform: Platform, machines: list[str], **changes: Any) -> str:
+    body = {
+        "name": "shop",
+        "hostClusterId": platform.made["pool-AZ06"],
+        "machines": [{"virtualMachineId": machine, "order": number} for number, machine in enumerate(machines)],
+        "shutdown": 0,
+        **changes,
+    }
+    return platform.done("POST", f"{ROOT}/plans", body)
+
+
+def _run(platform: Platform, subject: str, what: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Its report."""
+    run = platform.done("POST", f"{ROOT}/{subject}/{what}", body)
+    found: dict[str, Any] = platform.get(f"{ROOT}/runs/{run}")
+    return found
+
+
+def _rows(platform: Platform, table: Any, **values: Any) -> list[Any]:
+    with platform.services.database.read() as session:
+        return list(session.scalars(sa.select(table).filter_by(**values)))
+
+
+def test_a_machine_is_replicated_tested_moved_and_brought_back(platform: Platform) -> None:
+    machine = platform.deploy("web")
+    replica = _replicate(platform, machine, keep=2)
+    for _ in range(3):
+        platform.done("POST", f"{ROOT}/replicas/{replica}/run")
+    shown = platform.get(f"{ROOT}/replicas/{replica}")
+    assert (len(shown["points"]), shown["state"], shown["failure"], shown["warning"]) == (2, "active", "", "")
+    assert shown["age"] is not None
+    assert not shown["late"]
+
+    tested = _run(platform, f"replicas/{replica}", "test", {})
+    assert (tested["state"], tested["genuine"]) == ("succeeded", True)
+    assert tested["report"]["keptPromise"]
+    assert len(platform.get(f"{COMPUTE}/virtual_machines")) == 1
+    assert [vlan.name for vlan in _rows(platform, Vlan)] == ["front"]
+    platform.done("POST", f"{ROOT}/replicas/{replica}/run")
+
+    moved = _run(platform, f"replicas/{replica}", "failover", {"kind": "planned"})
+    assert moved["state"] == "succeeded", moved["steps"]
+    assert moved["report"]["points"][0]["lostSeconds"] == 0
+    row = platform.machine(machine)
+    assert (row["hostCluster"]["id"], row["powerState"]) == (platform.made["pool-AZ06"], "running")
+    assert {disk.lun_id for disk in _rows(platform, Disk, machine_id=machine)} == {platform.made["volume-AZ06"]}
+    assert [left.fenced for left in _rows(platform, Remnant, machine_id=machine)] == [True]
+    again = platform.refused("POST", f"{ROOT}/replicas/{replica}/failover", {"kind": "planned"})
+    assert again["code"] == "recovery.wrong_state"
+
+    platform.done("POST", f"{ROOT}/replicas/{replica}/reverse")
+    platform.done("POST", f"{ROOT}/replicas/{replica}/run")
+    assert _rows(platform, Remnant, machine_id=machine) == []
+    back = _run(platform, f"replicas/{replica}", "failover", {"kind": "failback"})
+    assert back["state"] == "succeeded", back["steps"]
+    assert platform.machine(machine)["hostCluster"]["id"] == platform.made["pool-AZ05"]
+
+
+def test_a_plan_says_with_numbers_what_it_lacks(platform: Platform) -> None:
+    machine = platform.deploy("web")
+    plan = _plan(platform, [machine])
+    problems = platform.get(f"{ROOT}/plans/{plan}")["problems"]
+    assert "is not replicated" in problems[0]
+    refused = platform.refused("POST", f"{ROOT}/plans/{plan}/failover", {"kind": "planned"})
+    assert refused["code"] == "recovery.plan_unsound"
+    _replicate(platform, machine)
+    found = platform.get(f"{ROOT}/plans/{plan}/explain", kind="unplanned")
+    assert found["problems"] == []
+    assert found["age"] is not None
+    assert [step.partition(" ")[0] for step in found["steps"]] == ["cut", "make", "start", "sign"]
+    shown = platform.get(f"{ROOT}/plans/{plan}")
+    assert (shown["neededMemory"], shown["problems"]) == (128 * 2**20, [])
+    pool = f"{COMPUTE}/host_clusters/{platform.made['pool-AZ06']}"
+    platform.done("PATCH", pool, {"memory": 8 * GIB})
+    for name, memory in (("first", 4 * GIB), ("second", 4 * GIB - 64 * 2**20)):
+        filler = platform.deploy(name, zone="AZ06", memory=memory, powerOn=False)
+        if name == "first":
+            platform.done("PATCH", POWER, {"id": filler, "powerAction": "on"})
+    kept = platform.refused("PATCH", POWER, {"id": filler, "powerAction": "on"})
+    assert (kept["code"], kept["details"]["reserved"]) == ("recovery.reserved", "128 MiB")
+    platform.done("PATCH", f"{ROOT}/plans/{plan}", {"reserve": False})
+    platform.done("PATCH", POWER, {"id": filler, "powerAction": "on"})
+    (full,) = platform.get(f"{ROOT}/plans/{plan}")["problems"]
+    assert "need 128 MiB" in full
+    assert "64 MiB left" in full
+
+
+def test_a_silent_zone_is_failed_over_only_when_nothing_there_can_write(platform: Platform) -> None:
+    machine = platform.deploy("web")
+    _replicate(platform, machine)
+    plan = _plan(platform, [machine], reserve=False)
+    home = platform.machine(machine)["host"]["name"]
+    platform.rack.faults.cut("az05-array")
+    platform.rack.faults.cut(home)
+    _fail_chassis(platform, home)
+    refused = platform.failed("POST", f"{ROOT}/plans/{plan}/failover", {"kind": "unplanned"})
+    assert "Two running copies" in refused
+    assert platform.machine(machine)["hostCluster"]["id"] == platform.made["pool-AZ05"]
+    _fail_chassis(platform, home)
+    moved = _run(platform, f"plans/{plan}", "failover", {"kind": "unplanned", "sourceIsDown": True})
+    assert moved["state"] == "succeeded", moved["steps"]
+    assert moved["report"]["notYetFenced"] == [machine]
+    assert moved["report"]["points"][0]["lostSeconds"] >= 0
+    assert platform.machine(machine)["powerState"] == "running"
+    refused_back = platform.refused("POST", f"{ROOT}/plans/{plan}/reverse")
+    assert refused_back["code"] == "recovery.still_unfenced"
+    platform.rack.faults.join("az05-array")
+    platform.rack.faults.join(home)
+    for remnant in remnants.owed(platform.services.world):
+        assert remnants.settle(platform.services.world, remnant)
+    disk = _rows(platform, Disk, machine_id=machine)[0]
+    array = platform.rack.array("az05-array")
+    assert disk.id not in array.contents(platform.made["volume-AZ05"]).exports
+    platform.done("POST", f"{ROOT}/plans/{plan}/reverse")
+
+
+def _fail_chassis(platform: Platform, blade: str) -> None:
+    for method in ("power", "off"):
+        platform.rack.faults.fail_next(f"chassis.{method}", Unreachable(blade, method, "cut"), engine=blade)
