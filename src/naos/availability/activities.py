@@ -56,7 +56,6 @@ def isolate(run: Run, arguments: dict[str, Any]) -> str:
             run.step("cut a disk's export", disks.fence, world, disk_id)
         run.step("cut the power", _cut_power, world, machine_id, recovery_id)
         run.step("give the swap file back", swapping.give_back, world, machine_id)
-        run.step("give the swap file back", swapping.give_back, world, machine_id)
         run.step("note that it waits", _note_waiting, world, machine_id, recovery_id)
     return str(machine_id)
 

@@ -1,5 +1,6 @@
 """Looking at one blade: its hypervisor, its array's view of it, its chassis. Nobody who hangs holds up anybody else."""
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,7 +8,7 @@ from typing import Any
 
 from naos.availability.detection import MAYBE_OFF, Condition, Seen, Sight
 from naos.engines.errors import EngineError
-from naos.engines.ports import BladePower, Peer, PowerState
+from naos.engines.ports import BladePower, Host, Peer, PowerState
 from naos.inventory.model import Blade
 from naos.world import World
 
@@ -16,6 +17,8 @@ ANSWER_SECONDS = 0.8
 SECOND_WITNESS_SECONDS = 2.0
 REMEMBER_SECONDS = 15.0
 """How often the array is asked about a blade that is well: that it saw the blade then is what makes its silence say something."""
+_UNANSWERED = re.compile(r"\bbackoff:[1-9]")
+"""How ``ss`` shows a connection on which something was sent again, and again without an answer."""
 
 
 class _Asked:
@@ -57,13 +60,17 @@ class Lookout:
         self._blade = blade
         self._address = blade.storage_address
         self._others = [address for address in others if address != self._address]
-        array = next((entry.name for entry in world.inventory.arrays if entry.zone == blade.zone), None)
-        self._pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix=f"lookout {blade.name}")
+        array = next((entry for entry in world.inventory.arrays if entry.zone == blade.zone), None)
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix=f"lookout {blade.name}")
         rack = world.rack
         self._hypervisor = _Asked(self._pool, lambda: rack.hypervisor(blade.name).domains())
         self._chassis = _Asked(self._pool, lambda: rack.chassis(blade.name).power())
         asked = [self._address, *self._others]
-        self._array = _Asked(self._pool, lambda: rack.array(array).peers(asked)) if array and self._address else None
+        self._array = self._requests = None
+        if array is not None and self._address:
+            name, place = array.name, str(array.address)
+            self._array = _Asked(self._pool, lambda: rack.array(name).peers(asked))
+            self._requests = _Asked(self._pool, lambda: _unanswered(rack.blade_host(blade.name), place))
         self._received: int | None = None
         self.seen = seen
         self._remember_due = 0.0
@@ -80,12 +87,13 @@ class Lookout:
                 self._array.begin()
         answers = self._ask_hypervisor()
         waiting = answers and PowerState.IO_ERROR in self.domains.values()
-        if answers and not waiting and condition == Condition.HEALTHY:
-            if time.monotonic() >= self._remember_due:
-                self._remember_due = time.monotonic() + REMEMBER_SECONDS
-                self._ask_array()
+        if answers and not waiting and condition == Condition.HEALTHY and time.monotonic() < self._remember_due:
             return Sight(time.monotonic(), answers=True, array=Seen.REACHABLE)
         array, others_seen = self._ask_array()
+        if array != Seen.SILENT:
+            self._remember_due = time.monotonic() + REMEMBER_SECONDS
+        elif answers and others_seen and not waiting:
+            waiting = self._ask_about_requests()
         power = self._ask_chassis() if not answers and array in MAYBE_OFF else None
         return Sight(time.monotonic(), answers, array, power, stuck=waiting and others_seen)
 
@@ -95,6 +103,13 @@ class Lookout:
         except (TimeoutError, EngineError):
             return False
         return True
+
+    def _ask_about_requests(self) -> bool:
+        """Whether the guests' requests go out and no answer comes. A guest that asks for nothing misses nothing."""
+        try:
+            return self._requests is not None and bool(self._requests.answer(ANSWER_SECONDS))
+        except (TimeoutError, EngineError):
+            return False
 
     def _ask_chassis(self) -> BladePower | None:
         try:
@@ -121,3 +136,8 @@ class Lookout:
             self.seen = True
             return (Seen.REACHABLE if own.connections else Seen.UNUSED), others_seen
         return (Seen.SILENT if self.seen else Seen.UNPROVEN), others_seen
+
+
+def _unanswered(host: Host, array: str) -> bool:
+    """Whether the blade sends the same again and again to the array: a cable that is cut is no error to a connection."""
+    return _UNANSWERED.search(host.run(["ss", "-Htin", "dst", array], check=False).stdout) is not None
