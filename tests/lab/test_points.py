@@ -102,6 +102,7 @@ def lun(bench):
     return bench.lun()
 
 
+@pytest.mark.soak
 def test_points_follow_each_other_and_each_is_whole(bench, lun):
     """Two disks, an increment, one dropped in the middle: what is served is what the disks held."""
     (one, at_one), (two, at_two) = bench.disk(lun), bench.disk(lun)
@@ -128,12 +129,6 @@ def test_points_follow_each_other_and_each_is_whole(bench, lun):
     assert bench.vault.sets() == []
 
 
-def grown(bench, set_id, point_id):
-    return sum(
-        disk.stored for disk in bench.vault.points(set_id)[-1].disks if bench.vault.points(set_id)[-1].id == point_id
-    )
-
-
 def moved(bench, order) -> int:
     """Take a point by its steps; how many bytes had to travel."""
     copying.prepare(bench.world, order)
@@ -147,6 +142,7 @@ def moved(bench, order) -> int:
     return total
 
 
+@pytest.mark.soak
 def test_what_is_not_known_for_certain_is_compared(bench, lun):
     """A daemon that is killed, a disk that is brought back, one that grows: what travels is what differs, and nothing is missed."""
     disk, address = bench.disk(lun)
@@ -199,6 +195,7 @@ def test_what_is_not_known_for_certain_is_compared(bench, lun):
     assert last.point_id not in [point.id for point in bench.vault.points(set_id)]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("victim", ["source", "target"])
 def test_a_copy_that_is_broken_off_leaves_the_last_point(bench, lun, victim):
     disk, address = bench.disk(lun)
@@ -230,6 +227,7 @@ def test_a_copy_that_is_broken_off_leaves_the_last_point(bench, lun, victim):
     assert bench.served(set_id, first.id, disk) == kept
 
 
+@pytest.mark.soak
 def test_two_places_at_once_and_a_disk_that_is_wanted(bench, lun):
     """A slow copy and another place's at the same time; one that yields ends for a snapshot, the other is busy."""
     disk, address = bench.disk(lun)
@@ -254,6 +252,7 @@ def test_two_places_at_once_and_a_disk_that_is_wanted(bench, lun):
         bench.take(quick.set_id, lun, disk)
 
 
+@pytest.mark.soak
 def test_a_full_volume_keeps_its_last_point_and_its_copy_becomes_disks(bench, lun):
     target = bench.lun(capacity=320 * MIB)
     where = Where("lun", target.id)
@@ -266,7 +265,7 @@ def test_a_full_volume_keeps_its_last_point_and_its_copy_becomes_disks(bench, lu
         bench.take(set_id, lun, disk, where=where)
     assert isinstance(caught.value, NoSpace) or "space" in str(caught.value).lower()
     assert [point.id for point in copying.points(bench.world, where, set_id)] == [first.id]
-    assert bench.rig.array.contents(target.id).foreign == ()
+    assert list(bench.rig.array.contents(target.id).foreign) == []
     with pytest.raises(Busy):
         bench.rig.array.delete_lun(target.id)
     bench.rig.io(address, f"discard {40 * MIB} {260 * MIB}")

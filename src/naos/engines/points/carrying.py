@@ -39,5 +39,5 @@ def call(host: Host, names: tuple[str, ...], request: dict[str, Any], *, timeout
     """What the `main` of the last of these modules prints for the request, which must be JSON. `names`: in an order in which each
     finds those that it imports. Raises as `Host.run`."""
     carried = {"modules": _texts(names), "main": names[-1], "request": request}
-    done = host.run(["python3", "-c", _LOADER], stdin=json.dumps(carried).encode(), timeout=timeout)
+    done = host.run(["python3", "-I", "-S", "-c", _LOADER], stdin=json.dumps(carried).encode(), timeout=timeout)
     return json.loads(done.stdout)
