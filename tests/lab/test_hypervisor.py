@@ -18,7 +18,7 @@ from naos.catalogue.images.network import visiting
 from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unreachable, Unsupported
 from naos.engines.hypervisor import mirroring
 from naos.engines.hypervisor.driver import Deadlines, LibvirtHypervisor
-from naos.engines.ports import DomainNic, DomainSpec, MigrationLimits, PowerState
+from naos.engines.ports import DomainNic, DomainSpec, MigrationLimits, PowerState, Processor
 from naos.units import MIB
 
 pytestmark = [
@@ -126,6 +126,23 @@ def test_a_blade_says_what_it_is(rig, first):
     assert 0 < found.free_memory < found.memory
     assert f"libvirtd (libvirt) {found.libvirt_version}" in rig.blades[0].run(["libvirtd", "--version"]).stdout
     assert f"version {found.hypervisor_version} " in rig.blades[0].run(["qemu-system-x86_64", "--version"]).stdout
+
+
+def test_blades_say_what_they_can_show_and_libvirt_finds_what_all_can(rig, first, second):
+    """An emulated processor is the same everywhere; the comparison itself is libvirt's, here of two models by name."""
+    own, other = first.processor(), second.processor()
+    assert own == other
+    assert own.model == "Nehalem"
+    assert {"sse4.2", "popcnt", "nx"} <= set(own.features)
+    assert first.baseline([own, other]) == own
+    newer = Processor("", (), "<cpu><model>Haswell-noTSX</model></cpu>")
+    common = first.baseline([newer, own])
+    assert set(common.features) <= set(first.baseline([newer]).features) & set(own.features)
+    assert "sse4.2" in common.features
+    assert "avx2" not in common.features
+    alien = Processor("", (), "<cpu><model>Opteron_G5</model><vendor>AMD</vendor></cpu>")
+    with pytest.raises(EngineError):
+        first.baseline([alien, Processor("", (), "<cpu><model>Haswell</model><vendor>Intel</vendor></cpu>")])
 
 
 def test_the_life_of_a_machine_every_call_twice(first, bare, events):
@@ -627,15 +644,22 @@ def test_a_guest_that_outruns_its_move_runs_on_at_the_target_and_fetches_the_res
     """Within the bandwidth, though the guest changes several times as much: no number of passes would ever end."""
     guest.type("dd if=/dev/urandom of=/tmp/a bs=1M count=24 2> /dev/null")
     guest.type("( (while :; do cat /tmp/a > /tmp/b; done) > /dev/null 2>&1 & echo $! > /tmp/outrunner )")
-    writer, speeds, limit = Writer(rig, machine, guest), [], 8 * MIB
+    writer, speeds, limit = Writer(rig, machine, guest), [0], 8 * MIB
     with libvirt_domain(rig.blades[0], machine) as domain, capture_logs() as logs:
+        over = threading.Event()
 
-        def watch(_share):
-            with suppress(libvirt.libvirtError):
-                speeds.append(domain.jobStats().get("memory_bps", 0))
+        def watch():
+            while not over.wait(0.1):
+                with suppress(libvirt.libvirtError):
+                    speeds.append(domain.jobStats().get("memory_bps", 0))
 
-        limits = MigrationLimits(bandwidth=limit, downtime=100, patience=1.0)
-        first.migrate(machine.id, second, limits=limits, progress=watch)
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            first.migrate(machine.id, second, limits=MigrationLimits(bandwidth=limit, downtime=100, patience=1.0))
+        finally:
+            over.set()
+            thread.join()
     assert [entry["passes"] >= 2 for entry in logs if entry["event"] == "migration.post_copy"] == [True]
     assert 0 < max(speeds) < 2 * limit
     assert (first.state(machine.id), second.state(machine.id)) == (PowerState.ABSENT, PowerState.RUNNING)

@@ -1,4 +1,4 @@
-"""`naos pool update`, `updates`, `cancel-update`: hypervisor builds on their way through a pool."""
+"""`naos pool update`, `updates`, `cancel-update`, `processor`: what the blades of a pool run and are."""
 
 from typing import Annotated
 
@@ -99,3 +99,27 @@ def cancel_update(context: typer.Context, *, name: PoolName, as_json: AsJson = F
         json_out(ended)
     elif ended is not None:
         note(f"The update of pool {pool['name']} ends after the blade in hand.")
+
+
+OUTDATED = (
+    field("MACHINE", "virtualMachine", "name"),
+    Column("WAS SHOWN", lambda entry: ", ".join(entry["beyond"])),
+    Column("CANNOT GO TO", lambda entry: ", ".join(entry["hosts"])),
+)
+
+
+@app.command("processor", epilog="Example: naos pool processor web")
+def processor(context: typer.Context, *, name: PoolName, as_json: AsJson = False) -> None:
+    """Show the processor that a pool's guests are shown at their start: what every one of its blades has."""
+    with connect(context) as api:
+        pool = find(api, POOL, name)
+        found: Json = api.get(f"{POOL.path}/{pool['id']}/processor")
+    if as_json:
+        json_out(found)
+        return
+    note(
+        f"Guests of {pool['name']} are shown {found['model'] or 'what their blade has'}: {' '.join(found['features'])}"
+    )
+    if found["outdated"]:
+        show_list(found["outdated"], OUTDATED)
+        note("Start these machines anew, so that every blade can take them over.")

@@ -1,6 +1,6 @@
 """From the tables to plans for a whole cpool: explanations, moves that make room, recommendations. Nothing here touches the world."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
@@ -11,12 +11,12 @@ from naos.compute import balance, choosing, hooks, machines, rearranging, rules
 from naos.compute.arranging_errors import NoPlan, NothingToMove
 from naos.compute.balance import Advice
 from naos.compute.errors import PoolFull
-from naos.compute.models import AffinityMember, AffinityRule, Power, VirtualMachine
+from naos.compute.models import AffinityMember, AffinityRule, MachineProcessor, Power, VirtualMachine
 from naos.compute.placement import Candidate, Need, Verdict, judge, ranked
 from naos.compute.rearranging import Group, Move, Outcome, Runner
 from naos.compute.relocation import Journey
 from naos.errors import Changed, Unknown
-from naos.fleet import cpools
+from naos.fleet import cpools, processors
 from naos.fleet.models import Cpool
 from naos.fleet.rules import lent_memory
 from naos.lifecycle import Lifecycle
@@ -55,8 +55,17 @@ def state_of(session: Session, world: World, cpool: Cpool) -> PoolState:
         .where(VirtualMachine.cpool_id == cpool.id, VirtualMachine.reserved > 0, VirtualMachine.blade.is_not(None))
         .order_by(VirtualMachine.name)
     )
+    barred = _barred(session, cpool.id)
     runners = [
-        Runner(machine.id, machine.name, str(machine.blade), machine.reserved, machine.cpu, _pinned(machine))
+        Runner(
+            machine.id,
+            machine.name,
+            str(machine.blade),
+            machine.reserved,
+            machine.cpu,
+            _pinned(machine),
+            barred.get(machine.id, frozenset()),
+        )
         for machine in running
     ]
     members: dict[str, set[str]] = {}
@@ -72,6 +81,19 @@ def state_of(session: Session, world: World, cpool: Cpool) -> PoolState:
         members.setdefault(rule.id, set()).add(machine_id)
     groups = [Group(rule.name, rule.kind, rule.must, frozenset(members[rule.id])) for rule in found.values()]
     return PoolState(cpool, choosing.candidates(session, world, cpool), runners, groups)
+
+
+def _barred(session: Session, cpool_id: str) -> Mapping[str, frozenset[str]]:
+    """Of each machine the blades whose processor lacks what its guest was shown; none where all blades have the same."""
+    blades = processors.of_blades(session, cpool_id)
+    if len(set(blades.values())) < 2:
+        return {}
+    mine = sa.select(VirtualMachine.id).where(VirtualMachine.cpool_id == cpool_id, VirtualMachine.reserved > 0)
+    shown = session.scalars(sa.select(MachineProcessor).where(MachineProcessor.machine_id.in_(mine)))
+    return {
+        row.machine_id: frozenset(blade for blade, has in blades.items() if not has.issuperset(row.features))
+        for row in shown
+    }
 
 
 def _pinned(machine: VirtualMachine) -> str:

@@ -62,7 +62,7 @@ class Pool:
         return Need(runner.memory, runner.vcpus, ties=tuple(ties))
 
     def may_go(self, runner: Runner, blade: str, need: Need) -> bool:
-        return blade != runner.blade and next(obstacles(self._blades[blade], need), None) is None
+        return blade not in {runner.blade, *runner.barred} and next(obstacles(self._blades[blade], need), None) is None
 
     def move(self, runner: Runner, target: str) -> Move:
         for name, sign in ((runner.blade, -1), (target, 1)):

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.compute import hooks, rules
-from naos.compute.models import AffinityMember, AffinityRule, BladeLoad, VirtualMachine
+from naos.compute.models import AffinityMember, AffinityRule, BladeLoad, MachineProcessor, VirtualMachine
 from naos.compute.placement import AFFINITY, Candidate, Need, Tie, choose
-from naos.fleet import cpools
+from naos.fleet import cpools, processors
 from naos.fleet.models import Blade, Cpool
 from naos.fleet.rules import lent_memory, resting, vcpu_limit
 from naos.network.models import Adapter, Propagation, Vlan
@@ -168,7 +168,14 @@ def need_of(
         ties=ties_of(session, machine.id, along),
         wished=wished,
         home=machine.blade,
+        lacking=_lacking(session, machine, model),
     )
+
+
+def _lacking(session: Session, machine: VirtualMachine, model: str) -> Mapping[str, tuple[str, ...]]:
+    """By blade, what it lacks of what the running machine's guest was shown. A start shows what every blade has."""
+    shown = session.get(MachineProcessor, machine.id) if model and machine.reserved else None
+    return processors.missing_on(session, machine.tenant_id, shown.features) if shown is not None else {}
 
 
 def ties_of(session: Session, machine_id: str, along: Mapping[str, str | None] = NOBODY) -> tuple[Tie, ...]:

@@ -4,7 +4,7 @@ The largest machines choose first, each the best blade as things are; machines t
 Where that leaves one over, the solver looks for any arrangement, and for moves of other machines that make one (`rearranging`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from naos.compute.placement import AFFINITY, ANTI_AFFINITY, Candidate, Need, Tie, best, obstacles
@@ -82,7 +82,7 @@ def _greedy(
     open_ones = {candidate.name: candidate for candidate in others}
     moves = []
     for unit in _units(groups, leaving):
-        target = best(list(open_ones.values()), _need(unit, groups, places))
+        target = best(_possible(open_ones.values(), unit), _need(unit, groups, places))
         if target is None or _apart(unit, groups):
             return None
         for runner in unit:
@@ -96,6 +96,11 @@ def _greedy(
             machines=taken.machines + len(unit),
         )
     return moves
+
+
+def _possible(blades: Iterable[Candidate], unit: Sequence[Runner]) -> list[Candidate]:
+    barred = {name for runner in unit for name in runner.barred}
+    return [blade for blade in blades if blade.name not in barred]
 
 
 def _units(groups: Sequence[Group], leaving: Sequence[Runner]) -> list[list[Runner]]:
@@ -188,15 +193,24 @@ def _stuck(
     """The machines that fit nowhere even by themselves; where each would, all of them, the largest first."""
     places = {runner.id: runner for runner in runners}
     units = _units(groups, leaving)
-    alone = [unit for unit in units if best(others, _need(unit, groups, places)) is None or _apart(unit, groups)]
+    alone = [
+        unit
+        for unit in units
+        if best(_possible(others, unit), _need(unit, groups, places)) is None or _apart(unit, groups)
+    ]
     for unit in alone or units:
         need = _need(unit, groups, places)
-        told = [
-            f"{other.name}: {'; '.join(obstacles(other, need)) or 'room for this one, not for all'}" for other in others
-        ]
+        told = [f"{other.name}: {_against(other, unit, need)}" for other in others]
         with_it = f" (together with {listing(runner.name for runner in unit[1:])})" if len(unit) > 1 else ""
         reason = f"{size_text(need.memory)}{with_it}; {', '.join(told) or 'the cpool has no other blade'}"
         yield Stuck(unit[0].id, unit[0].name, reason)
+
+
+def _against(other: Candidate, unit: Sequence[Runner], need: Need) -> str:
+    reasons = list(obstacles(other, need))
+    if not _possible([other], unit):
+        reasons.append("its processor lacks what the guest was shown at its start; start the machine anew")
+    return "; ".join(reasons) or "room for this one, not for all"
 
 
 def _remedies(blame: Sequence[str], *, alone: bool = False) -> tuple[str, ...]:

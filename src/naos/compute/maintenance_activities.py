@@ -18,7 +18,7 @@ from naos.compute.models import VirtualMachine
 from naos.compute.relocation import Journey
 from naos.engines.errors import EngineError
 from naos.errors import NaosError
-from naos.fleet import cpools
+from naos.fleet import cpools, processors
 from naos.fleet.models import Blade, BladeMove, Cpool, Maintenance
 from naos.insistence import insist
 from naos.network import vlans
@@ -302,6 +302,7 @@ def leave(run: Run, arguments: dict[str, Any]) -> str:
     run.step("see that it answers", cpools.verify_blade, world, blade)
     for vlan_id in run.step("list its VLANs", vlans.carried_by, world, arguments["cpool_id"]):
         run.step("bring a VLAN", insist, vlans.bring, world, vlan_id, blade)
+    run.step("compute the baseline of the processors", processors.settle, world, arguments["cpool_id"])
     run.step("open it", _reopen, world, blade)
     for plain in arguments["journeys"]:
         with suppress(NoRoom, PoolFull):

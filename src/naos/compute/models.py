@@ -83,6 +83,14 @@ class MachineSample(Base):
     seen_at: Mapped[datetime]
 
 
+class MachineProcessor(Base):
+    """What a machine's guest was shown at its latest start: a blade that lacks some of it cannot take it over."""
+
+    __tablename__ = "machine_processors"
+    machine_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    features: Mapped[list[str]]
+
+
 class BladeLoad(Base):
     """What the machines of a blade have set aside there, those on their way to it included. memory: bytes. The database's own
     triggers keep it (`migrations.blade_loads`); nothing else writes here."""

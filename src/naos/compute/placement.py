@@ -4,8 +4,8 @@ Hard rules say on which blades it can be at all; of those the weight decides. St
 explanations all come through `obstacles` and `weigh`, so that none of them allows what another forbids.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from naos.compute.errors import NoRoom
 from naos.names import listing
@@ -64,7 +64,8 @@ class Need:
     """What a machine asks of its blade.
 
     memory: bytes. model: which its blade must be of, "" for any. volumes: name and zone of those that its disks are on. vlans:
-    names. wished: the blade that a client named; home: where it was last.
+    names. wished: the blade that a client named; home: where it was last. lacking: features of the
+    processor that its guest was shown and a blade, by name, does not have.
     """
 
     memory: int
@@ -75,6 +76,7 @@ class Need:
     ties: tuple[Tie, ...] = ()
     wished: str | None = None
     home: str | None = None
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 Weight = tuple[bool, int, bool, int, int]
@@ -106,6 +108,9 @@ def obstacles(candidate: Candidate, need: Need) -> Iterator[str]:
             f"{candidate.vcpus} of {candidate.vcpu_limit} vCPUs in use (the cpool's vCPU rate), the machine needs {need.vcpus}"
         )
     yield from _out_of_reach(candidate, need)
+    if candidate.name in need.lacking:
+        missing = listing(need.lacking[candidate.name], most=5)
+        yield f"its processor lacks {missing}, which the guest was shown at its start; start the machine anew first"
     for tie in need.ties:
         if tie.must and tie.broken_by(candidate.name):
             yield _told(tie)

@@ -9,7 +9,7 @@ from naos.activity import Run, Undo, undo, workflow
 from naos.compute import pools, steps
 from naos.compute.models import VirtualMachine
 from naos.errors import Changed
-from naos.fleet import cpools
+from naos.fleet import cpools, processors
 from naos.fleet.models import Blade, Cpool, Maintenance
 from naos.insistence import insist
 from naos.network import vlans
@@ -55,6 +55,7 @@ def join(run: Run, arguments: dict[str, Any]) -> str:
         chosen["memory"],
         undo=Undo("cpool.give_back", back, told),
     )
+    run.step("compute the baseline of its processors", processors.settle, world, cpool_id)
     _refresh(run, world, cpool_id)
     return str(cpool_id)
 
@@ -94,6 +95,7 @@ def _give_back(world: World, arguments: dict[str, Any]) -> None:
         mine = sa.update(Blade).where(Blade.name.in_(blades), Blade.cpool_id == cpool_id)
         session.execute(mine.values(cpool_id=None))
         session.get_one(Cpool, cpool_id).memory = arguments["memory"]
+    processors.settle(world, cpool_id)
     _withdraw(world, cpool_id, blades)
 
 
@@ -126,6 +128,7 @@ def leave(run: Run, arguments: dict[str, Any]) -> str:
         memory,
         undo=Undo("cpool.rejoin", back, f"kept {blade} in the cpool"),
     )
+    run.step("compute the baseline of its processors", processors.settle, world, cpool_id)
     run.step("take its VLANs off", _withdraw, world, cpool_id, [blade])
     return str(cpool_id)
 

@@ -21,7 +21,8 @@ _MOVE_COST = 10**7  # more than all memory of a cpool in MiB: the fewest moves f
 
 @dataclass(frozen=True)
 class Runner:
-    """A machine that has memory (bytes) set aside on a blade. pinned: why it does not move, "" when it may."""
+    """A machine that has memory (bytes) set aside on a blade. pinned: why it does not move, "" when it may. barred: blades that
+    cannot take it over while it runs."""
 
     id: str
     name: str
@@ -29,6 +30,7 @@ class Runner:
     memory: int
     vcpus: int
     pinned: str = ""
+    barred: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,9 @@ def _solve(given: _Given, *, one_way: bool, seconds: float) -> tuple[cp_model.Cp
         for name in targets
         if name != runner.blade
     }
+    for runner in movable:
+        for name in runner.barred & targets.keys() - {runner.blade}:
+            model.add(goes[runner.id, name] == 0)
     starts = {candidate.name: model.new_bool_var(f"start {candidate.name}") for candidate in _allowed(given)}
     if given.need is not None:
         model.add_exactly_one(starts.values())

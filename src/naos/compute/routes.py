@@ -25,6 +25,7 @@ from naos.compute import (  # noqa: F401 - `tagging` says that machines carry ta
     maintenance_routes,
     placement_routes,
     pool_routes,
+    processor_routes,
     tagging,
     update_routes,
 )
@@ -129,7 +130,7 @@ def delete_volume(lun_id: ResourceId, identity: Builder, services: ServicesOf, k
         services,
         identity,
         key,
-        lambda session: machines.plan_delete_volume(session, identity.tenant_id, lun_id),
+        lambda session: machines.plan_delete_volume(session, services.world, identity.tenant_id, lun_id),
     )
 
 
@@ -158,3 +159,4 @@ router.include_router(affinity_routes.router)
 router.include_router(placement_routes.router)
 router.include_router(maintenance_routes.router)
 router.include_router(update_routes.router)
+router.include_router(processor_routes.router)

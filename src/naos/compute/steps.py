@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from naos import tags
 from naos.compute import choosing, guest_seed, guest_systems, hooks, media, seeds
-from naos.compute.models import AffinityMember, MachineSample, Power, VirtualMachine
+from naos.compute.models import AffinityMember, MachineProcessor, MachineSample, Power, VirtualMachine
 from naos.compute.placement import Need
 from naos.engines.errors import Unreachable
 from naos.engines.ports import (
@@ -23,7 +23,7 @@ from naos.engines.ports import (
     PowerState,
 )
 from naos.errors import Changed, Unknown
-from naos.fleet import cpools
+from naos.fleet import cpools, processors
 from naos.fleet.models import Cpool
 from naos.lifecycle import Lifecycle
 from naos.network import adapters, vlans
@@ -194,6 +194,7 @@ def spec(world: World, machine_id: str, blade: str, attached: Sequence[DomainDis
         nested=machine.nested,
         windows=guest_systems.is_windows(machine.guest_os),
         removable_vcpus=machine.hot_remove_cpu,
+        processor=processors.for_start(world, machine.cpool_id),
         max_vcpus=model.threads if machine.hot_add_cpu else None,
         max_memory=model.physical_memory if machine.hot_add_memory else None,
     )
@@ -248,6 +249,11 @@ def siblings(world: World, machine_id: str) -> list[str]:
 
 
 def start(world: World, machine_id: str, blade: str) -> None:
+    """What its guest is shown from now on is noted first: the definition has it already."""
+    with world.database.write() as session:
+        shown = processors.of_pool(session, session.get_one(VirtualMachine, machine_id).cpool_id)
+        if shown is not None:
+            session.merge(MachineProcessor(machine_id=machine_id, features=list(shown.features)))
     world.rack.hypervisor(blade).start(machine_id)
 
 
@@ -316,7 +322,7 @@ def forget(world: World, machine_id: str) -> None:
         swap.forget_machine(session, machine_id)
         space.note_waiting(session, machine_id, ())
         session.execute(sa.delete(AffinityMember).where(AffinityMember.machine_id == machine_id))
-        for table in (Disk, Adapter, VirtualController, MachineSample):
+        for table in (Disk, Adapter, VirtualController, MachineSample, MachineProcessor):
             session.execute(sa.delete(table).where(table.machine_id == machine_id))
         session.execute(sa.delete(VirtualMachine).where(VirtualMachine.id == machine_id))
         tags.forget(session, machine_id)

@@ -10,6 +10,7 @@ from naos.activity import Run, workflow
 from naos.compute.update_errors import NotEmpty, Unhealthy
 from naos.engines.errors import EngineError
 from naos.engines.ports import BladeFacts, PowerState
+from naos.fleet import processors
 from naos.fleet.models import Blade, HypervisorBuild, Maintenance
 from naos.names import listing
 from naos.world import World
@@ -125,6 +126,7 @@ def _await(world: World, blade: str, build: HypervisorBuild, report: Callable[[f
 
 def _note(world: World, blade: str, build_id: str) -> None:
     facts = world.rack.hypervisor(blade).facts()
+    processors.look(world, blade)
     with world.database.write() as session:
         version = session.get_one(HypervisorBuild, build_id).version
         values = {"build": version, "hypervisor_version": facts.hypervisor_version}

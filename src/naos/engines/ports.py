@@ -135,6 +135,15 @@ class DomainNic:
 
 
 @dataclass(frozen=True)
+class Processor:
+    """What a guest can be shown. features: every one of them by name, sorted. definition: what a driver makes a guest's processor of."""
+
+    model: str
+    features: Sequence[str]
+    definition: str
+
+
+@dataclass(frozen=True)
 class DomainSpec:
     """A machine to define. `id` is both libvirt's name and UUID; `title` is the user's name (any Unicode), display only.
 
@@ -142,7 +151,8 @@ class DomainSpec:
     firmware: bios or efi. secure_boot: an EFI that starts only what is signed. boot_delay: milliseconds of the boot menu.
     boot_retry: milliseconds after which a start from nothing is tried again, None for never. told: names and files of the blade
     that the guest reads through its firmware's configuration device. nested: show the processor's virtualisation.
-    removable_vcpus: a running guest may be asked to give vCPUs back.
+    removable_vcpus: a running guest may be asked to give vCPUs back. processor: what it is shown, where hardware helps; None for
+    what its blade has.
     """
 
     id: str
@@ -165,6 +175,7 @@ class DomainSpec:
     max_vcpus: int | None = None
     max_memory: int | None = None
     removable_vcpus: bool = False
+    processor: Processor | None = None
 
 
 @dataclass(frozen=True)
@@ -264,6 +275,12 @@ class Hypervisor(Protocol):
     name: str
 
     def facts(self) -> BladeFacts: ...
+    def processor(self) -> Processor:
+        """What guests can be shown here."""
+
+    def baseline(self, processors: Sequence[Processor]) -> Processor:
+        """What all of these blades' guests can be shown. Raises EngineError where they have nothing in common."""
+
     def domains(self) -> dict[str, PowerState]:
         """Every domain defined or running here: id -> state."""
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Undo
 from naos.errors import NameTaken, Unknown
+from naos.fleet import processors
 from naos.fleet.errors import ModelUnknown, ZoneUnknown
 from naos.fleet.models import Blade, Cpool, Maintenance, Region, Zone
 from naos.fleet.rules import check_blade_count, check_memory, choose_blades
@@ -122,6 +123,7 @@ def verify_blade(world: World, blade: str) -> None:
             .where(Blade.name == blade)
             .values(connected=True, hypervisor_version=facts.hypervisor_version, acceleration=facts.acceleration)
         )
+    processors.look(world, blade)
 
 
 def set_active(world: World, cpool_id: str) -> None:
@@ -133,4 +135,5 @@ def forget(world: World, cpool_id: str) -> None:
     with world.database.write() as session:
         mine = sa.update(Blade).where(Blade.cpool_id == cpool_id)
         session.execute(mine.values(cpool_id=None, maintenance=Maintenance.OPEN, maintenance_since=None))
+        processors.forget(session, cpool_id)
         session.execute(sa.delete(Cpool).where(Cpool.id == cpool_id))

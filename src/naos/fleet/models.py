@@ -112,7 +112,7 @@ class BladeMove(Base):
     target: Mapped[str] = mapped_column(sa.String(63))
     place: Mapped[int]
     state: Mapped[str] = mapped_column(sa.String(16), default="waiting")
-    share: Mapped[float] = mapped_column(default=0.0)
+    share: Mapped[float] = mapped_column(sa.Float, default=0.0)
     reason: Mapped[str] = mapped_column(sa.Text, default="")
 
 
@@ -135,3 +135,23 @@ class Cpool(Identified, Base):
     automation: Mapped[str] = mapped_column(sa.String(16), default="manual")
     balance_threshold: Mapped[int] = mapped_column(default=20)
     lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
+
+
+class BladeProcessor(Base):
+    """What a blade can show its guests, as it said when it was looked at last; see `engines.ports.Processor`."""
+
+    __tablename__ = "blade_processors"
+    blade: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    model: Mapped[str] = mapped_column(sa.String(63))
+    features: Mapped[list[str]]
+    definition: Mapped[str] = mapped_column(sa.Text)
+
+
+class PoolProcessor(Base):
+    """The baseline of a cpool: what guests that start there are shown."""
+
+    __tablename__ = "pool_processors"
+    cpool_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    model: Mapped[str] = mapped_column(sa.String(63))
+    features: Mapped[list[str]]
+    definition: Mapped[str] = mapped_column(sa.Text)

@@ -3,6 +3,8 @@
 Pure functions on a domain's XML. Times are milliseconds.
 """
 
+from collections.abc import Sequence
+
 from lxml import etree
 
 from naos.engines.errors import Unsupported
@@ -83,22 +85,28 @@ def set_told(root: Element, spec: DomainSpec) -> None:
         root.remove(found)
 
 
-def set_nested(root: Element, *, nested: bool) -> None:
-    """Show the processor's virtualisation to the guest, or hide it."""
+def set_nested(root: Element, *, nested: bool, offered: Sequence[str] = ()) -> None:
+    """Show the processor's virtualisation to the guest, or hide it. offered: what a processor that it is shown by name has."""
     processor = child(root, "cpu")
     for feature in processor.findall("feature"):
         if feature.get("name") in _VIRTUALISATION:
             processor.remove(feature)
-    if processor.get("mode") == "host-passthrough":
-        if not nested:
-            for name in _VIRTUALISATION:
-                etree.SubElement(processor, "feature", policy="disable", name=name)
+    if processor.get("mode") == "host-passthrough" or root.get("type") == "kvm":
+        _lend_virtualisation(processor, offered, nested=nested)
         return
     model = processor.find("model")
     if model is not None and model.text in (EMULATED, EMULATED_NESTED):
         model.text = EMULATED_NESTED if nested else EMULATED
     if nested:
         etree.SubElement(processor, "feature", policy="require", name="svm")
+
+
+def _lend_virtualisation(processor: Element, offered: Sequence[str], *, nested: bool) -> None:
+    """With hardware's help: one that shows itself lends it unless that is forbidden, one shown by name only has what it offers."""
+    by_name = processor.get("mode") != "host-passthrough"
+    for name in _VIRTUALISATION:
+        if name in offered if by_name else not nested:
+            etree.SubElement(processor, "feature", policy="require" if nested else "disable", name=name)
 
 
 def set_guest(root: Element, *, windows: bool) -> None:

@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from naos.engines.errors import Busy, EngineError, Missing, Unsupported
 from naos.engines.hypervisor import acceleration as accelerations
 from naos.engines.hypervisor import (
     agent,
+    boot,
     console_log,
     counters,
     drives,
@@ -22,6 +23,7 @@ from naos.engines.hypervisor import (
     migration,
     mirroring,
     nvram,
+    processors,
     reading,
     resuming,
     xml,
@@ -48,6 +50,7 @@ from naos.engines.ports import (
     MigrationLimits,
     NbdAddress,
     PowerState,
+    Processor,
     SerialStream,
 )
 
@@ -96,6 +99,19 @@ class LibvirtHypervisor:
             "reading a blade's facts", lambda connection: reading.facts(connection, self.acceleration())
         )
 
+    def processor(self) -> Processor:
+        """Raises Unsupported when libvirt has no model for it."""
+        kind = self.acceleration()
+        return self._connection.call(
+            "reading a blade's processor", lambda connection: processors.read(self.name, connection, kind)
+        )
+
+    def baseline(self, found: Sequence[Processor]) -> Processor:
+        kind, described = self.acceleration(), [entry.definition for entry in found]
+        return self._connection.call(
+            "comparing processors", lambda connection: processors.common(connection, kind, described)
+        )
+
     def acceleration(self) -> str:
         """What guests are started with: "kvm" or "tcg"."""
         if self._acceleration is None:
@@ -126,8 +142,12 @@ class LibvirtHypervisor:
         try:
             root = self._domains.inactive(spec.id)
         except Missing:
-            return self._domains.redefine(xml.new(spec, self._traits()))
-        xml.converge(root, spec, self._traits())
+            root = xml.new(spec, self._traits())
+        else:
+            xml.converge(root, spec, self._traits())
+        if spec.processor is not None and self.acceleration() == accelerations.KVM:
+            processors.show(root, spec.processor)
+            boot.set_nested(root, nested=spec.nested, offered=spec.processor.features)
         return self._domains.redefine(root)
 
     def define_xml(self, xml: str) -> None:

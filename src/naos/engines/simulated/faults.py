@@ -49,6 +49,11 @@ class Faults:
         with self._store.transaction() as db:
             db.execute("UPDATE engines SET detached = 0 WHERE name = ?", (blade,))
 
+    def give_processor(self, blade: str, *features: str) -> None:
+        """The blade's processor has these, and nothing else. What runs there runs on."""
+        with self._store.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO processors (blade, features) VALUES (?, ?)", (blade, " ".join(features)))
+
     def kill_daemon(self, lun_id: str) -> None:
         """SIGKILL for the LUN's daemon: its guests wait with an I/O error until it is back and they are resumed."""
         with self._store.transaction() as db:

@@ -1,6 +1,6 @@
 """A simulated blade's hypervisor. Guests execute nothing: their counters stay 0, except for what `Faults.write` writes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unsupported
@@ -21,6 +21,7 @@ from naos.engines.ports import (
     MigrationLimits,
     NbdAddress,
     PowerState,
+    Processor,
     SerialStream,
 )
 from naos.engines.simulated import definitions, firmware, guests, mirrors, running
@@ -52,6 +53,18 @@ class SimulatedHypervisor(SimulatedEngine):
             row = db.execute("SELECT memory, cpus FROM engines WHERE name = ?", (self.name,)).fetchone()
             free = running.free_memory(db, self.name)
         return BladeFacts(self.name, "simulated", "simulated", "simulated", row["memory"], row["cpus"], free)
+
+    def processor(self) -> Processor:
+        with self._call("processor") as db:
+            return running.processor(running.features(db, self.name))
+
+    def baseline(self, processors: Sequence[Processor]) -> Processor:
+        """Raises EngineError where they have nothing in common."""
+        with self._call("baseline"):
+            shared = set.intersection(*(set(entry.features) for entry in processors)) if processors else set()
+        if not shared:
+            raise EngineError(self.name, "comparing processors", "they have no feature in common")
+        return running.processor(shared)
 
     def domains(self) -> dict[str, PowerState]:
         with self._call("domains") as db:

@@ -1,13 +1,17 @@
 """Domains of simulated blades: what is defined, what a running one has plugged in. In the caller's transaction."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from naos.engines.errors import Busy, EngineError, NoSpace, Unsupported
-from naos.engines.ports import DomainCdrom, DomainController, DomainDisk, DomainNic, PowerState
+from naos.engines.ports import DomainCdrom, DomainController, DomainDisk, DomainNic, PowerState, Processor
 from naos.engines.simulated import definitions, guests
 from naos.engines.simulated.host import place_of
 from naos.engines.simulated.store import Db
+
+PROCESSOR = "avx avx2 fpu sse2"
+"""What blades have that nobody gave another processor."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,24 @@ def keep(db: Db, blade: str, domain_id: str, xml: str, *, known: bool) -> None:
         row = (blade, domain_id, PowerState.STOPPED, xml)
         db.execute("INSERT INTO domains (blade, id, state, xml) VALUES (?, ?, ?, ?)", row)
     guests.report(db, blade, domain_id, "defined")
+
+
+def features(db: Db, blade: str) -> set[str]:
+    """What the blade's processor has."""
+    row = db.execute("SELECT features FROM processors WHERE blade = ?", (blade,)).fetchone()
+    return set((row["features"] if row is not None else PROCESSOR).split())
+
+
+def processor(found: Iterable[str]) -> Processor:
+    names = tuple(sorted(found))
+    return Processor(f"simulated-{len(names)}", names, " ".join(names))
+
+
+def _check_processor(db: Db, xml: str, blade: str, what: str) -> None:
+    """Raises EngineError when the blade lacks what the guest is shown, as a real one does."""
+    missing = definitions.processor(xml) - features(db, blade)
+    if missing:
+        raise EngineError(blade, what, f"its processor lacks {', '.join(sorted(missing))}")
 
 
 def free_memory(db: Db, blade: str) -> int:
@@ -96,6 +118,7 @@ def _plug_all(db: Db, domain: Domain, xml: str, blade: str, folder: Path) -> Non
     needed, free = definitions.size(xml).memory, free_memory(db, blade)
     if needed > free:
         raise NoSpace(blade, f"the memory of domain {domain.id}", f"it needs {needed} bytes, {free} are free")
+    _check_processor(db, xml, blade, what)
     for path in definitions.images(xml).values():
         if not place_of(folder, blade, path).is_file():
             raise EngineError(blade, what, f"there is no file {path}")

@@ -75,3 +75,18 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["update_id"], ["pool_updates.id"], name=op.f("fk_blade_updates_update_id")),
         sa.PrimaryKeyConstraint("update_id", "blade", name=op.f("pk_blade_updates")),
     )
+    for table, key, length in (("blade_processors", "blade", 63), ("pool_processors", "cpool_id", 36)):
+        op.create_table(
+            table,
+            sa.Column(key, sa.String(length=length), nullable=False),
+            sa.Column("model", sa.String(length=63), nullable=False),
+            sa.Column("features", sa.JSON(), nullable=False),
+            sa.Column("definition", sa.Text(), nullable=False),
+            sa.PrimaryKeyConstraint(key, name=op.f(f"pk_{table}")),
+        )
+    op.create_table(
+        "machine_processors",
+        sa.Column("machine_id", identifier, nullable=False),
+        sa.Column("features", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("machine_id", name=op.f("pk_machine_processors")),
+    )
