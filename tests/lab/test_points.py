@@ -7,7 +7,7 @@ import uuid
 from types import SimpleNamespace
 
 import pytest
-from array_rig import ADDRESS, MIB, Rig, available
+from array_rig import ADDRESS, MIB, Rig, available, url
 
 from naos.engines.errors import Busy, EngineError, Missing, NoSpace
 from naos.engines.hosts import processes
@@ -225,6 +225,98 @@ def test_a_copy_that_is_broken_off_leaves_the_last_point(bench, lun, victim):
     second = bench.take(set_id, lun, disk)
     assert bench.served(set_id, second.id, disk) == bench.rig.checksum(address)
     assert bench.served(set_id, first.id, disk) == kept
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("victim", ["source", "target"])
+def test_a_point_goes_on_from_one_that_was_broken_off(bench, lun, victim, monkeypatch):
+    """Whatever is there of it: a first copy, whose source is written meanwhile."""
+    monkeypatch.setattr(copying, "WORTH_GOING_ON", 65536)
+    disk, address = bench.disk(lun)
+    set_id = an_id()
+    for number in range(24):
+        bench.rig.fill(address, number + 1, number * MIB, MIB)
+    order = bench.order(set_id, lun, disk, speed=6 * MIB)
+    copying.prepare(bench.world, order)
+    copying.begin(bench.world, order)
+    while copying.look(bench.world, order).done < 12 * MIB:
+        time.sleep(0.05)
+    bench.rig.fill(address, 99, MIB, MIB)
+    if victim == "source":
+        bench.rig.host.kill_daemon(lun.id)
+        bench.rig.array.ensure_daemon(lun, [])
+        address = bench.rig.array.export_disk(lun, disk, 2)
+    else:
+        assert processes.end_process(bench.receiving(set_id), signal.SIGKILL, 20)
+    copying.cancel(bench.world, order, keep=True)
+    again = bench.order(set_id, lun, disk)
+    travelled = moved(bench, again)
+    assert MIB <= travelled <= (15 if victim == "source" else 24) * MIB
+    assert bench.served(set_id, again.point_id, disk) == bench.rig.checksum(address)
+    assert copying.verify(bench.world, VAULT, set_id, again.point_id).damages == []
+    bench.rig.fill(address, 77, 5 * MIB, 64 * 1024)
+    assert moved(bench, bench.order(set_id, lun, disk)) == 64 * 1024
+    copying.forget(bench.world, VAULT, set_id, [Part(lun.id, disk)])
+
+
+@pytest.mark.soak
+def test_points_of_disks_that_are_written_are_of_one_instant(bench, lun):
+    """A client writes n to the first disk and then, once that is answered, n to the second: no point has the second ahead."""
+    (one, at_one), (two, at_two) = bench.disk(lun), bench.disk(lun)
+    set_id, pair = an_id(), Pair(bench.rig, at_one, at_two)
+    try:
+        for _ in range(4):
+            while pair.count() % 40:
+                pass
+            point = bench.take(set_id, lun, one, two)
+            counts = []
+            for disk in (one, two):
+                image = bench.vault_folder / "points" / set_id / disk / f"{point.id}.qcow2"
+                raw = bench.rig.folder / "raw"
+                bench.rig.host.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(image), str(raw)])
+                counts.append(blocks_written(raw.read_bytes()))
+            assert counts[1] <= counts[0] <= counts[1] + 1
+            assert counts[0] >= 39
+    finally:
+        pair.end()
+
+
+def blocks_written(data: bytes) -> int:
+    """How many blocks of 4 KiB the client had written, one after the other, from the second on."""
+    count = 0
+    while data[(count + 1) * 4096] == (count + 1) % 251 + 1:
+        count += 1
+    assert not any(data[(count + 1) * 4096 :]), "a hole in what was written"
+    return count
+
+
+class Pair:
+    """A client that writes n to the first disk, then, once that is answered, n to the second, for ever."""
+
+    def __init__(self, rig, first, second) -> None:
+        program = f"""
+import subprocess, time
+files = [subprocess.Popen(["qemu-io", "-f", "raw", "-t", "none", url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+         for url in {[url(first), url(second)]!r}]
+n = 0
+while True:
+    n += 1
+    for file in files:
+        file.stdin.write(f"write -P {{n % 251 + 1}} {{n * 4096}} 4096\\n")
+        file.stdin.flush()
+        while "ops" not in file.stdout.readline():
+            pass
+    print(n, flush=True)
+    time.sleep(0.005)
+"""
+        self.process = rig.host.spawn("python3", "-c", program)
+
+    def count(self) -> int:
+        return int(self.process.stdout.readline())
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
 @pytest.mark.soak

@@ -492,6 +492,7 @@ class LunContents:
     foreign: Sequence[str] = ()  # file names that naos did not make
     volatile: Sequence[tuple[str, int]] = ()  # disk id and epoch of writes that are to be dropped
     aside: Sequence[str] = ()  # ids for which space is set aside
+    damaged: Sequence[str] = ()  # ids of disks and templates in use whose tables contradict themselves
 
 
 @dataclass(frozen=True)
@@ -726,11 +727,21 @@ class Array(PointSource, Protocol):
 
 @dataclass(frozen=True)
 class Incoming:
-    """A disk that a point is to have. base: the complete point of the set whose disk it is received over, None for none."""
+    """A disk that a point is to have. base: the complete point of the set whose disk it is received over, None for none. since: what
+    the place has of it already, when that is more: an unfinished point that goes on as this one."""
 
     disk_id: str
     size: int
     base: str | None
+    since: str | None = None
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What was received of a point that was never completed: each disk, and the bytes that it takes."""
+
+    point_id: str
+    disks: Sequence[tuple[Incoming, int]]
 
 
 @dataclass(frozen=True)
@@ -792,7 +803,7 @@ class PointStore(Protocol):
 
     def receive(self, set_id: str, point_id: str, disks: Sequence[Incoming]) -> dict[str, Door]:
         """Be ready to receive a point: doors by disk. A repeated call returns the same ones. What another unfinished point of the
-        set had received is dropped.
+        set had received is dropped, unless a disk goes on from it (`Incoming.since`).
 
         Raises Missing for a base that is not there, NoSpace, Busy when the point is complete already.
         """
@@ -806,11 +817,18 @@ class PointStore(Protocol):
         Raises EngineError when the receiving side died meanwhile, so that nobody knows what it has: receive it anew.
         """
 
+    def unfinished(self, set_id: str) -> Unfinished | None:
+        """What there is of a point that is not complete, whether or not it is still being received."""
+
+    def suspend(self, set_id: str, point_id: str) -> None:
+        """Close an unfinished point's doors and keep what was received: the next point can go on from there."""
+
     def abandon(self, set_id: str, point_id: str) -> None:
         """Drop what was received of an unfinished point; a complete or an absent one is left alone."""
 
     def checksums(self, set_id: str, point_id: str, disk_id: str, target: Path) -> None:
-        """Write the checksums of a point's whole disk to a file of this machine, for `PointSource.compare`. Raises Missing."""
+        """Write the checksums of a point's whole disk to a file of this machine, for `PointSource.compare`; of an unfinished point,
+        whose doors are closed, those of what was received. Raises Missing."""
 
     def drop(self, set_id: str, point_id: str) -> None:
         """Remove a point and free its space: what later points share with it becomes theirs, and no other changes. An absent

@@ -30,6 +30,8 @@ from naos.storage import luns
 from naos.world import World
 
 FIRST_LOOK, LONGEST_WAIT = 0.02, 1.0  # seconds between looks
+WORTH_GOING_ON = 64 * 2**20
+"""Bytes of an unfinished point from which on the next one goes on from it, rather than sending them again."""
 STANDSTILL = 300.0  # seconds without one more byte
 _TURN = 60.0  # seconds that a copy waits for another one of the same disk
 _AVERAGE = 10.0  # seconds over which a rate is measured
@@ -121,20 +123,22 @@ def take(
         return finish(world, order, instant)
     except BaseException:
         with contextlib.suppress(EngineError):  # the first failure is the one to hear of
-            cancel(world, order)
+            cancel(world, order, keep=True)
         raise
 
 
 def prepare(world: World, order: Order) -> None:
     """See to it that every disk's changes since the place's last point are known, then open the place's doors.
 
-    A disk that the place has no point of, or one of a larger size, will travel whole. Raises Missing for a disk that is not on its
+    A disk that the place has no point of, or one of a larger size, will travel whole; but when much of it has arrived with a point that
+    was broken off, only what that lacks or has of an earlier moment does. Raises Missing for a disk that is not on its
     volume, NoSpace, Unreachable.
     """
     store = store_of(world, order.where)
     present = store.points(order.set_id)
     if any(point.id == order.point_id for point in present):
         return
+    left = _worth(store, order)
     incoming = []
     for lun_id, disk_ids in _volumes(order).items():
         array, lun = luns.spec(world, lun_id)
@@ -144,9 +148,12 @@ def prepare(world: World, order: Order) -> None:
             if facts is None:
                 raise Missing(array, f"disk {disk_id}", f"volume {lun_id} does not hold it")
             base = _base(present, disk_id, facts.size)
-            if base is not None and base not in known[disk_id]:
+            since = left.get((disk_id, facts.size, base))
+            if since is not None:
+                _compare(world, order, lun_id, disk_id, since)
+            elif base is not None and base not in known[disk_id]:
                 _compare(world, order, lun_id, disk_id, base)
-            incoming.append(Incoming(disk_id, facts.size, base))
+            incoming.append(Incoming(disk_id, facts.size, base, since or base))
     store.receive(order.set_id, order.point_id, incoming)
 
 
@@ -172,7 +179,7 @@ def begin(world: World, order: Order, *, hold: Callable[[], AbstractContextManag
                         lun,
                         order.set_id,
                         order.point_id,
-                        [Outgoing(disk_id, doors[disk_id][0].base, doors[disk_id][1]) for disk_id in disk_ids],
+                        [Outgoing(disk_id, doors[disk_id][0].since, doors[disk_id][1]) for disk_id in disk_ids],
                         speed=order.speed,
                         yielding=order.yielding,
                     )
@@ -238,14 +245,16 @@ def finish(world: World, order: Order, instant: datetime) -> Point:
     return point
 
 
-def cancel(world: World, order: Order) -> None:
-    """End what is under way and drop what was received; a complete point stays. Everything can be absent."""
+def cancel(world: World, order: Order, *, keep: bool = False) -> None:
+    """End what is under way and drop what was received, or keep it for the next point to go on from; a complete point stays.
+    Everything can be absent."""
     if _present(world, order) is not None:
         _end(world, order, complete=True)
         return
     _end(world, order, complete=False)
     with contextlib.suppress(Unknown):
-        insist(store_of(world, order.where).abandon, order.set_id, order.point_id)
+        store = store_of(world, order.where)
+        insist(store.suspend if keep else store.abandon, order.set_id, order.point_id)
 
 
 # --------------------------------------------------------------------------------------------------- what became of points
@@ -327,6 +336,17 @@ def _look(world: World, order: Order) -> JobState | None:
         if _present(world, order) is None:
             raise
         return None
+
+
+def _worth(store: PointStore, order: Order) -> dict[tuple[str, int, str | None], str]:
+    """What another unfinished point of the set has received: its id by disk, size and base."""
+    found = store.unfinished(order.set_id)
+    if found is None or found.point_id == order.point_id:
+        return {}
+    store.suspend(order.set_id, found.point_id)
+    return {
+        (disk.disk_id, disk.size, disk.base): found.point_id for disk, stored in found.disks if stored >= WORTH_GOING_ON
+    }
 
 
 def _compare(world: World, order: Order, lun_id: str, disk_id: str, base: str) -> None:

@@ -5,6 +5,7 @@ call does not end.
 """
 
 import contextlib
+import json
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,6 +23,7 @@ from naos.engines.ports import (
     LunUsage,
     NbdAddress,
     Point,
+    Unfinished,
     Verdict,
 )
 from naos.ids import normal_id
@@ -52,21 +54,33 @@ class HostPointStore:
 
     def receive(self, set_id: str, point_id: str, disks: Sequence[Incoming]) -> dict[str, Door]:
         """Ends, and drops, what another unfinished point of the set had received. Raises Missing, NoSpace, Busy."""
-        wanted = [{"id": disk.disk_id, "size": disk.size, "base": disk.base} for disk in disks]
+        wanted = [
+            {"id": disk.disk_id, "size": disk.size, "base": disk.base, "since": disk.since or disk.base}
+            for disk in disks
+        ]
         for disk in disks:
-            self._check_ids(disk.disk_id, *([disk.base] if disk.base is not None else []))
+            self._check_ids(disk.disk_id, *(text for text in (disk.base, disk.since) if text is not None))
         return self._doors(self._call("receive", set=set_id, point=point_id, disks=wanted, timeout=_LONG))
 
     def doors(self, set_id: str, point_id: str) -> dict[str, tuple[Incoming, Door]]:
-        found = self._call("doors", set=set_id, point=point_id)
+        found = self._session(set_id)
+        if found is None or found["point"] != point_id:
+            raise Missing(self.name, f"point {point_id}", "it is not being received")
         doors = self._doors(found)
-        return {
-            disk["id"]: (Incoming(disk["id"], disk["size"], disk["base"]), doors[disk["id"]]) for disk in found["disks"]
-        }
+        return {disk["id"]: (_incoming(disk), doors[disk["id"]]) for disk in found["disks"]}
 
     def seal(self, set_id: str, point_id: str, instant: datetime) -> Point:
         """Raises Missing when it is not being received, EngineError when its daemon died, NoSpace."""
         return _point(self._call("seal", set=set_id, point=point_id, instant=instant.isoformat(), timeout=_LONG))
+
+    def unfinished(self, set_id: str) -> Unfinished | None:
+        found = None if self._session(set_id) is None else self._call("unfinished", set=set_id)
+        if found is None:
+            return None
+        return Unfinished(found["point"], [(_incoming(disk), int(disk["stored"])) for disk in found["disks"]])
+
+    def suspend(self, set_id: str, point_id: str) -> None:
+        self._call("suspend", set=set_id, point=point_id, timeout=_LONG)
 
     def abandon(self, set_id: str, point_id: str) -> None:
         self._call("abandon", set=set_id, point=point_id, timeout=_LONG)
@@ -114,6 +128,13 @@ class HostPointStore:
 
     # --------------------------------------------------------------------------------------------------------- plumbing
 
+    def _session(self, set_id: str) -> dict[str, Any] | None:
+        """What is being received, or was and was not completed."""
+        self._check_ids(set_id)
+        done = self._host.run(["cat", "--", f"{self._root}/{set_id}/receiving/session.json"], check=False)
+        found: dict[str, Any] | None = json.loads(done.stdout) if done.code == 0 and done.stdout else None
+        return found
+
     def _call(self, name: str, *, timeout: float = _SHORT, **arguments: Any) -> Any:
         self._check_ids(*(arguments[key] for key in ("set", "point") if key in arguments))
         fixed = {"root": self._root, "address": self._address, "mount": self._mount}
@@ -129,7 +150,7 @@ class HostPointStore:
 
     def _doors(self, found: dict[str, Any]) -> dict[str, Door]:
         return {
-            disk["id"]: Door(NbdAddress(self._address, found["port"], disk["id"]), found["key"], found["user"])
+            disk["id"]: Door(NbdAddress(self._address, found["port"], disk["id"]), found["key"])
             for disk in found["disks"]
         }
 
@@ -137,6 +158,10 @@ class HostPointStore:
         for text in ids:
             if normal_id(text) != text:
                 raise Unsupported(self.name, f"the id {text!r}", "ids are UUIDs in lower case with hyphens")
+
+
+def _incoming(disk: dict[str, Any]) -> Incoming:
+    return Incoming(disk["id"], disk["size"], disk["base"], disk["since"])
 
 
 def _point(found: dict[str, Any]) -> Point:

@@ -23,6 +23,7 @@ from naos.engines.ports import (
     NbdAddress,
     Outgoing,
     Point,
+    Unfinished,
     Verdict,
 )
 from naos.engines.simulated import volumes
@@ -81,7 +82,7 @@ class SimulatedPointStore(SimulatedEngine):
             if row is None or row["complete"]:
                 raise Missing(self.name, f"point {point_id}", "it is not being received")
             return {
-                disk_id: (Incoming(disk_id, size, base), self._door(point_id, disk_id))
+                disk_id: (Incoming(disk_id, size, base, base), self._door(point_id, disk_id))
                 for disk_id, size, base, _ in json.loads(row["disks"])
             }
 
@@ -97,6 +98,15 @@ class SimulatedPointStore(SimulatedEngine):
                     "UPDATE points SET complete = 1, instant = ? WHERE place = ? AND set_id = ? AND id = ?", values
                 )
             return _point(self._find(db, set_id, point_id))
+
+    def unfinished(self, set_id: str) -> Unfinished | None:
+        """Never worth going on from."""
+        with self._served("unfinished") as db:
+            del db, set_id
+        return None
+
+    def suspend(self, set_id: str, point_id: str) -> None:
+        self.abandon(set_id, point_id)
 
     def abandon(self, set_id: str, point_id: str) -> None:
         with self._served("abandon") as db:

@@ -91,8 +91,11 @@ def receive(request: dict[str, Any]) -> Any:
         if session is not None and same and sessions.lives(session_folder):
             return _doors(request, session)
         sessions.stop(session_folder)
+        if session is not None:
+            for disk in wanted:
+                _take_over(folder, session, point, disk)
         sessions.remove_folder(session_folder)
-        layers.clean(folder)
+        layers.clean(folder, spared=point)
         for disk in wanted:
             _make_part(folder, point, disk)
         with _reading(folder) as held:
@@ -102,16 +105,22 @@ def receive(request: dict[str, Any]) -> Any:
         return _doors(request, session)
 
 
-def doors(request: dict[str, Any]) -> Any:
-    folder, point = _folder(request), request["point"]
-    session = sessions.read(f"{folder}/receiving")
-    if session is None or session["point"] != point:
-        raise Refused("missing", f"point {point}", "it is not being received")
-    request["disks"] = session["disks"]
-    return _doors(request, session)
+def _take_over(folder: str, session: dict[str, Any], point: str, disk: dict[str, Any]) -> None:
+    """What was received of the point of an earlier session goes on as this one's, where that is asked for."""
+    if disk["since"] is None or disk["since"] == disk["base"]:
+        return
+    known = {(kept["id"], kept["size"], kept["base"]) for kept in session["disks"]}
+    part = layers.part(folder, disk["id"], disk["since"])
+    same = session["point"] == disk["since"] and (disk["id"], disk["size"], disk["base"]) in known
+    if not same or not os.path.exists(part):
+        raise Refused("missing", f"disk {disk['id']} of unfinished point {disk['since']}", "it is not there any more")
+    os.rename(part, layers.part(folder, disk["id"], point))
 
 
 def _make_part(folder: str, point: str, disk: dict[str, Any]) -> None:
+    if disk["since"] not in (None, disk["base"]) and os.path.exists(layers.part(folder, disk["id"], point)):
+        return
+    layers.remove(layers.part(folder, disk["id"], point))
     os.makedirs(f"{folder}/{disk['id']}", exist_ok=True)
     over: list[str] = []
     if disk["base"] is not None:
@@ -146,6 +155,31 @@ def seal(request: dict[str, Any]) -> Any:
         return _described(folder, _check_complete(folder, point))
 
 
+def unfinished(request: dict[str, Any]) -> Any:
+    folder = _folder(request)
+    session = sessions.read(f"{folder}/receiving")
+    if session is None or os.path.exists(layers.record(folder, session["point"])):
+        return None
+    found = []
+    for disk in session["disks"]:
+        with contextlib.suppress(FileNotFoundError):
+            stored = os.stat(layers.part(folder, disk["id"], session["point"])).st_blocks * 512
+            found.append({**disk, "stored": stored})
+    return {"point": session["point"], "disks": found}
+
+
+def suspend(request: dict[str, Any]) -> Any:
+    folder = _folder(request)
+    session_folder = f"{folder}/receiving"
+    if not os.path.isdir(session_folder):
+        return None
+    with _turn(folder):
+        session = sessions.read(session_folder)
+        if session is not None and session["point"] == request["point"]:
+            sessions.stop(session_folder)
+    return None
+
+
 def abandon(request: dict[str, Any]) -> Any:
     folder = _folder(request)
     if not os.path.isdir(folder):
@@ -165,10 +199,18 @@ def checksums(request: dict[str, Any]) -> Any:
     folder, point, disk = _folder(request), request["point"], request["disk"]
     if not os.path.isdir(folder):
         raise Refused("missing", f"point {point}", "the set is unknown")
+    session_folder = f"{folder}/receiving"
     with _turn(folder):
+        path = f"{folder}/{request['file']}.asked"
+        session = sessions.read(session_folder)
+        if session is not None and session["point"] == point and not os.path.exists(layers.record(folder, point)):
+            if sessions.lives(session_folder):
+                raise Refused("busy", f"point {point}", "it is being received")
+            killed = os.path.exists(f"{session_folder}/pid")
+            layers.received(folder, disk, point, repair=killed).write(path)
+            return path
         if all(kept["id"] != disk for kept in _check_complete(folder, point)["disks"]):
             raise Refused("missing", f"disk {disk} of point {point}", "the point is without it")
-        path = f"{folder}/{request['file']}.asked"
         layers.whole(folder, disk, point).write(path)
     return path
 
@@ -281,7 +323,7 @@ def usage(request: dict[str, Any]) -> Any:
 CALLS: dict[str, Callable[[dict[str, Any]], Any]] = {
     call.__name__: call
     for call in (
-        sets, points, receive, doors, seal, abandon, checksums, drop, forget, verify, serve, end_serving, adopt, usage,
+        sets, points, receive, seal, unfinished, suspend, abandon, checksums, drop, forget, verify, serve, end_serving, adopt, usage,
     )
 }  # fmt: skip
 

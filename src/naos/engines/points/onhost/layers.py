@@ -220,6 +220,23 @@ class _Findings:
             self.found.append({"offset": block * BLOCK, "length": BLOCK, "reason": reason})
 
 
+def received(folder: str, disk: str, point: str, *, repair: bool) -> Table:
+    """The checksums of what there is of an unfinished point's disk, counted now. repair: its daemon was killed, and its image may name
+    blocks that it does not use. Raises Refused for one that cannot be repaired."""
+    path = part(folder, disk, point)
+    if not os.path.exists(path):
+        raise Refused("missing", f"disk {disk} of point {point}", "nothing of it was received")
+    if repair:
+        qemu_img("check", "-q", "-r", "all", "-f", "qcow2", path, size=os.stat(path).st_size)
+    size, below = header(path)
+    table = whole(folder, disk, below) if below is not None else Table(size)
+    grown = Table(size)
+    for found in (table, count(path)):
+        for block, blocks, value in found.runs():
+            grown.put(block, value, blocks)
+    return grown
+
+
 def verify(folder: str, disk: str, point: str, pace: Pace) -> list[dict[str, Any]]:
     """Where a point's disk differs from its checksums: offset, length, reason."""
     try:
@@ -327,10 +344,10 @@ def recover(folder: str) -> None:
                 drop_point(folder, entry.name.removesuffix(".dropping"))
 
 
-def clean(folder: str) -> None:
-    """Remove what was received of points that are not complete."""
+def clean(folder: str, *, spared: str = "") -> None:
+    """Remove what was received of points that are not complete, but the spared one."""
     recover(folder)
-    complete = {kept["id"] for kept in records(folder)}
+    complete = {spared, *(kept["id"] for kept in records(folder))}
     for disk in disks(folder):
         for entry in sorted(os.scandir(f"{folder}/{disk}"), key=lambda entry: entry.name):
             if entry.name.partition(".")[0] not in complete or entry.name.endswith(".new"):
