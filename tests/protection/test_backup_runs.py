@@ -291,11 +291,12 @@ def test_production_keeps_the_old_disks_until_somebody_decides(backed: Platform)
     assert (
         backed.refused("POST", restore, {"mode": "production", "name": "x"})["code"] == "protection.not_for_production"
     )
-    for decision in ("take_back", "confirm"):
+    for decision in ("take_back", "confirm", "confirm"):
         present = [disk["id"] for disk in backed.get(f"{COMPUTE}/virtual_disks", virtualMachineId=web)]
         assert backed.done("POST", restore, {"mode": "production"}) == web
         after = [disk["id"] for disk in backed.get(f"{COMPUTE}/virtual_disks", virtualMachineId=web)]
         assert not set(after) & set(present)
+        assert len(after) == len(present), "in its place, whatever was restored before"
         found = next(entry for entry in backed.get(f"{BACKUP}/restores") if entry["state"] == "replaced")
         assert found["oldDisks"] == present
         assert backed.refused("POST", restore, {"mode": "production"})["code"] == "protection.restore_undecided"

@@ -19,7 +19,9 @@ def name(kind: str, disk_id: str, point_id: str) -> str:
     return nodes.node(kind, str(uuid.uuid5(uuid.UUID(point_id), disk_id)))
 
 
-def open_door(monitor: Monitor, place: Place, disk_id: str, point_id: str, door: Door) -> None:
+def open_door(
+    monitor: Monitor, place: Place, disk_id: str, point_id: str, door: Door, *, read_only: bool = False
+) -> None:
     """Raises DaemonRefused when nobody answers there, or the key is none."""
     close(monitor, place, disk_id, point_id)
     folder, key = _folder(place, disk_id, point_id), name("k", disk_id, point_id)
@@ -34,6 +36,7 @@ def open_door(monitor: Monitor, place: Place, disk_id: str, point_id: str, door:
         "export": door.address.name,
         "tls-creds": key,
         "open-timeout": CONNECTING,
+        "read-only": read_only,
     }
     monitor.execute("blockdev-add", node)
 

@@ -37,7 +37,7 @@ def _start(monitor: Monitor, place: Place, disk_id: str, reader: str, door: Door
     reserved = place.exists(place.disk_reserved(disk_id))
     sealed = images.read_closed(place, place.disk(disk_id)).encrypted
     try:
-        doors.open_door(monitor, place, disk_id, reader, door)
+        doors.open_door(monitor, place, disk_id, reader, door, read_only=True)
         path = place.disk(disk_id)
         nodes.open_image(monitor, disk_id, path, backing=None, give_back=not reserved, encrypted=sealed)
         backup = {

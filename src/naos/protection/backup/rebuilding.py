@@ -20,13 +20,14 @@ from naos.storage.models import Disk, Lun, VirtualController
 
 @dataclass(frozen=True)
 class Filling:
-    """Disk `disk_id` gets the content of the point's disk `source_id`."""
+    """Disk `disk_id` gets the content of the point's disk `source_id`. old_id: the machine's disk whose place it takes, if any."""
 
     source_id: str
     disk_id: str
+    old_id: str | None = None
 
-    def plain(self) -> dict[str, str]:
-        return {"source_id": self.source_id, "disk_id": self.disk_id}
+    def plain(self) -> dict[str, str | None]:
+        return {"source_id": self.source_id, "disk_id": self.disk_id, "old_id": self.old_id}
 
 
 def machine(

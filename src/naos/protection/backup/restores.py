@@ -210,8 +210,8 @@ def _plan_replace(
     check_fits(session, world, point, held, targets)
     fillings = []
     for disk in held:
-        old = session.get(Disk, disk.disk_id)
-        if old is not None and old.machine_id == machine.id:
+        old = _present(session, machine.id, disk, [other.disk_id for other in held])
+        if old is not None:
             snapshots.check_free(session, old, "replaced")
         then = next(entry for entry in point.machine["disks"] if entry["id"] == disk.disk_id)
         made = Disk(
@@ -226,7 +226,7 @@ def _plan_replace(
         )
         session.add(made)
         session.flush()
-        fillings.append(Filling(disk.disk_id, made.id))
+        fillings.append(Filling(disk.disk_id, made.id, old.id if old is not None else None))
     return Plan(
         kind="restore_point.restore",
         description=f"Restore {machine.name} of {points.moment(point.taken_at)} in its place",
@@ -253,6 +253,15 @@ def _plan_replace(
             *(unmaking(restore.id, filling.disk_id) for filling in fillings),
         ),
     )
+
+
+def _present(session: Session, machine_id: str, disk: PointDisk, others: Sequence[str]) -> Disk | None:
+    """The machine's disk that a point's disk is, or whose place it had: what was restored before goes by another id."""
+    found = session.get(Disk, disk.disk_id)
+    if found is not None and found.machine_id == machine_id:
+        return found
+    query = sa.select(Disk).where(Disk.machine_id == machine_id, Disk.unit == disk.unit, Disk.id.not_in(others))
+    return session.scalar(query)
 
 
 def _cpool(session: Session, point: RestorePoint, wanted: str | None) -> Cpool:

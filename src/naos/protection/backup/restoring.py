@@ -71,7 +71,7 @@ def end_serving(world: World, point_id: str, restore_id: str) -> None:
     insist(copying.store_of(world, points.where(point)).end_serving, point.set_id, restore_id)
 
 
-def replace(world: World, restore_id: str, machine_id: str, fillings: Sequence[dict[str, str]]) -> None:
+def replace(world: World, restore_id: str, machine_id: str, fillings: Sequence[dict[str, Any]]) -> None:
     """The machine has the restored disks from here on; those that it had are kept beside it. All in one transaction."""
     with world.database.write() as session:
         restore = session.get_one(Restore, restore_id)
@@ -82,7 +82,8 @@ def replace(world: World, restore_id: str, machine_id: str, fillings: Sequence[d
             raise Unknown("virtual machine", machine_id)
         old_disks = []
         for filling in fillings:
-            old, new = session.get(Disk, filling["source_id"]), session.get_one(Disk, filling["disk_id"])
+            new = session.get_one(Disk, filling["disk_id"])
+            old = session.get(Disk, filling["old_id"]) if filling["old_id"] is not None else None
             if old is not None and old.machine_id == machine_id:
                 snapshots.check_free(session, old, "replaced")
                 exchange(session, old, new)
