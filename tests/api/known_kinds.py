@@ -34,12 +34,16 @@ PATHS = {
     "lun_id": "volume",
     "machine_id": "machine",
     "moref": SHARED,
+    "plan_id": "recovery_plan",
     "policy_id": "policy",
     "pool_id": "resource_pool",
     "provider_id": "provider",
+    "replica_id": "replica",
+    "replication_id": "replication",
     "resource_id": "resource",
     "role_id": SHARED,
     "rule_id": "rule",
+    "run_id": "recovery_run",
     "server_id": SHARED,
     "snapshot_id": "snapshot",
     "switch_id": SHARED,
@@ -70,12 +74,14 @@ FILTERS = {
     "networks[]": "vlan",
     "roleId": SHARED,
     "sppServerId": SHARED,
+    "subjectId": "recovery_plan",
     "tenantId": "tenant",
     "token": "token",
     "user": "user",
     "userId": "user",
     "virtualDiskId": "disk",
     "virtualMachineId": "machine",
+    "volumeId": "volume",
     "virtualSwitchId": SHARED,
 }
 NO_IDS = {
@@ -126,6 +132,7 @@ FIELDS = {
     "networkAdapterId": "adapter",
     "networkId": "vlan",
     "newNetworkId": "vlan",
+    "pointId": "replica_point",
     "policyId": SHARED,  # of jobs/run: not looked at
     "remove": "volume",
     "roleIds": SHARED,
@@ -139,6 +146,8 @@ FIELDS = {
     "virtualMachineId": "machine",
     "virtualMachineIds": "machine",
     "virtualMachines": "machine",
+    "volumeId": "volume",
+    "zoneId": SHARED,
 }
 SUBJECTS = {
     "virtual_machines": "machine",
@@ -203,7 +212,7 @@ def mine_for(platform: Platform, kind: str, name: str, ids: dict[str, str]) -> s
     """A sound value for a parameter of mine."""
     if kind != SHARED:
         return ids[kind]
-    values = {"datacenterId": "zone_id", "datacenters[]": "zone_id", "machineManagerId": "worker_id"}
+    values = {"datacenterId": "zone_id", "zoneId": "zone_id", "datacenters[]": "zone_id", "machineManagerId": "worker_id"}
     if values.get(name, name) == "zone_id":
         return platform.zone("AZ05")
     if values.get(name, name) == "worker_id":

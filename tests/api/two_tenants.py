@@ -1,7 +1,9 @@
 """Two tenants of two organisations on one simulated platform, each with one object of every kind."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +11,8 @@ from fastapi.testclient import TestClient
 from simulated_platform import COMPUTE, GIB, Platform, inventory_text
 
 from naos.fleet.models import HypervisorBuild, PoolUpdate
+from naos.protection.recovery.models import RecoveryPlan, RecoveryRun, Replica, ReplicaPoint
+from naos.protection.replication.models import LunReplication
 from naos.tenancy import members
 from naos.tenancy.models import User
 
@@ -85,6 +89,8 @@ def settle_in(platform: Platform, mark: str) -> Home:
     _rule(home, mark)
     _protection(home, mark)
     ids["update"] = _update(home)
+    _recovery(home, mark)
+    ids["replication"] = _replication(home)
     ids["activity"] = platform.get("/activity/v1/activities", limit=1)[0]["id"]
     return home
 
@@ -141,6 +147,51 @@ def _update(home: Home) -> str:
             session.add(build)
             session.flush()
         made = PoolUpdate(tenant_id=home.ids["tenant"], cpool_id=home.ids["cpool"], build_id=build.id, state="done")
+        session.add(made)
+        session.flush()
+        return made.id
+
+
+def _recovery(home: Home, mark: str) -> None:
+    """A paused replica of the machine with a point, a recovery plan, and a test of it, long over."""
+    ids, now = home.ids, datetime.now(UTC)
+    places = {"cpool_id": ids["cpool"], "tenant_id": ids["tenant"]}
+    with home.platform.services.database.write() as session:
+        replica = Replica(
+            machine_id=ids["machine"],
+            lun_id=ids["volume"],
+            set_id=str(uuid.uuid4()),
+            interval=3600,
+            keep=4,
+            state="paused",
+            due_at=now,
+            **places,
+        )
+        plan = RecoveryPlan(
+            name=f"{mark} plan", home_cpool_id="", promise=60, shutdown=0, reserve=False, state="ready", **places
+        )
+        session.add_all((replica, plan))
+        session.flush()
+        point = ReplicaPoint(point_id=str(uuid.uuid4()), replica_id=replica.id, instant=now, sent=0)
+        run = RecoveryRun(
+            tenant_id=ids["tenant"], subject_id=plan.id, name=plan.name, kind="test", state="succeeded", promise=60
+        )
+        session.add_all((point, run))
+        session.flush()
+        ids |= {"replica": replica.id, "replica_point": point.point_id}
+        ids |= {"recovery_plan": plan.id, "recovery_run": run.id}
+
+
+def _replication(home: Home) -> str:
+    """The volume's, whose replica is not there yet."""
+    with home.platform.services.database.write() as session:
+        made = LunReplication(
+            tenant_id=home.ids["tenant"],
+            lun_id=home.ids["volume"],
+            replica_id=str(uuid.uuid4()),
+            grown=2**30,
+            shaped="standard",
+        )
         session.add(made)
         session.flush()
         return made.id

@@ -120,6 +120,17 @@ def _maintenance(method: str) -> Callable[[Platform], str]:
     return lambda platform: platform.write(method, f"{COMPUTE}/hosts/{platform.made['blade']}/maintenance")
 
 
+def _update(platform: Platform) -> str:
+    """A cpool's machines run while its blades take a build; until it has ended, as what is done to a blade is no request's."""
+    build = platform.client.post(f"{COMPUTE}/hypervisor_builds", json={"version": "2", "command": "true"}).json()["id"]
+    path = f"{COMPUTE}/host_clusters/{platform.made['pool-AZ05']}/updates"
+    begun = platform.write("POST", path, {"buildId": build})
+    end = time.monotonic() + SETTLE_SECONDS
+    while platform.get(path)[0]["state"] == "running" and time.monotonic() < end:
+        time.sleep(0.05)
+    return begun
+
+
 def _create_disk(platform: Platform) -> str:
     body = {"virtualMachineId": platform.made["machine"], "capacity": GIB}
     return platform.write("POST", f"{COMPUTE}/virtual_disks", body)
@@ -185,6 +196,22 @@ def _volatile(platform: Platform) -> None:
     platform.done("POST", f"{COMPUTE}/virtual_disks", body)
 
 
+def _recoverable(platform: Platform) -> None:
+    """A running machine with a replica in the other zone, in a recovery plan."""
+    _machine(platform)
+    there = {"hostClusterId": platform.made["pool-AZ06"]}
+    replica = {"virtualMachineId": platform.made["machine"], "datastoreId": platform.made["volume-AZ06"], **there}
+    platform.made["replica"] = platform.done("POST", "/recovery/v1/replicas", replica)
+    platform.done("POST", f"/recovery/v1/replicas/{platform.made['replica']}/run")
+    member = {"virtualMachineId": platform.made["machine"]}
+    plan = {"name": "plan", "machines": [member], "shutdown": 0, **there}
+    platform.made["plan"] = platform.done("POST", "/recovery/v1/plans", plan)
+
+
+def _recover(what: str, **body: Any) -> Callable[[Platform], str]:
+    return lambda platform: platform.write("POST", f"/recovery/v1/plans/{platform.made['plan']}/{what}", body)
+
+
 SCENARIOS = {
     "snapshot create": Scenario(
         "snapshot.create", lambda p: p.write("POST", f"{COMPUTE}/snapshots", _snapshot(p, "second")), _two_volumes
@@ -239,8 +266,17 @@ SCENARIOS = {
             {"id": p.made["volume-AZ05"], "reserve": GIB, "snapshotHeadroom": 20},
         ),
     ),
+    "recovery test": Scenario("recovery.test", _recover("test"), _recoverable),
+    "planned failover": Scenario("recovery.failover", _recover("failover", kind="planned"), _recoverable),
+    "unplanned failover": Scenario("recovery.failover", _recover("failover", kind="unplanned"), _recoverable),
+    "machine replicate": Scenario(
+        "virtual_machine.replicate",
+        lambda p: p.write("POST", f"/recovery/v1/replicas/{p.made['replica']}/run"),
+        _recoverable,
+    ),
     "VLAN create": Scenario("vlan.create", _create_vlan),
     "maintenance enter": Scenario("blade.enter_maintenance", _maintenance("POST"), _together),
+    "build install": Scenario("blade.install_build", _update, _together),
     "maintenance exit": Scenario("blade.exit_maintenance", _maintenance("DELETE"), _resting),
 }
 

@@ -1,6 +1,8 @@
 """Replicas of machines and recovery plans over the whole controller: tests, failovers, the way back."""
 
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +13,11 @@ from naos.engines.errors import Unreachable
 from naos.network.models import Vlan
 from naos.protection.recovery import remnants
 from naos.protection.recovery.models import Remnant
+from naos.protection.replication import rules as cycles
 from naos.storage.models import Disk
 
 ROOT = "/recovery/v1"
+VOLUMES = "/replication/v1/volumes"
 
 
 @pytest.fixture
@@ -159,6 +163,55 @@ def test_a_silent_zone_is_failed_over_only_when_nothing_there_can_write(platform
     array = platform.rack.array("az05-array")
     assert disk.id not in array.contents(platform.made["volume-AZ05"]).exports
     platform.done("POST", f"{ROOT}/plans/{plan}/reverse")
+
+
+def test_replicated_volumes_fail_over_as_a_whole_and_come_back(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cycles, "INTERVAL", timedelta(seconds=0.2))
+    monkeypatch.setattr(cycles, "REST", timedelta(seconds=0.1))
+    source = platform.made["volume-AZ05"]
+    machines = [platform.deploy("database"), platform.deploy("web")]
+    replication = platform.done("POST", VOLUMES, {"volumeId": source, "zoneId": "AZ06"})
+    replica = platform.get(f"{VOLUMES}/{replication}")["replica"]["id"]
+    _await_point(platform, replication)
+    plan = _plan(platform, machines[:1])
+    (problem,) = platform.get(f"{ROOT}/plans/{plan}")["problems"]
+    assert "fails over as a whole, and web has disks on it" in problem
+    members = [{"virtualMachineId": machine, "order": 1 - number} for number, machine in enumerate(machines)]
+    platform.done("PATCH", f"{ROOT}/plans/{plan}", {"machines": members})
+    tested = _run(platform, f"plans/{plan}", "test", {})
+    assert tested["state"] == "succeeded", tested["steps"]
+    names = [step["name"] for step in tested["steps"] if step["name"].startswith("start")]
+    assert names == ["start web", "start database"]
+    assert _await_point(platform, replication) is not None  # it goes on
+
+    moved = _run(platform, f"plans/{plan}", "failover", {"kind": "planned"})
+    assert moved["state"] == "succeeded", moved["steps"]
+    for machine in machines:
+        assert platform.machine(machine)["powerState"] == "running"
+        assert {disk.lun_id for disk in _rows(platform, Disk, machine_id=machine)} == {replica}
+    assert platform.get(f"{ROOT}/plans/{plan}")["state"] == "failed_over"
+    platform.done("POST", f"{ROOT}/plans/{plan}/reverse")
+    turned = platform.get(f"{VOLUMES}/{replication}")
+    assert (turned["source"]["id"], turned["replica"]["id"]) == (replica, source)
+    _await_point(platform, replication)
+    back = _run(platform, f"plans/{plan}", "failover", {"kind": "failback"})
+    assert back["state"] == "succeeded", back["steps"]
+    assert {disk.lun_id for disk in _rows(platform, Disk, machine_id=machines[0])} == {source}
+    platform.done("POST", f"{ROOT}/plans/{plan}/discard")
+    platform.done("POST", f"{ROOT}/plans/{plan}/reverse")
+    platform.done("DELETE", f"{VOLUMES}/{replication}")
+
+
+def _await_point(platform: Platform, replication: str) -> str:
+    """A point that was not there before."""
+    known = platform.get(f"{VOLUMES}/{replication}")["recoveryPoint"]["pointId"]
+    end = time.monotonic() + 20
+    while (found := platform.get(f"{VOLUMES}/{replication}")["recoveryPoint"]["pointId"]) in (None, known):
+        assert time.monotonic() < end, platform.get(f"{VOLUMES}/{replication}")
+        time.sleep(0.05)
+    return str(found)
 
 
 def _fail_chassis(platform: Platform, blade: str) -> None:

@@ -104,6 +104,7 @@ def plan_create(session: Session, tenant_id: str, change: Change) -> Plan:
         reserve=change.reserve is not False,
         state=State.READY,
     )
+    _find_all(session, tenant_id, change)
     _apply(session, plan, change)
     session.add(plan)
     session.flush()
@@ -116,6 +117,7 @@ def plan_create(session: Session, tenant_id: str, change: Change) -> Plan:
 
 def plan_change(session: Session, tenant_id: str, plan_id: str, change: Change) -> Plan:
     plan = find(session, tenant_id, plan_id)
+    _find_all(session, tenant_id, change)
     moves = change.members is not None or change.cpool_id not in (None, plan.cpool_id) or change.networks is not None
     if moves and plan.state == State.FAILED_OVER:
         state, remedy = "has failed over", "reverse it before its machines, networks or cpool are changed"
@@ -177,6 +179,17 @@ def _apply(session: Session, plan: RecoveryPlan, change: Change) -> None:
         plan.shutdown = change.shutdown
 
 
+def _find_all(session: Session, tenant_id: str, change: Change) -> None:
+    """Whatever a request names is the tenant's, before any rule is asked. Raises Unknown."""
+    for one in change.members or ():
+        machines.find(session, tenant_id, one.machine_id)
+    for source, target in (change.networks or {}).items():
+        vlans.find(session, tenant_id, source)
+        vlans.find_ready(session, tenant_id, target)
+    if change.cpool_id is not None:
+        cpools.find_ready(session, tenant_id, change.cpool_id)
+
+
 def _set_members(session: Session, plan: RecoveryPlan, wanted: Sequence[Wanted]) -> None:
     chosen = [machines.find(session, plan.tenant_id, one.machine_id) for one in wanted]
     first = chosen[0] if chosen else None
@@ -224,11 +237,10 @@ def _check_zones(session: Session, plan: RecoveryPlan) -> None:
 
 def _set_networks(session: Session, plan: RecoveryPlan, wanted: Mapping[str, str]) -> None:
     used = _vlans_of(session, [member.machine_id for member in members_of(session, [plan.id])[plan.id]])
-    for source, target in wanted.items():
+    for source in wanted:
         if source not in used:
             known = ", ".join(vlan.name for vlan in used.values()) or "none"
             raise NotIncluded("The network", source, known)
-        vlans.find_ready(session, plan.tenant_id, target)
     plan.networks = dict(wanted)
 
 

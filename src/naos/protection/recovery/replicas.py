@@ -105,11 +105,11 @@ def plan_create(
     """
     machine = machines.find(session, tenant_id, machine_id)
     check_ready("Machine", machine.name, machine.lifecycle)
+    cpool, lun = cpools.find_ready(session, tenant_id, cpool_id), luns.find_open(session, tenant_id, lun_id)
     present = of_machine(session, machine_id)
     if present is not None:
         raise AlreadyReplicated(machine.name, present.id)
     rules.check_interval(interval, shortest=world.settings.shortest_replication)
-    cpool, lun = cpools.find_ready(session, tenant_id, cpool_id), luns.find_open(session, tenant_id, lun_id)
     zone = session.get_one(Cpool, machine.cpool_id).zone
     for what, name, other in (("cpool", cpool.name, cpool.zone), ("volume", lun.name, lun.zone)):
         if other == zone:

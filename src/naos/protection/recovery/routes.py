@@ -24,7 +24,9 @@ from naos.protection.recovery.wire import (
     PlanRequest,
     PlanWire,
     ReplicaChange,
+    ReplicaFailoverRequest,
     ReplicaRequest,
+    ReplicaTestRequest,
     ReplicaWire,
     RunWire,
     TestRequest,
@@ -146,7 +148,7 @@ def explain_replica(
 
 @router.post("/replicas/{replica_id}/test", **ASYNCHRONOUS)
 def test_replica(
-    replica_id: ResourceId, body: TestRequest, identity: Operator, services: ServicesOf, key: RequestKeyOf
+    replica_id: ResourceId, body: ReplicaTestRequest, identity: Operator, services: ServicesOf, key: RequestKeyOf
 ) -> JSONResponse:
     """Start a copy of the machine on a network of its own, see it live, remove it; the replication goes on."""
     wish = Wish(Kind.TEST, hold=body.hold, point_id=body.point_id)
@@ -159,7 +161,7 @@ def test_replica(
 
 @router.post("/replicas/{replica_id}/failover", **ASYNCHRONOUS)
 def fail_replica_over(
-    replica_id: ResourceId, body: FailoverRequest, identity: Operator, services: ServicesOf, key: RequestKeyOf
+    replica_id: ResourceId, body: ReplicaFailoverRequest, identity: Operator, services: ServicesOf, key: RequestKeyOf
 ) -> JSONResponse:
     """Start the machine in the other zone."""
     wish = Wish(Kind(body.kind), source_is_down=body.source_is_down, point_id=body.point_id)

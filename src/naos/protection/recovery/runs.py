@@ -46,8 +46,9 @@ def subject_lock(scope: Scope) -> Lock:
 def plan_run(session: Session, world: World, subject: Subject, wish: Wish) -> Plan:
     """A test or a failover. Raises WrongState, PlanUnsound with every problem and its numbers."""
     scope = scope_of(session, subject)
+    scopes.copies(session, scope, wish.point_id)  # a point that is not there is refused before anything else
     _check_state(session, scope, wish)
-    left = scopes.pending(session, scope)
+    left = scope if wish.kind == Kind.TEST else scopes.pending(session, scope)
     judged = plans.judge(session, world, left, point_id=wish.point_id, kind=wish.kind)
     if judged.problems:
         raise PlanUnsound(scope.name, "; ".join(judged.problems))

@@ -159,9 +159,14 @@ class ExplanationWire(Wire):
 
 
 class TestRequest(Request):
-    """hold: seconds for which the machines stay up before all is removed. pointId: of a replica, this point instead of the last."""
+    """hold: seconds for which the machines stay up before all is removed."""
 
     hold: Annotated[Whole, Field(ge=0, le=86_400)] = 0
+
+
+class ReplicaTestRequest(TestRequest):
+    """pointId: this point instead of the last one."""
+
     point_id: ResourceId | None = None
 
 
@@ -171,6 +176,11 @@ class FailoverRequest(Request):
 
     kind: Literal["planned", "unplanned", "failback"]
     source_is_down: Truth = False
+
+
+class ReplicaFailoverRequest(FailoverRequest):
+    """pointId: this point instead of the last one, of an unplanned failover."""
+
     point_id: ResourceId | None = None
 
 
