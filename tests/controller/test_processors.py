@@ -4,6 +4,8 @@ from typing import Any
 
 from simulated_platform import COMPUTE, POWER, Platform
 
+from naos.engines.errors import Unsupported
+
 POOLS, HOSTS = f"{COMPUTE}/host_clusters", f"{COMPUTE}/hosts"
 WHOLE = ["avx", "avx2", "fpu", "sse2"]
 
@@ -73,4 +75,16 @@ def test_blades_with_nothing_in_common_are_no_cpool(roomy: Platform) -> None:
     reason = roomy.failed("POST", f"{POOLS}/{roomy.made['pool-AZ06']}/hosts", {"hosts": 1})
     assert "no feature in common" in reason
     assert len(roomy.get(f"{POOLS}/{roomy.made['pool-AZ06']}")["hosts"]) == 2
+    assert roomy.settled() == []
+
+
+def test_a_blade_that_cannot_tell_its_processor_joins_and_changes_nothing_of_the_baseline(roomy: Platform) -> None:
+    refusal = Unsupported("az06-blade4", "telling its processor", "libvirt has no model for it")
+    roomy.rack.faults.give_processor("az06-blade3", *WHOLE)
+    for _ in range(2):  # when it is verified, and when the baseline is computed
+        roomy.rack.faults.fail_next("hypervisor.processor", refusal, engine="az06-blade3")
+    pool = f"{POOLS}/{roomy.made['pool-AZ06']}"
+    roomy.done("POST", f"{pool}/hosts", {"hosts": 1})
+    shown = roomy.get(f"{pool}/processor")
+    assert (shown["features"], len(shown["hosts"])) == (WHOLE, 2)
     assert roomy.settled() == []

@@ -7,16 +7,26 @@ started anew; that is what `missing_on` is asked for.
 from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.orm import Session
 
+from naos.engines.errors import Unsupported
 from naos.engines.ports import Processor
 from naos.fleet.models import Blade, BladeProcessor, Cpool, PoolProcessor
 from naos.world import World
 
+_log = structlog.get_logger()
+
 
 def look(world: World, blade: str) -> None:
-    """Ask a blade what it can show, and note it. Raises what its hypervisor raises."""
-    found = world.rack.hypervisor(blade).processor()
+    """Ask a blade what it can show, and note it; one that cannot say has nothing noted. Raises what its hypervisor raises else."""
+    try:
+        found = world.rack.hypervisor(blade).processor()
+    except Unsupported as error:
+        _log.warning("blade.processor_unknown", blade=blade, reason=str(error))
+        with world.database.write() as session:
+            session.execute(sa.delete(BladeProcessor).where(BladeProcessor.blade == blade))
+        return
     with world.database.write() as session:
         session.merge(
             BladeProcessor(blade=blade, model=found.model, features=list(found.features), definition=found.definition)
@@ -24,7 +34,10 @@ def look(world: World, blade: str) -> None:
 
 
 def settle(world: World, cpool_id: str) -> None:
-    """Compute the cpool's baseline anew. Raises EngineError for blades that have nothing in common."""
+    """Compute the cpool's baseline anew, once every blade has said what it has; before that guests are shown what their blade has.
+
+    Raises EngineError for blades that have nothing in common.
+    """
     with world.database.read() as session:
         blades = list(session.scalars(sa.select(Blade).where(Blade.cpool_id == cpool_id).order_by(Blade.name)))
         known = {row.blade: row for row in _rows(session, [blade.name for blade in blades])}
@@ -35,7 +48,7 @@ def settle(world: World, cpool_id: str) -> None:
         found = [_processor(row) for row in _rows(session, [blade.name for blade in blades])]
         present = session.get(PoolProcessor, cpool_id)
     asked = next((blade.name for blade in blades if blade.connected), None)
-    if not found or asked is None:
+    if len(found) < len(blades) or asked is None:
         return
     baseline = world.rack.hypervisor(asked).baseline(found)
     if present is not None and _processor(present) == baseline:
