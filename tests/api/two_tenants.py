@@ -10,7 +10,10 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from simulated_platform import COMPUTE, GIB, Platform, inventory_text
 
+from naos.compute.models import VirtualMachine
 from naos.fleet.models import HypervisorBuild, PoolUpdate
+from naos.protection.backup import describing
+from naos.protection.backup.models import PointDisk, Restore, RestorePoint
 from naos.protection.recovery.models import RecoveryPlan, RecoveryRun, Replica, ReplicaPoint
 from naos.protection.replication.models import LunReplication
 from naos.tenancy import members
@@ -203,6 +206,35 @@ def _protection(home: Home, mark: str) -> None:
     ids["policy"] = platform.done("POST", f"{BACKUP}/policies", body)
     ids["job"] = platform.get(f"{BACKUP}/jobs", type="catalog")[0]["id"]
     platform.done("POST", f"{BACKUP}/jobs/run", {"jobId": ids["job"]})
+    with platform.services.database.write() as session:
+        machine = session.get_one(VirtualMachine, ids["machine"])
+        point = RestorePoint(
+            tenant_id=ids["tenant"],
+            machine_id=machine.id,
+            machine_name=machine.name,
+            policy_id=ids["policy"],
+            policy_name=f"{mark} policy",
+            zone="AZ07",
+            vault="v",
+            set_id=str(uuid.uuid4()),
+            taken_at=datetime.now(UTC),
+            state="good",
+            machine=describing.describe(session, machine),
+        )
+        session.add(point)
+        session.flush()
+        session.add(PointDisk(point_id=point.id, disk_id=ids["disk"], name="Hard disk 1", unit=0, size=2**26))
+        restore = Restore(
+            tenant_id=ids["tenant"],
+            point_id=point.id,
+            machine_id=machine.id,
+            machine_name=machine.name,
+            mode="clone",
+            state="done",
+        )
+        session.add(restore)
+        session.flush()
+        ids |= {"restore_point": point.id, "restore": restore.id}
 
 
 def rows_about(platform: Platform, ids: Mapping[str, str]) -> dict[str, list[Any]]:
