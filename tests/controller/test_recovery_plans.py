@@ -1,5 +1,6 @@
 """Replicas of machines and recovery plans over the whole controller: tests, failovers, the way back."""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -8,11 +9,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, POWER, Platform
+from typer.testing import CliRunner
 
+from naos.cli.client import Connection
+from naos.cli.main import app
 from naos.engines.errors import Unreachable
 from naos.network.models import Vlan
 from naos.protection.recovery import remnants
-from naos.protection.recovery.models import Remnant
+from naos.protection.recovery.models import RecoveryRun, Remnant
 from naos.protection.replication import rules as cycles
 from naos.storage.models import Disk
 
@@ -202,6 +206,72 @@ def test_replicated_volumes_fail_over_as_a_whole_and_come_back(
     platform.done("POST", f"{ROOT}/plans/{plan}/discard")
     platform.done("POST", f"{ROOT}/plans/{plan}/reverse")
     platform.done("DELETE", f"{VOLUMES}/{replication}")
+
+
+def test_the_command_line_goes_the_same_way(platform: Platform) -> None:
+    connection = Connection(transport=platform.client._transport, sleep=lambda _seconds: time.sleep(0.01))
+    environment = {"NAOS_URL": "http://naos.invalid", "NAOS_CREDENTIALS": str(platform.folder / "credentials")}
+
+    def run(*words: str, code: int = 0) -> str:
+        outcome = CliRunner().invoke(app, ["recovery", *words], obj=connection, env=environment)
+        assert outcome.exit_code == code, (words, outcome.output, outcome.exception)
+        return outcome.output
+
+    platform.deploy("web")
+    there = ("--pool", "pool-AZ06")
+    assert "NAOS_SHORTEST_REPLICATION" in run(
+        *("replica", "create", "web", "--volume", "volume-AZ06", "--every", "5"), *there, code=1
+    )
+    run("replica", "create", "web", "--volume", "volume-AZ06", *there)
+    run("replica", "set", "web", "--every", "120", "--keep", "2")
+    assert "2 h 0 min" in run("replica", "run", "web")
+    assert "active" in run("replica", "list")
+    assert "web" in run("create", "shop", *there, "--machine", "web", "--shutdown", "0")
+    run(
+        "machine",
+        "shop",
+        "web",
+        "--order",
+        "3",
+        "--delay",
+        "1",
+        "--check",
+        "line",
+        "--line",
+        "ready",
+        "--patience",
+        "1",
+    )
+    assert "shop" in run("set", "shop", "--promise", "3600", "--no-reserve")
+    told = " ".join(run("explain", "shop", "--kind", "test").split())
+    assert "start web in pool-AZ06 after 1 s" in told
+    assert "wait for 'ready' on the console of web, for 1 s at most" in told
+    silent = run("test", "shop", code=1)
+    assert "did not appear on its console within 1 s" in " ".join(silent.split())
+    run("machine", "shop", "web", "--check", "none", "--delay", "0")
+    moved = run("failover", "shop", "--yes")
+    assert "kept: in" in " ".join(moved.split())
+    assert "failed_over" in run("list")
+    run("reverse", "shop")
+    run("replica", "run", "web")
+    run("failback", "shop", "--yes")
+    run("discard", "shop", "--yes")
+    done = json.loads(run("runs", "--plan", "shop", "--json"))
+    assert [entry["kind"] for entry in done] == ["failback", "planned", "test"]
+    assert "failback" in run("report", done[0]["id"])
+    run("delete", "shop", "--yes")
+    run("replica", "stop", "web", "--yes")
+
+
+def test_a_changed_report_is_told_from_a_signed_one(platform: Platform) -> None:
+    machine = platform.deploy("web")
+    replica = _replicate(platform, machine)
+    run = _run(platform, f"replicas/{replica}", "test", {})
+    assert run["genuine"]
+    with platform.services.database.write() as session:
+        row = session.get_one(RecoveryRun, run["id"])
+        row.report = {**row.report, "keptPromise": False}
+    assert not platform.get(f"{ROOT}/runs/{run['id']}")["genuine"]
 
 
 def _await_point(platform: Platform, replication: str) -> str:
