@@ -1,6 +1,7 @@
 """Points of disks, taken by the copy engine from real daemons and kept by real stores: what is there is what was there, or is found."""
 
 import hashlib
+import os
 import signal
 import time
 import uuid
@@ -317,6 +318,26 @@ while True:
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+@pytest.mark.soak
+def test_a_place_that_hangs_is_let_go(bench, lun):
+    """The receiving daemon answers no more, and says nothing: the copy is ended, and the disk's client goes on."""
+    disk, address = bench.disk(lun)
+    bench.rig.fill(address, 5, 0, 16 * MIB)
+    order = bench.order(an_id(), lun, disk, speed=4 * MIB, yielding=True)
+    copying.prepare(bench.world, order)
+    copying.begin(bench.world, order)
+    receiver = bench.receiving(order.set_id)
+    os.kill(receiver.pid, signal.SIGSTOP)
+    try:
+        bench.rig.array.end_point(lun, order.set_id, order.point_id, [disk], complete=False)
+        bench.rig.fill(address, 6, 15 * MIB, MIB)
+    finally:
+        assert processes.end_process(receiver, signal.SIGKILL, 20)
+    copying.cancel(bench.world, order)
+    point = bench.take(order.set_id, lun, disk)
+    assert bench.served(order.set_id, point.id, disk) == bench.rig.checksum(address)
 
 
 @pytest.mark.soak

@@ -33,6 +33,7 @@ FIRST_LOOK, LONGEST_WAIT = 0.02, 1.0  # seconds between looks
 WORTH_GOING_ON = 64 * 2**20
 """Bytes of an unfinished point from which on the next one goes on from it, rather than sending them again."""
 STANDSTILL = 300.0  # seconds without one more byte
+IMPATIENT = 15.0  # the same for a copy that yields: guests' writes may be waiting for it
 _TURN = 60.0  # seconds that a copy waits for another one of the same disk
 _AVERAGE = 10.0  # seconds over which a rate is measured
 
@@ -209,14 +210,15 @@ def look(world: World, order: Order) -> JobState:
 def follow(world: World, order: Order, progress: Callable[[Progress], None] = lambda _progress: None) -> None:
     """Wait until every copy has ended well. Raises EngineError for one that failed, Unreachable when nothing moves any more."""
     wait, began = FIRST_LOOK, time.monotonic()
-    moved, until = -1, began + STANDSTILL
+    standstill = IMPATIENT if order.yielding else STANDSTILL
+    moved, until = -1, began + standstill
     marks = [(began, 0)]
     while True:
         state, now = _look(world, order), time.monotonic()
         if state is None:
             return
         if state.done != moved:
-            moved, until = state.done, now + STANDSTILL
+            moved, until = state.done, now + standstill
         elif now > until:
             raise Unreachable("the array", "copying", f"nothing moves after {state.done} of {state.total} bytes")
         marks = [mark for mark in marks if mark[0] > now - _AVERAGE] or marks[-1:]

@@ -25,8 +25,9 @@ def open_door(
     """Raises DaemonRefused when nobody answers there, or the key is none."""
     close(monitor, place, disk_id, point_id)
     folder, key = _folder(place, disk_id, point_id), name("k", disk_id, point_id)
-    script = 'umask 077 && mkdir -p -- "$1" && cat > "$1/keys.psk"'
-    place.host.run(["sh", "-c", script, "key", folder], stdin=f"{door.user}:{door.key}\n".encode())
+    script = 'umask 077 && mkdir -p -- "$1" && echo "$2 $3" > "$1/address" && cat > "$1/keys.psk"'
+    where = (door.address.host, str(door.address.port))
+    place.host.run(["sh", "-c", script, "key", folder, *where], stdin=f"{door.user}:{door.key}\n".encode())
     credentials = {"qom-type": "tls-creds-psk", "id": key, "endpoint": "client", "dir": folder, "username": door.user}
     monitor.execute("object-add", credentials)
     node = {
@@ -41,6 +42,15 @@ def open_door(
     monitor.execute("blockdev-add", node)
 
 
+def cut(place: Place, disk_id: str, point_id: str) -> None:
+    """Break the connections to a door whose other side does not answer: what waits for it fails, and guests' writes with it.
+
+    QEMU has no deadline for NBD requests, and the kernel's is a quarter of an hour.
+    """
+    script = 'read -r host port < "$1/address" && ss -K -t -n dst "$host" dport = ":$port"'
+    place.run("sh", "-c", script, "cut", _folder(place, disk_id, point_id), check=False)
+
+
 def close(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
     """What was written through it is flushed there; none is fine."""
     nodes.close_named(monitor, name(nodes.DOOR, disk_id, point_id))
@@ -52,7 +62,12 @@ def close(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
 def end_all(monitor: Monitor, place: Place, disk_id: str) -> None:
     """End a disk's copies into points, whatever they are at, and close their doors."""
     found = [job for job in jobs.of_disk(monitor, disk_id) if job.point]
-    jobs.settle(monitor, found)
+
+    def cut_all() -> None:
+        for job in found:
+            cut(place, disk_id, job.point)
+
+    jobs.settle(monitor, found, force=cut_all)
     for job in found:
         close(monitor, place, disk_id, job.point)
 

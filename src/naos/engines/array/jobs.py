@@ -6,7 +6,7 @@ has ended stays on the list until its result was taken.
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,7 @@ somebody wants to change the disk."""
 FILL = "fill"
 """What is behind a door into a disk. Its id goes on with the reader's in the place of a point's, and a 0."""
 _CANCELLING = 30.0  # seconds
+_PATIENCE = 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,14 @@ def dismiss(monitor: Monitor, job: Job) -> None:
     monitor.execute("job-dismiss", {"id": job.id})
 
 
-def settle(monitor: Monitor, wanted: Sequence[Job]) -> None:
-    """Cancel those that go on, wait, and take the results of all. Raises Unreachable."""
+def settle(monitor: Monitor, wanted: Sequence[Job], *, force: Callable[[], None] = lambda: None) -> None:
+    """Cancel those that go on, wait, and take the results of all. Raises Unreachable.
+
+    force: what to do, once, when they wait for somebody who does not answer.
+    """
     names = {job.id for job in wanted}
     asked: set[str] = set()
-    until = time.monotonic() + _CANCELLING
+    until, forced = time.monotonic() + _CANCELLING, False
     while found := [job for job in present(monitor) if job.id in names]:
         for job in found:
             if job.ended:
@@ -105,6 +109,9 @@ def settle(monitor: Monitor, wanted: Sequence[Job]) -> None:
                 asked.add(job.id)
         if time.monotonic() > until:
             raise Unreachable(monitor.where, f"ending {len(found)} jobs", f"they go on after {_CANCELLING:g} s")
+        if not forced and time.monotonic() > until - _CANCELLING + _PATIENCE:
+            force()
+            forced = True
         time.sleep(0.01)
 
 

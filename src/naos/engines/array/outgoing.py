@@ -89,7 +89,12 @@ def close(monitor: Monitor, place: Place, point_id: str, disk_ids: Sequence[str]
 
 def end(monitor: Monitor, place: Place, set_id: str, point_id: str, disk_ids: Sequence[str], *, complete: bool) -> None:
     """Everything can be absent."""
-    jobs.settle(monitor, _jobs(monitor, point_id, disk_ids))
+
+    def cut() -> None:
+        for disk_id in disk_ids:
+            doors.cut(place, disk_id, point_id)
+
+    jobs.settle(monitor, _jobs(monitor, point_id, disk_ids), force=cut)
     for disk_id in disk_ids:
         doors.close(monitor, place, disk_id, point_id)
         if place.exists(place.disk(disk_id)):
