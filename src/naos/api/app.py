@@ -114,7 +114,9 @@ def create_app(
         app.add_middleware(forwarded, trusted=settings.trusted_proxies)
     holdings.install()
     app.router.routes.extend(_routes())
-    app.router.middleware_stack = dispatched(app.router.middleware_stack, _directory())
+    app.router.middleware_stack = dispatched(  # type: ignore[assignment] # any ASGI application will do
+        app.router.middleware_stack, _directory()
+    )
     _describe_permissions(app)
     return app
 

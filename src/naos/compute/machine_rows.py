@@ -121,7 +121,7 @@ _ONE = (
 
 def one(session: Session, tenant_id: str, machine_id: str) -> bytes:
     """A machine of the tenant. Raises Unknown."""
-    row = session.execute(_ONE, {"machine_id": machine_id, "tenant_id": tenant_id}).first()
+    row = session.connection().execute(_ONE, {"machine_id": machine_id, "tenant_id": tenant_id}).first()
     if row is None:
         raise Unknown("virtual machine", machine_id)
     return to_json(_shown(row))

@@ -267,7 +267,11 @@ class Authority:
             signed = self.signed.get(bearer) or self._verified(session, bearer, now)
             claims, scope = signed.claims, signed.claims["scope"]
             tenant_id = str(scope.get("id")) if isinstance(scope, Mapping) else ""
-            gate = session.execute(_GATE, {"key_id": signed.key_id, "tenant_id": tenant_id, "now": now}).first()
+            gate = (
+                session.connection()
+                .execute(_GATE, {"key_id": signed.key_id, "tenant_id": tenant_id, "now": now})
+                .first()
+            )
             if gate is None:
                 raise Unauthenticated(_KEY_REFUSED)
             if keys.read_key(self.key_folder / gate.file).raw_value != signed.key.raw_value:
@@ -319,7 +323,7 @@ def _identity(session: Session, claims: Mapping[str, object], now: datetime) -> 
 
 
 def _of_token(session: Session, claims: Mapping[str, object], now: datetime) -> Identity:
-    token = session.execute(_TOKEN, {"token_id": str(claims["patId"])}).first()
+    token = session.connection().execute(_TOKEN, {"token_id": str(claims["patId"])}).first()
     if token is None or token.revoked_at is not None or token.expires_at <= now:
         raise Unauthenticated("the personal access token behind this session was deleted or has expired")
     if token.organisation_id is None:
