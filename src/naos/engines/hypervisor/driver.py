@@ -346,12 +346,15 @@ class LibvirtHypervisor:
     def serial(self, domain_id: str) -> SerialStream:
         """Open the live serial console; a second opener takes it over. Raises EngineError while it does not run."""
 
-        def open_console(domain: libvirt.virDomain) -> Serial:
-            stream = domain.connect().newStream(libvirt.VIR_STREAM_NONBLOCK)
+        checked(self.name, domain_id)
+
+        def open_console(connection: libvirt.virConnect) -> Serial:
+            domain = connection.lookupByUUIDString(domain_id)
+            stream = connection.newStream(libvirt.VIR_STREAM_NONBLOCK)
             domain.openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
             return Serial(self.name, stream)
 
-        return self._domains.on(domain_id, f"opening the console of machine {domain_id}", open_console)
+        return self._connection.call_apart(f"opening the console of machine {domain_id}", open_console)
 
     def serial_log(self, domain_id: str, *, last_bytes: int = 65536) -> str:
         """Raises Missing for a machine that is not defined here."""
