@@ -49,8 +49,8 @@ class Real:
     def json(self, *arguments: str) -> Any:
         return json.loads(self.naos(*arguments, "--json"))
 
-    def up(self) -> str:
-        return self.naos("up", *LAB, timeout=280.0)
+    def up(self, *more: str) -> str:
+        return self.naos("up", *LAB, *more, timeout=280.0)
 
     def machine(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.json("vm", "show", name)
@@ -101,12 +101,12 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any
 
 
 @contextmanager
-def real_lab() -> Iterator[Real]:
-    """`naos up` at the beginning, `naos down` at the end, whatever happened."""
+def real_lab(*more: str) -> Iterator[Real]:
+    """`naos up` at the beginning, with these options too, `naos down` at the end, whatever happened."""
     root = Path(tempfile.mkdtemp(prefix="naos-", dir="/var/tmp"))
     real = Real(root)
     try:
-        real.up()
+        real.up(*more)
         yield real
     finally:
         if record.read(root) is not None:

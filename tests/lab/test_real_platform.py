@@ -1,6 +1,5 @@
 """Everything at once and for real: the rack, the controller, the command line, and guests that say what they see."""
 
-import contextlib
 import hashlib
 import os
 import re
@@ -12,19 +11,14 @@ from pathlib import Path
 
 import appliance_journey
 import pytest
-from real_platform import URL, Real, real_lab, until
+from availability_rig import FAULTS, bench_of, prove
+from real_platform import URL, Real, until
 
 from naos.cli import waiting
 from naos.cli.client import Connection, opened
 from naos.lab import record
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def real() -> Iterator[Real]:
-    with real_lab() as platform:
-        yield platform
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +40,9 @@ def _write_for_ever(real: Real, name: str) -> None:
         "if echo $i > /root/written && sync; then echo $i > /tmp/count; else echo $i >> /tmp/errors; fi; "
         "usleep 20000; done"
     )
-    real.ask(name, f"rm -f /tmp/errors; ({loop}) > /dev/null 2>&1 & true")
+    real.ask(name, "kill $(cat /tmp/writer) 2> /dev/null; rm -f /tmp/errors /tmp/count; true")
+    real.ask(name, f"({loop}) > /dev/null 2>&1 & echo $! > /tmp/writer")
+    until(lambda: real.ask(name, "cat /tmp/count 2> /dev/null; echo end") != "end", "the guest writes")
 
 
 def test_a_second_up_only_looks(real: Real) -> None:
@@ -346,51 +342,14 @@ def test_a_powerless_blade_leaves_its_machine_stopped_not_lost(real: Real) -> No
     until(lambda: "ready:" in real.naos("vm", "log", "first-az06"), "the guest is up")
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-def test_machines_of_a_killed_blade_run_on_the_other_one_with_every_record(real: Real) -> None:
-    """SIGKILL for every process of a blade with three machines: what one of them was told to be on its disk is there, once."""
-    victim = real.machine("first-az05")["host"]["name"]
-    names, other = ["first-az05", "second-az05", "third-az05"], "az05-blade2" if victim[-1] == "1" else "az05-blade1"
-    for name in names[1:]:
-        volume, network = ["--volume", "volume-AZ05"], ["--vlan", "front"]
-        real.naos("vm", "create", name, "--template", "naos-tiny", "--pool", "pool-AZ05", *volume, *network)
-        if real.machine(name)["host"]["name"] != victim:
-            real.naos("vm", "migrate", name, "--to", victim)
-    real.naos("ha", "set", "pool-AZ05", "--on")
-    for name in names:
-        until(lambda name=name: "ready:" in real.naos("vm", "log", name), f"{name} is up", 120)  # type: ignore[misc]
-    loop = (
-        "i=0; while :; do i=$((i+1)); echo $i $(echo $i | md5sum) | dd of=/root/kept oflag=append conv=notrunc,fsync "
-        "2> /dev/null && echo $i > /tmp/told; done"
-    )
-    real.ask("first-az05", f"rm -f /root/kept; sync; ({loop}) > /dev/null 2>&1 & true")
-    told = until(lambda: _told(real) > 20 and _told(real), "the guest writes")
-    processes = real.pids(victim)
-    for pid in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    for name in names:
-        until(lambda name=name: real.machine(name)["host"]["name"] == other, f"{name} is elsewhere")  # type: ignore[misc]
-        until(lambda name=name: "ready:" in real.naos("vm", "log", name), f"{name} is up", 120)  # type: ignore[misc]
-    words = real.ask("first-az05", "cat /root/kept").split()
-    numbers, sums = [int(word) for word in words[::3]], words[1::3]
-    assert numbers == list(range(1, len(numbers) + 1))
-    assert sums == [hashlib.md5(f"{number}\n".encode()).hexdigest() for number in numbers]
-    assert len(numbers) >= told
-    assert {row["progress"] for row in real.json("ha", "recoveries")} == {"recovered"}
-    assert len(real.json("ha", "recoveries")) == len(names)
-    real.naos("lab", "start", victim)
-    until(lambda: {row["condition"] for row in real.json("ha", "blades")} == {"healthy"}, "the blade is back")
-    assert real.program_pids(victim, "qemu-system-x86_64") == []
-    real.naos("ha", "set", "pool-AZ05", "--off")
-    for name in names[1:]:
-        real.naos("vm", "stop", name, "--force")
-        real.naos("vm", "delete", name, "--yes")
-
-
-def _told(real: Real) -> int:
-    return int(real.ask("first-az05", "cat /tmp/told 2> /dev/null || echo 0"))
+def test_a_killed_blades_machine_runs_on_the_other_one_and_one_that_is_only_unmanaged_runs_on(real: Real) -> None:
+    """SIGKILL for all of a blade, then a blade that management does not reach: every record that was acknowledged is there, once."""
+    with bench_of(real) as bench:
+        guest = bench.join("first-az05")
+        for fault in ("killed", "management cut"):
+            prove(bench, guest, FAULTS[fault], "writing")
+        bench.leave(guest)
+        bench.protect(enabled=False)
 
 
 def test_after_a_power_cut_up_brings_everything_back(real: Real) -> None:

@@ -1,0 +1,88 @@
+"""High availability on real parts: each fault over each kind of work, then faults at random. All of it behind `make soak`.
+
+SOAK_SECONDS: how long the random faults go on. SOAK_SEED: a run's seed, to have its faults again.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+from availability_rig import FAULTS, WORKS, Bench, Guest, bench_of, prove, until
+from real_platform import real_lab
+
+from naos.cli import naming
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "3600"))
+SEED = int(os.environ.get("SOAK_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+pytestmark = [pytest.mark.lab, pytest.mark.soak]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with real_lab("--zones", "1") as real, bench_of(real) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def guest(bench: Bench) -> Guest:
+    return bench.join("first-az05")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("work", WORKS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_record_is_lost_and_none_is_there_twice(bench: Bench, guest: Guest, fault: str, work: str) -> None:
+    prove(bench, guest, FAULTS[fault], work)
+
+
+@pytest.mark.timeout(600)
+def test_machines_come_back_by_priority_and_the_disabled_one_stays_down(bench: Bench, guest: Guest) -> None:
+    """Three machines on the blade that dies: high, medium and disabled."""
+    bench.protect()
+    bench.settle()
+    blade = bench.blade(guest)
+    place = ("--pool", "pool-AZ05", "--volume", "volume-AZ05", "--vlan", "front", "--memory", "128MiB")
+    for name, priority in (("early", "high"), ("never", "disabled")):
+        bench.real.naos("vm", "create", name, "--template", "naos-tiny", *place)
+        if bench.real.machine(name)["host"]["name"] != blade:
+            bench.real.naos("vm", "migrate", name, "--to", blade)
+        bench.real.naos("ha", "machine", name, "--priority", priority)
+    bench.settle()
+    FAULTS["killed"].strike(bench, blade)
+    names = ("first-az05", "early", "never")
+    found = {name: Guest(name, naming.find(bench.api, naming.MACHINE, name)["id"]) for name in names}
+
+    def ended() -> bool:
+        rows = [bench.recoveries(each) for each in found.values()]
+        return all(row and row[0]["progress"] in ("recovered", "abandoned") for row in rows)
+
+    until(ended, "each has come to its end", then=bench.amiss)
+    FAULTS["killed"].heal(bench, blade)
+    bench.settle()
+    last = {name: bench.recoveries(each)[0] for name, each in found.items()}
+    assert {name: row["progress"] for name, row in last.items()} == {
+        "first-az05": "recovered",
+        "early": "recovered",
+        "never": "abandoned",
+    }
+    assert last["early"]["endedAt"] <= last["first-az05"]["endedAt"]
+    assert bench.machine(found["never"])["powerState"] == "stopped"
+    for name in names[1:]:
+        bench.real.naos("vm", "stop", name, "--force")
+        bench.real.naos("vm", "delete", name, "--yes")
+
+
+@pytest.mark.timeout(SECONDS + 900)
+def test_faults_at_random_lose_nothing(bench: Bench, guest: Guest, capsys: pytest.CaptureFixture[str]) -> None:
+    """What comes next follows from the seed alone; the doctor finds nothing after each."""
+    choice = random.Random(SEED)
+    end, done = time.monotonic() + SECONDS, 0
+    while time.monotonic() < end:
+        fault, work = choice.choice(sorted(FAULTS)), choice.choice(sorted(WORKS))
+        with capsys.disabled():
+            print(f"\nseed {SEED}, number {done}: {fault} while {work}; {guest.told} records", end="", flush=True)
+        prove(bench, guest, FAULTS[fault], work)
+        done += 1
+    assert done
