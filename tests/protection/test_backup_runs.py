@@ -330,11 +330,11 @@ def test_a_deleted_machine_comes_back_as_itself(backed: Platform) -> None:
 def test_chosen_disks_only(backed: Platform) -> None:
     point = next(point for point in backed.get(POINTS) if len(point["disks"]) == 2)
     wanted = point["disks"][0]["id"]
-    body = {"mode": "clone", "name": "one-disk", "disks": [wanted]}
+    body = {"mode": "clone", "name": "one-disk", "diskIds": [wanted]}
     made = backed.done("POST", f"{POINTS}/{point['id']}/restore", body)
     assert len(backed.get(f"{COMPUTE}/virtual_disks", virtualMachineId=made)) == 1
     backed.done("DELETE", f"{MACHINES}/{made}")
-    refused = backed.refused("POST", f"{POINTS}/{point['id']}/restore", {**body, "disks": [made]})
+    refused = backed.refused("POST", f"{POINTS}/{point['id']}/restore", {**body, "diskIds": [made]})
     assert refused["code"] == "protection.disks_unknown"
 
 

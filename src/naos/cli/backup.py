@@ -267,7 +267,7 @@ def _networks(api: Api, pairs: Sequence[str]) -> list[Json]:
         if not separator:
             raise typer.BadParameter("write OLD=NEW", param_hint="--network")
         then = normal_id(original) or find_id(api, VLAN, original)
-        found.append({"original": then, "network": find_id(api, VLAN, network)})
+        found.append({"original": then, "networkId": find_id(api, VLAN, network)})
     return found
 
 
@@ -318,7 +318,7 @@ def restore(
         if name is not None:
             body["name"] = name
         if disk:
-            body["disks"] = [_disk(found, reference) for reference in disk]
+            body["diskIds"] = [_disk(found, reference) for reference in disk]
         if pool is not None:
             body["hostClusterId"] = find_id(api, POOL, pool)
         if volume is not None:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Undo
+from naos.compute import machines
 from naos.compute.models import VirtualMachine
 from naos.engines.errors import EngineError
 from naos.errors import Unknown
@@ -56,6 +57,8 @@ def find_job(session: Session, tenant_id: str, number: str) -> BackupJob:
 def plan_run(session: Session, tenant_id: str, number: str, only: list[str] | None = None) -> Plan:
     """Run an inventory, or a policy's job (`only`: for these machines). Raises Unknown, and what `runs.plan_wanted` does."""
     job = find_job(session, tenant_id, number)
+    for machine_id in only or ():
+        machines.find(session, tenant_id, machine_id)
     if job.policy_id is not None:
         return runs.plan_wanted(session, tenant_id, session.get_one(BackupPolicy, job.policy_id), only)
     return Plan(

@@ -19,19 +19,19 @@ class Mode(StrEnum):
 
 
 class NetworkChoice(Request):
-    """An adapter's network of then, and which one to use now."""
+    """The id of an adapter's network of then, which may be gone, and which one to use now."""
 
-    original: ResourceId
-    network: ResourceId
+    original: str = Field(max_length=64)
+    network_id: ResourceId
 
 
 class RestoreRequest(Request):
-    """`disks`: ids of those to restore, None for all of the point. `datastore_id`: where all of them go; without it each goes to its own
+    """`disk_ids`: those to restore, None for all of the point. `datastore_id`: where all of them go; without it each goes to its own
     volume of then. `networks`: for adapters whose network is gone or another one now."""
 
     mode: Mode = Mode.TEST
     name: Name | None = None
-    disks: list[ResourceId] | None = Field(default=None, min_length=1, max_length=64)
+    disk_ids: list[ResourceId] | None = Field(default=None, min_length=1, max_length=64)
     host_cluster_id: ResourceId | None = None
     datastore_id: ResourceId | None = None
     networks: list[NetworkChoice] = Field(default_factory=list, max_length=64)

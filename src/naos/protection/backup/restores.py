@@ -27,7 +27,7 @@ from naos.protection.backup.errors import (
 )
 from naos.protection.backup.models import PointDisk, Restore, RestorePoint
 from naos.protection.backup.rebuilding import Filling
-from naos.protection.backup.restore_wire import Mode, RestoreRequest
+from naos.protection.backup.restore_wire import Mode, NetworkChoice, RestoreRequest
 from naos.storage import disks, luns, snapshots, space
 from naos.storage.models import Disk, Lun
 from naos.storage.rules import check_disk_size, check_room
@@ -80,7 +80,8 @@ def is_test(session: Session, machine_id: str) -> bool:
 def plan(session: Session, world: World, tenant_id: str, point_id: str, request: RestoreRequest) -> Plan:
     """Raises Unknown, PointNotReady, DisksUnknown, PlaceGone, NotForProduction, and what making a machine does."""
     point = points.find_good(session, tenant_id, point_id)
-    held = _chosen(session, point, request.disks)
+    held = _chosen(session, point, request.disk_ids)
+    choices = chosen_networks(session, tenant_id, request.networks)
     present = session.get(VirtualMachine, point.machine_id)
     restore = Restore(
         tenant_id=tenant_id,
@@ -95,7 +96,12 @@ def plan(session: Session, world: World, tenant_id: str, point_id: str, request:
     session.flush()
     if request.mode is Mode.PRODUCTION and present is not None:
         return _plan_replace(session, world, point, held, present, restore, request)
-    return _plan_machine(session, world, point, held, restore, request)
+    return _plan_machine(session, world, point, held, restore, request, choices)
+
+
+def chosen_networks(session: Session, tenant_id: str, networks: Sequence[NetworkChoice]) -> dict[str, str]:
+    """By the id of a network of then, which one to use. Raises Unknown, NotReady, whether an adapter asks for it or not."""
+    return {choice.original: vlans.find_ready(session, tenant_id, choice.network_id).id for choice in networks}
 
 
 def _chosen(session: Session, point: RestorePoint, wanted: Sequence[str] | None) -> list[PointDisk]:
@@ -116,6 +122,7 @@ def _plan_machine(
     held: Sequence[PointDisk],
     restore: Restore,
     request: RestoreRequest,
+    choices: Mapping[str, str],
 ) -> Plan:
     """Another machine; or the machine itself again when it was deleted, under its own id, name and addresses."""
     again = request.mode is Mode.PRODUCTION
@@ -148,7 +155,6 @@ def _plan_machine(
     if request.power_on:
         hooks.check_start(session, made)
     fillings = rebuilding.hang_disks(session, made, description, held, targets, same_ids=again)
-    choices = {choice.original: choice.network for choice in request.networks}
     rebuilding.plug_in(session, made, description, cpool, choices=choices, isolated=isolated, same_macs=again)
     vlan_undo = (
         (Undo("vlan.forget", {"vlan_id": isolated.id}, "gave the isolated network's VLAN id back"),) if isolated else ()
@@ -395,9 +401,10 @@ def plan_clean_up(session: Session, tenant_id: str, restore_id: str) -> Plan:
     )
 
 
-def plan_convert(session: Session, tenant_id: str, restore_id: str, choices: Mapping[str, str]) -> Plan:
+def plan_convert(session: Session, tenant_id: str, restore_id: str, networks: Sequence[NetworkChoice]) -> Plan:
     """A test's machine stays: on the networks of then, or those chosen. Raises Unknown, RestoreState, WrongPower, PlaceGone."""
     restore = find(session, tenant_id, restore_id)
+    choices = chosen_networks(session, tenant_id, networks)
     _check_state(restore, "converted", State.TEST)
     machine = machines.find(session, tenant_id, restore.machine_id)
     rules.check_stopped(machine.name, machine.power)

@@ -218,12 +218,11 @@ def convert_restore(
     restore_id: ResourceId, body: ConvertRequest, identity: Restorer, services: ServicesOf, key: RequestKeyOf
 ) -> JSONResponse:
     """Keep a test's machine, on the networks that the machine had."""
-    choices = {choice.original: choice.network for choice in body.networks}
     return submit(
         services,
         identity,
         key,
-        lambda session: restores.plan_convert(session, identity.tenant_id, restore_id, choices),
+        lambda session: restores.plan_convert(session, identity.tenant_id, restore_id, body.networks),
     )
 
 
