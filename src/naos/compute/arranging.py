@@ -17,10 +17,12 @@ from naos.compute.rearranging import Group, Move, Outcome, Runner
 from naos.compute.relocation import Journey
 from naos.errors import Changed, Unknown
 from naos.fleet import cpools, processors
-from naos.fleet.models import Cpool
+from naos.fleet.models import Blade, Cpool, Gpu
 from naos.fleet.rules import lent_memory
 from naos.lifecycle import Lifecycle
 from naos.world import World
+
+GPU_BOUND = "it has a GPU of its blade and cannot move while it runs"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,13 @@ def state_of(session: Session, world: World, cpool: Cpool) -> PoolState:
         .order_by(VirtualMachine.name)
     )
     barred = _barred(session, cpool.id)
+    bound = set(
+        session.scalars(
+            sa.select(Gpu.machine_id)
+            .join(Blade, Blade.name == Gpu.blade)
+            .where(Blade.cpool_id == cpool.id, Gpu.machine_id.is_not(None))
+        )
+    )
     runners = [
         Runner(
             machine.id,
@@ -63,7 +72,7 @@ def state_of(session: Session, world: World, cpool: Cpool) -> PoolState:
             str(machine.blade),
             machine.reserved,
             machine.cpu,
-            _pinned(machine),
+            GPU_BOUND if machine.id in bound else _pinned(machine),
             barred.get(machine.id, frozenset()),
         )
         for machine in running

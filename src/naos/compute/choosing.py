@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.compute import hooks, rules
-from naos.compute.models import AffinityMember, AffinityRule, BladeLoad, MachineProcessor, VirtualMachine
+from naos.compute.models import AffinityMember, AffinityRule, BladeLoad, MachineGpus, MachineProcessor, VirtualMachine
 from naos.compute.placement import AFFINITY, Candidate, Need, Tie, choose
-from naos.fleet import cpools, processors
+from naos.fleet import cpools, gpus, processors
 from naos.fleet.models import Blade, Cpool
 from naos.fleet.rules import lent_memory, resting, vcpu_limit
 from naos.network.models import Adapter, Propagation, Vlan
@@ -156,6 +156,7 @@ def need_of(
     """
     volumes: tuple[tuple[str, str], ...] = ()
     vlans: frozenset[str] = frozenset()
+    wanted = session.get(MachineGpus, machine.id)
     if devices:
         volumes = tuple((name, zone) for name, zone in session.execute(_LYING, {"machine_id": machine.id}))
         vlans = frozenset(session.scalars(_JOINED, {"machine_id": machine.id}))
@@ -169,6 +170,9 @@ def need_of(
         wished=wished,
         home=machine.blade,
         lacking=_lacking(session, machine, model),
+        gpus=wanted.count if wanted is not None else 0,
+        free_gpus=gpus.free(session, machine.tenant_id, machine.id) if wanted is not None and wanted.count else {},
+        bound=bool(wanted is not None and wanted.count and model and machine.reserved),
     )
 
 

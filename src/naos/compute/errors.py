@@ -143,3 +143,16 @@ class GuestIgnored(NaosError):
     )
     machine: str
     seconds: int
+
+
+@dataclass(eq=False)
+class GpusMissing(NaosError):
+    code: ClassVar[str] = "compute.gpus_missing"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "Machine {machine!r} cannot have {wanted} GPU(s): a blade of its cpool has {most} at most. Ask for fewer, or move the machine "
+        "to a cpool of a model that has them."
+    )
+    machine: str
+    wanted: int
+    most: int

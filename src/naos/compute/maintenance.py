@@ -85,6 +85,8 @@ def evacuation_of(
         if movable is not None:
             pinned = runner.pinned if runner.id in movable else "it came after the request was made"
             runners.append(replace(runner, pinned=pinned))
+        elif runner.pinned == arranging.GPU_BOUND:
+            runners.append(runner)
         elif blade == moving.get(runner.id):
             runners.append(replace(runner, blade=blade, pinned=""))
         elif runner.blade != blade:

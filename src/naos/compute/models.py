@@ -91,6 +91,14 @@ class MachineProcessor(Base):
     features: Mapped[list[str]]
 
 
+class MachineGpus(Base):
+    """How many GPUs a machine is given at its start; without a row none."""
+
+    __tablename__ = "machine_gpus"
+    machine_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    count: Mapped[int]
+
+
 class BladeLoad(Base):
     """What the machines of a blade have set aside there, those on their way to it included. memory: bytes. The database's own
     triggers keep it (`migrations.blade_loads`); nothing else writes here."""

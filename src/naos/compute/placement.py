@@ -65,7 +65,8 @@ class Need:
 
     memory: bytes. model: which its blade must be of, "" for any. volumes: name and zone of those that its disks are on. vlans:
     names. wished: the blade that a client named; home: where it was last. lacking: features of the
-    processor that its guest was shown and a blade, by name, does not have.
+    processor that its guest was shown and a blade, by name, does not have. gpus: how many it needs, of those that are free on each
+    blade; bound: it has some of its blade, and cannot leave it while it runs.
     """
 
     memory: int
@@ -77,6 +78,9 @@ class Need:
     wished: str | None = None
     home: str | None = None
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gpus: int = 0
+    free_gpus: Mapping[str, int] = field(default_factory=dict)
+    bound: bool = False
 
 
 Weight = tuple[bool, int, bool, int, int]
@@ -108,9 +112,7 @@ def obstacles(candidate: Candidate, need: Need) -> Iterator[str]:
             f"{candidate.vcpus} of {candidate.vcpu_limit} vCPUs in use (the cpool's vCPU rate), the machine needs {need.vcpus}"
         )
     yield from _out_of_reach(candidate, need)
-    if candidate.name in need.lacking:
-        missing = listing(need.lacking[candidate.name], most=5)
-        yield f"its processor lacks {missing}, which the guest was shown at its start; start the machine anew first"
+    yield from _without_what_it_has(candidate, need)
     for tie in need.ties:
         if tie.must and tie.broken_by(candidate.name):
             yield _told(tie)
@@ -122,6 +124,17 @@ def _out_of_reach(candidate: Candidate, need: Need) -> Iterator[str]:
             yield f"volume {volume} is in zone {zone} and cannot be reached"
     if not need.vlans <= candidate.vlans:
         yield f"VLAN {listing(need.vlans - candidate.vlans)} is not there"
+
+
+def _without_what_it_has(candidate: Candidate, need: Need) -> Iterator[str]:
+    """Of its processor and GPUs."""
+    if candidate.name in need.lacking:
+        missing = listing(need.lacking[candidate.name], most=5)
+        yield f"its processor lacks {missing}, which the guest was shown at its start; start the machine anew first"
+    if need.bound and candidate.name != need.home:
+        yield f"the machine has GPUs of {need.home} and cannot leave it while it runs; stop it first"
+    elif need.free_gpus.get(candidate.name, 0) < need.gpus:
+        yield f"{need.free_gpus.get(candidate.name, 0)} GPU(s) free, the machine needs {need.gpus}"
 
 
 def _told(tie: Tie) -> str:

@@ -18,6 +18,7 @@ from naos.compute import (  # noqa: F401 - `tagging` says that machines carry ta
     deployment_routes,
     device_routes,
     export_routes,
+    gpu_routes,
     guest_routes,
     listing,
     machine_rows,
@@ -160,3 +161,4 @@ router.include_router(placement_routes.router)
 router.include_router(maintenance_routes.router)
 router.include_router(update_routes.router)
 router.include_router(processor_routes.router)
+router.include_router(gpu_routes.router)

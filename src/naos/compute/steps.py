@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from naos import tags
 from naos.compute import choosing, guest_seed, guest_systems, hooks, media, seeds
-from naos.compute.models import AffinityMember, MachineProcessor, MachineSample, Power, VirtualMachine
+from naos.compute.models import AffinityMember, MachineGpus, MachineProcessor, MachineSample, Power, VirtualMachine
 from naos.compute.placement import Need
 from naos.engines.errors import Unreachable
 from naos.engines.ports import (
@@ -23,7 +23,7 @@ from naos.engines.ports import (
     PowerState,
 )
 from naos.errors import Changed, Unknown
-from naos.fleet import cpools, processors
+from naos.fleet import cpools, gpus, processors
 from naos.fleet.models import Cpool
 from naos.lifecycle import Lifecycle
 from naos.network import adapters, vlans
@@ -99,6 +99,8 @@ def place(world: World, machine_id: str, wished: str | None = None, only: bool =
         need = choosing.need_of(session, machine, wished=wished)
         blade = choosing.blade_for(session, world, machine, cpool, need, only=wished if only else None)
         machine.blade, machine.moving_to, machine.reserved = blade, None, machine.memory
+        wanted = session.get(MachineGpus, machine_id)
+        gpus.hold(session, machine_id, blade, wanted.count if wanted is not None else 0)
         return blade
 
 
@@ -143,6 +145,12 @@ def reserve(world: World, machine_id: str, memory: int, vcpus: int) -> None:
 
 def release(world: World, machine_id: str) -> None:
     update(world, machine_id, reserved=0, moving_to=None)
+    _let_go(world, machine_id)
+
+
+def _let_go(world: World, machine_id: str) -> None:
+    with world.database.write() as session:
+        gpus.release(session, machine_id)
 
 
 # -------------------------------------------------------------------------------------------------- the blade's own part
@@ -195,6 +203,7 @@ def spec(world: World, machine_id: str, blade: str, attached: Sequence[DomainDis
         windows=guest_systems.is_windows(machine.guest_os),
         removable_vcpus=machine.hot_remove_cpu,
         processor=processors.for_start(world, machine.cpool_id),
+        gpus=_gpus(world, machine_id, blade),
         max_vcpus=model.threads if machine.hot_add_cpu else None,
         max_memory=model.physical_memory if machine.hot_add_memory else None,
     )
@@ -208,6 +217,11 @@ def _controllers(world: World, machine_id: str) -> list[DomainController]:
 def _drives(world: World, machine_id: str) -> list[DomainCdrom]:
     with world.database.read() as session:
         return media.drives(session, machine_id)
+
+
+def _gpus(world: World, machine_id: str, blade: str) -> list[str]:
+    with world.database.read() as session:
+        return [gpu.address for gpu in gpus.of_machine(session, machine_id) if gpu.blade == blade]
 
 
 def _pool(world: World, machine: VirtualMachine) -> Cpool:
@@ -284,6 +298,7 @@ def record_running(world: World, machine_id: str) -> None:
 
 def record_stopped(world: World, machine_id: str) -> None:
     update(world, machine_id, power=Power.STOPPED, reserved=0, moving_to=None)
+    _let_go(world, machine_id)
 
 
 def move(world: World, machine_id: str, source: str, target: str, progress: Callable[[float], None]) -> None:
@@ -318,11 +333,12 @@ def forget(world: World, machine_id: str) -> None:
     """Remove the rows: the last thing that a deletion does."""
     with world.database.write() as session:
         hooks.forgotten(session, machine_id)
+        gpus.release(session, machine_id)
         snapshots.forget_machine(session, machine_id)
         swap.forget_machine(session, machine_id)
         space.note_waiting(session, machine_id, ())
         session.execute(sa.delete(AffinityMember).where(AffinityMember.machine_id == machine_id))
-        for table in (Disk, Adapter, VirtualController, MachineSample, MachineProcessor):
+        for table in (Disk, Adapter, VirtualController, MachineSample, MachineProcessor, MachineGpus):
             session.execute(sa.delete(table).where(table.machine_id == machine_id))
         session.execute(sa.delete(VirtualMachine).where(VirtualMachine.id == machine_id))
         tags.forget(session, machine_id)

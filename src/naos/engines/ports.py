@@ -144,6 +144,14 @@ class Processor:
 
 
 @dataclass(frozen=True)
+class BladeGpu:
+    """A GPU that can be handed to a guest. address: on the PCI bus, ``0000:3b:00.0``."""
+
+    address: str
+    name: str
+
+
+@dataclass(frozen=True)
 class DomainSpec:
     """A machine to define. `id` is both libvirt's name and UUID; `title` is the user's name (any Unicode), display only.
 
@@ -152,7 +160,7 @@ class DomainSpec:
     boot_retry: milliseconds after which a start from nothing is tried again, None for never. told: names and files of the blade
     that the guest reads through its firmware's configuration device. nested: show the processor's virtualisation.
     removable_vcpus: a running guest may be asked to give vCPUs back. processor: what it is shown, where hardware helps; None for
-    what its blade has.
+    what its blade has. gpus: PCI addresses of those that are handed to it.
     """
 
     id: str
@@ -176,6 +184,7 @@ class DomainSpec:
     max_memory: int | None = None
     removable_vcpus: bool = False
     processor: Processor | None = None
+    gpus: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -277,6 +286,9 @@ class Hypervisor(Protocol):
     def facts(self) -> BladeFacts: ...
     def processor(self) -> Processor:
         """What guests can be shown here."""
+
+    def gpus(self) -> list[BladeGpu]:
+        """Those that can be handed to guests, by address."""
 
     def baseline(self, processors: Sequence[Processor]) -> Processor:
         """What all of these blades' guests can be shown. Raises EngineError where they have nothing in common."""
@@ -492,7 +504,7 @@ class LunContents:
     foreign: Sequence[str] = ()  # file names that naos did not make
     volatile: Sequence[tuple[str, int]] = ()  # disk id and epoch of writes that are to be dropped
     aside: Sequence[str] = ()  # ids for which space is set aside
-    damaged: Sequence[str] = ()  # ids of disks and templates in use whose tables contradict themselves
+    damaged: Sequence[str] = ()  # ids of disks and templates whose images were met in disorder, and are served no more
 
 
 @dataclass(frozen=True)

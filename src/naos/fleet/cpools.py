@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Undo
 from naos.errors import NameTaken, Unknown
-from naos.fleet import processors
+from naos.fleet import gpus, processors
 from naos.fleet.errors import ModelUnknown, ZoneUnknown
 from naos.fleet.models import Blade, Cpool, Maintenance, Region, Zone
 from naos.fleet.rules import check_blade_count, check_memory, choose_blades
@@ -124,6 +124,7 @@ def verify_blade(world: World, blade: str) -> None:
             .values(connected=True, hypervisor_version=facts.hypervisor_version, acceleration=facts.acceleration)
         )
     processors.look(world, blade)
+    gpus.look(world, blade)
 
 
 def set_active(world: World, cpool_id: str) -> None:

@@ -155,3 +155,13 @@ class PoolProcessor(Base):
     model: Mapped[str] = mapped_column(sa.String(63))
     features: Mapped[list[str]]
     definition: Mapped[str] = mapped_column(sa.Text)
+
+
+class Gpu(Base):
+    """A GPU of a blade at its PCI address; machine_id: which holds it."""
+
+    __tablename__ = "gpus"
+    blade: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    address: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(255))
+    machine_id: Mapped[str | None] = mapped_column(sa.String(36), index=True)

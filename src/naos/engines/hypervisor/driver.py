@@ -23,6 +23,7 @@ from naos.engines.hypervisor import (
     migration,
     mirroring,
     nvram,
+    passthrough,
     processors,
     reading,
     resuming,
@@ -35,6 +36,7 @@ from naos.engines.hypervisor.states import ACTIVE, missed_kinds
 from naos.engines.hypervisor.xml import Traits
 from naos.engines.ports import (
     BladeFacts,
+    BladeGpu,
     DomainCdrom,
     DomainController,
     DomainDisk,
@@ -105,6 +107,9 @@ class LibvirtHypervisor:
         return self._connection.call(
             "reading a blade's processor", lambda connection: processors.read(self.name, connection, kind)
         )
+
+    def gpus(self) -> list[BladeGpu]:
+        return self._connection.call("reading a blade's GPUs", passthrough.gpus)
 
     def baseline(self, found: Sequence[Processor]) -> Processor:
         kind, described = self.acceleration(), [entry.definition for entry in found]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from naos.engines.hypervisor import boot, devices, drives
+from naos.engines.hypervisor import boot, devices, drives, passthrough
 from naos.engines.ports import DomainSpec
 from naos.units import GIB
 
@@ -105,6 +105,7 @@ def converge(root: Element, spec: DomainSpec, traits: Traits) -> None:
     drives.converge_drives(root, spec.cdroms)
     devices.converge_nics(root, spec.nics)
     devices.set_cdrom(root, spec.cdrom)
+    passthrough.converge(root, spec.gpus)
 
 
 def settle(root: Element, traits: Traits) -> None:

@@ -44,6 +44,7 @@ def define(spec: DomainSpec, present: str | None) -> str:
     _set_size(root, spec.vcpus, spec.cores_per_socket, spec.memory, spec.max_vcpus, spec.max_memory)
     _child(root, "vcpu").set("removable", "yes" if spec.removable_vcpus else "no")
     _set_start(root, spec)
+    _child(root, "gpus").text = " ".join(spec.gpus)
     _child(root, "cpu").text = spec.processor.definition if spec.processor is not None else ""
     devices = _child(root, "devices")
     for old in [*devices.findall("disk"), *devices.findall("interface"), *devices.findall("controller")]:
@@ -66,6 +67,11 @@ def define(spec: DomainSpec, present: str | None) -> str:
 def processor(xml: str) -> set[str]:
     """The features that the guest is shown; none when nobody chose."""
     return set((parse(xml).findtext("cpu") or "").split())
+
+
+def gpus(xml: str) -> list[str]:
+    """PCI addresses of what is handed to the guest."""
+    return (parse(xml).findtext("gpus") or "").split()
 
 
 def disks(xml: str) -> list[DomainDisk]:

@@ -54,6 +54,13 @@ class Faults:
         with self._store.transaction() as db:
             db.execute("INSERT OR REPLACE INTO processors (blade, features) VALUES (?, ?)", (blade, " ".join(features)))
 
+    def give_gpus(self, blade: str, *addresses: str) -> None:
+        """The blade has a GPU at each of these PCI addresses, and no other."""
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM gpus WHERE blade = ?", (blade,))
+            rows = [(blade, address, "simulated GPU") for address in addresses]
+            db.executemany("INSERT INTO gpus (blade, address, name) VALUES (?, ?, ?)", rows)
+
     def kill_daemon(self, lun_id: str) -> None:
         """SIGKILL for the LUN's daemon: its guests wait with an I/O error until it is back and they are resumed."""
         with self._store.transaction() as db:

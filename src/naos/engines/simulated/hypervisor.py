@@ -7,6 +7,7 @@ from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unsupp
 from naos.engines.ports import (
     LATENCY_BOUNDS_NS,
     BladeFacts,
+    BladeGpu,
     DomainCdrom,
     DomainController,
     DomainDisk,
@@ -57,6 +58,11 @@ class SimulatedHypervisor(SimulatedEngine):
     def processor(self) -> Processor:
         with self._call("processor") as db:
             return running.processor(running.features(db, self.name))
+
+    def gpus(self) -> list[BladeGpu]:
+        with self._call("gpus") as db:
+            rows = db.execute("SELECT address, name FROM gpus WHERE blade = ? ORDER BY address", (self.name,)).fetchall()
+        return [BladeGpu(row["address"], row["name"]) for row in rows]
 
     def baseline(self, processors: Sequence[Processor]) -> Processor:
         """Raises EngineError where they have nothing in common."""

@@ -68,6 +68,18 @@ def _check_processor(db: Db, xml: str, blade: str, what: str) -> None:
         raise EngineError(blade, what, f"its processor lacks {', '.join(sorted(missing))}")
 
 
+def _check_gpus(db: Db, domain_id: str, xml: str, blade: str, what: str) -> None:
+    """Raises EngineError for a GPU that is not there, or that another running guest has."""
+    wanted = set(definitions.gpus(xml))
+    if not wanted:
+        return
+    there = {row["address"] for row in db.execute("SELECT address FROM gpus WHERE blade = ?", (blade,))}
+    query = "SELECT live FROM domains WHERE blade = ? AND id <> ? AND live IS NOT NULL"
+    taken = {address for row in db.execute(query, (blade, domain_id)) for address in definitions.gpus(row["live"])}
+    if wanted - there or wanted & taken:
+        raise EngineError(blade, what, f"GPUs {', '.join(sorted((wanted - there) | (wanted & taken)))} cannot be had")
+
+
 def free_memory(db: Db, blade: str) -> int:
     (memory,) = db.execute("SELECT memory FROM engines WHERE name = ?", (blade,)).fetchone()
     (taken,) = db.execute("SELECT COALESCE(SUM(memory), 0) FROM domains WHERE blade = ?", (blade,)).fetchone()
@@ -119,6 +131,7 @@ def _plug_all(db: Db, domain: Domain, xml: str, blade: str, folder: Path) -> Non
     if needed > free:
         raise NoSpace(blade, f"the memory of domain {domain.id}", f"it needs {needed} bytes, {free} are free")
     _check_processor(db, xml, blade, what)
+    _check_gpus(db, domain.id, xml, blade, what)
     for path in definitions.images(xml).values():
         if not place_of(folder, blade, path).is_file():
             raise EngineError(blade, what, f"there is no file {path}")

@@ -90,3 +90,18 @@ def upgrade() -> None:
         sa.Column("features", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("machine_id", name=op.f("pk_machine_processors")),
     )
+    op.create_table(
+        "gpus",
+        sa.Column("blade", sa.String(length=63), nullable=False),
+        sa.Column("address", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("machine_id", identifier, nullable=True),
+        sa.PrimaryKeyConstraint("blade", "address", name=op.f("pk_gpus")),
+    )
+    op.create_index(op.f("ix_gpus_machine_id"), "gpus", ["machine_id"])
+    op.create_table(
+        "machine_gpus",
+        sa.Column("machine_id", identifier, nullable=False),
+        sa.Column("count", WHOLE, nullable=False),
+        sa.PrimaryKeyConstraint("machine_id", name=op.f("pk_machine_gpus")),
+    )
