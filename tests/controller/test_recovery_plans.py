@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from naos.cli.client import Connection
 from naos.cli.main import app
-from naos.engines.errors import Unreachable
+from naos.engines.errors import EngineError, Unreachable
 from naos.network.models import Vlan
 from naos.protection.recovery import remnants
 from naos.protection.recovery.models import RecoveryRun, Remnant
@@ -261,6 +261,49 @@ def test_the_command_line_goes_the_same_way(platform: Platform) -> None:
     assert "failback" in run("report", done[0]["id"])
     run("delete", "shop", "--yes")
     run("replica", "stop", "web", "--yes")
+
+
+def test_a_failover_that_cannot_copy_the_last_writes_leaves_all_as_it_was(platform: Platform) -> None:
+    machine = platform.deploy("web")
+    replica = _replicate(platform, machine)
+    plan = _plan(platform, [machine])
+    lost = Unreachable("az05-array", "begin_point", "its answer was lost")
+    platform.rack.faults.fail_next("array.begin_point", lost)
+    reason = platform.failed("POST", f"{ROOT}/plans/{plan}/failover", {"kind": "planned"})
+    assert "its answer was lost" in reason
+    assert platform.machine(machine)["powerState"] == "running"
+    assert platform.machine(machine)["hostCluster"]["id"] == platform.made["pool-AZ05"]
+    (run,) = platform.get(f"{ROOT}/runs", subjectId=plan)
+    assert (run["state"], run["genuine"]) == ("failed", True)
+    assert "taken back" in run["report"]["reason"]
+    assert platform.get(f"{ROOT}/plans/{plan}")["state"] == "ready"
+    platform.done("POST", f"{ROOT}/replicas/{replica}/run")
+
+
+def test_a_machine_that_does_not_start_stops_no_other(platform: Platform) -> None:
+    names = ("first", "second")
+    chosen = [platform.deploy(name) for name in names]
+    for machine in chosen:
+        _replicate(platform, machine)
+    plan = _plan(platform, chosen)
+    platform.rack.faults.fail_next("hypervisor.start", EngineError("az06", "start", "the firmware is gone"))
+    moved = _run(platform, f"plans/{plan}", "failover", {"kind": "planned"})
+    assert moved["state"] == "failed"
+    (failed,) = [step for step in moved["steps"] if step["outcome"] == "failed"]
+    assert failed["name"] == "start first"
+    assert "the firmware is gone" in failed["remark"]
+    assert [platform.machine(machine)["powerState"] for machine in chosen] == ["stopped", "running"]
+    platform.done("PATCH", POWER, {"id": chosen[0], "powerAction": "on"})
+
+
+def test_a_volume_with_copies_stays(platform: Platform) -> None:
+    volume = {"name": "spare", "datacenterId": "AZ06", "storageClass": "standard", "capacity": 500 * GIB}
+    spare = platform.done("POST", f"{COMPUTE}/datastores", volume)
+    replica = _replicate(platform, platform.deploy("web"), datastoreId=spare)
+    kept = platform.refused("DELETE", f"{COMPUTE}/datastores/{spare}")
+    assert kept["code"] == "recovery.volume_keeps_copies"
+    platform.done("DELETE", f"{ROOT}/replicas/{replica}")
+    platform.done("DELETE", f"{COMPUTE}/datastores/{spare}")
 
 
 def test_a_changed_report_is_told_from_a_signed_one(platform: Platform) -> None:

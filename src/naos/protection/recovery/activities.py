@@ -295,7 +295,9 @@ def failover(run: Run, arguments: dict[str, Any]) -> str:
     for copy in (Copy.of(plain) for plain in arguments["copies"]):
         going_on = Undo("recovery.go_on", {"copy": copy.plain()}, "went on replicating")
         name = _named(scope, copy)
-        course.step(f"take no further point of {name}", switching.pause, world, copy, undo=going_on)
+        course.step(
+            f"take no further point of {name}", switching.pause, world, copy, kind != Kind.UNPLANNED, undo=going_on
+        )
         choosing = (world, copy, name, arguments["point_id"])
         found.append(Copy.of(course.step(f"see the point of {name}", switching.choose_point, *choosing)))
     leaving = _with_copies(scope, found)

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from naos.compute import choosing, hooks
+from naos.compute import choosing, hooks, machines
 from naos.compute.models import VirtualMachine
 from naos.fleet.models import Cpool
 from naos.fleet.rules import lent_memory
+from naos.names import listing
 from naos.protection.recovery import reports
-from naos.protection.recovery.errors import ReservedForRecovery
-from naos.protection.recovery.models import PlanMember, RecoveryPlan
+from naos.protection.recovery.errors import ReservedForRecovery, VolumeKeepsCopies
+from naos.protection.recovery.models import PlanMember, RecoveryPlan, Remnant, Replica
 from naos.protection.recovery.rules import State
+from naos.storage import luns
+from naos.storage.models import Lun
 from naos.units import size_text
+from naos.world import World
 
 
 def kept(session: Session, cpool_id: str) -> Mapping[str, int]:
@@ -63,9 +67,22 @@ def forget(session: Session, machine_id: str) -> None:
     session.execute(sa.delete(PlanMember).where(PlanMember.machine_id == machine_id))
 
 
+def guard(session: Session, world: World, lun: Lun, change: luns.Change) -> None:
+    """What `luns.GUARDS` asks. Raises VolumeKeepsCopies for the end of a volume that points or left disks lie on."""
+    del world
+    if change.size is not None or change.storage_class is not None:
+        return
+    for what, table in (("replicas", Replica), ("disks that a failover left", Remnant)):
+        ids = set(session.scalars(sa.select(table.machine_id).where(table.lun_id == lun.id)))
+        if ids:
+            named = listing(machines.name_of(session, machine_id) for machine_id in ids)
+            raise VolumeKeepsCopies(lun.name, what, named)
+
+
 def _register() -> None:
     if may_start in hooks.START_CONDITIONS:
         return
+    luns.GUARDS.append(guard)
     hooks.START_CONDITIONS.append(may_start)
     hooks.FORGET_HOOKS.append(forget)
 

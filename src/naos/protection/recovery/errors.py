@@ -156,6 +156,19 @@ class ReservedForRecovery(NaosError):
 
 
 @dataclass(eq=False)
+class VolumeKeepsCopies(NaosError):
+    code: ClassVar[str] = "recovery.volume_keeps_copies"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Volume {name!r} is not deleted: it keeps {what} of {machines}. Stop those replicas (`naos recovery replica stop`), or discard "
+        "what a failover left (`naos recovery discard`)."
+    )
+    name: str
+    what: str
+    machines: str
+
+
+@dataclass(eq=False)
 class NotIncluded(NaosError):
     """A network or an address of a plan that none of its machines has."""
 

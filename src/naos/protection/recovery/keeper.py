@@ -21,6 +21,7 @@ from naos.world import World
 
 PERIOD_SECONDS = 1.0
 TIDY_SECONDS = 30.0
+OWED_SECONDS = 3.0
 SYSTEM = "naos"
 _log = structlog.get_logger()
 
@@ -40,6 +41,7 @@ class Keeper:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="recovery keeper", daemon=True)
         self._tidied = time.monotonic()
+        self._asked = float("-inf")
 
     def start(self) -> None:
         self._thread.start()
@@ -62,8 +64,10 @@ class Keeper:
 
     def look(self) -> None:
         """What is owed to the old sides first, then the copies that are due."""
-        for remnant in remnants.owed(self._world):
-            remnants.settle(self._world, remnant)
+        if time.monotonic() - self._asked > OWED_SECONDS:
+            for remnant in remnants.owed(self._world):
+                remnants.settle(self._world, remnant)
+            self._asked = time.monotonic()
         with self._world.database.read() as session:
             query = sa.select(Replica).where(Replica.state == State.ACTIVE, Replica.due_at <= self._clock())
             due = list(session.scalars(query.order_by(Replica.due_at, Replica.id)))

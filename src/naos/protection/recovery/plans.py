@@ -1,6 +1,6 @@
 """Recovery plans: rows, what is wrong with one, what it would do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from naos.fleet.rules import lent_memory
 from naos.names import listing
 from naos.network import adapters, vlans
 from naos.network.models import Adapter, Vlan
+from naos.protection import policies
 from naos.protection.recovery import rules, scopes
 from naos.protection.recovery.errors import (
     InRecoveryPlan,
@@ -228,8 +229,8 @@ def _set_members(session: Session, plan: RecoveryPlan, wanted: Sequence[Wanted])
 
 
 def _check_zones(session: Session, plan: RecoveryPlan) -> None:
-    home, there = session.get(Cpool, plan.home_cpool_id), session.get_one(Cpool, plan.cpool_id)
-    if home is not None and home.zone == there.zone:
+    home, there = session.get(Cpool, plan.home_cpool_id), session.get(Cpool, plan.cpool_id)
+    if home is not None and there is not None and home.zone == there.zone:
         member = members_of(session, [plan.id])[plan.id][0]
         name = machines.name_of(session, member.machine_id)
         raise SameZoneReplica(name, "cpool", there.name, there.zone)
@@ -281,12 +282,15 @@ def judge(
     }
     if not rows:
         problems.append("it has no machine")
-    cpool = session.get_one(Cpool, scope.cpool_id)
     found = scopes.copies(session, scope, point_id)
+    cpool = session.get(Cpool, scope.cpool_id)
+    if cpool is None:
+        return Judgement(["the cpool at its other side is gone: name another one"], remarks, 0, 0, None, found)
     _judge_copies(session, scope, found, cpool, problems)
     needed, free = _judge_compute(session, world, cpool, list(rows.values()), problems)
     if kind != rules.Kind.TEST:
         _judge_networks(session, scope, cpool, problems)
+    remarks += _policies(session, list(rows.values()), cpool)
     ages = [age for age in scopes.ages(found, datetime.now(UTC)) if age is not None]
     age = max(ages, default=None)
     if age is not None and kind == rules.Kind.UNPLANNED:
@@ -336,6 +340,17 @@ def _others(session: Session, lun_id: str, names: Mapping[str, str]) -> list[str
     return [
         f"volume {lun.name} fails over as a whole, and {listing(others)} has disks on it: take that into the plan too"
     ]
+
+
+def _policies(session: Session, rows: Sequence[VirtualMachine], cpool: Cpool) -> Iterator[str]:
+    """A policy stores in another zone than the machine: there it would not."""
+    for machine in rows:
+        for policy in policies.of_machine(session, machine.id):
+            if policy.zone == cpool.zone:
+                yield (
+                    f"machine {machine.name} would be in {cpool.zone}, where its backup policy {policy.name} stores: no backup is made "
+                    "there until it has a policy of another zone"
+                )
 
 
 def _judge_compute(

@@ -171,8 +171,10 @@ def explain(session: Session, world: World, subject: Subject, wish: Wish) -> tup
     """The steps that a run would take, in words, and whether it could. Nothing is changed."""
     scope = scope_of(session, subject)
     judged = plans.judge(session, world, scope, point_id=wish.point_id, kind=wish.kind)
-    cpool = session.get_one(Cpool, scope.cpool_id)
     told: list[str] = []
+    cpool = session.get(Cpool, scope.cpool_id)
+    if cpool is None:
+        return told, judged
     if wish.kind == Kind.TEST:
         told.append(f"make a network that {cpool.name} alone carries")
         told += [f"copy {_point(session, copy)} to test disks; its replication goes on" for copy in judged.copies]
@@ -183,14 +185,22 @@ def explain(session: Session, world: World, subject: Subject, wish: Wish) -> tup
         told += [f"copy what {_names(session, copy)} wrote last" for copy in judged.copies]
     if wish.kind != Kind.TEST:
         told += [f"make {_point(session, copy)} the disks of {_names(session, copy)}" for copy in judged.copies]
-    waited = 0
+    told += _starts(scope, cpool.name)
+    if wish.kind == Kind.TEST:
+        told.append("remove the test's machines, disks and network, and sign the report")
+    else:
+        told.append("sign the report; what is left on the old side is kept until it is discarded or copied over")
+    return told, judged
+
+
+def _starts(scope: Scope, pool: str) -> list[str]:
+    told = []
     by_id = {member.machine_id: member for member in scope.members}
     for group in rules.turns(rules.Turn(one.machine_id, one.turn, one.delay) for one in scope.members):
         for one in group:
             member = by_id[one.machine_id]
             delay = f" after {member.delay} s" if member.delay else ""
-            told.append(f"start {member.name} in {cpool.name}{delay}")
-            waited = max(waited, member.delay)
+            told.append(f"start {member.name} in {pool}{delay}")
         for one in group:
             member = by_id[one.machine_id]
             if member.check == Check.AGENT:
@@ -199,11 +209,7 @@ def explain(session: Session, world: World, subject: Subject, wish: Wish) -> tup
                 told.append(
                     f"wait for {member.expects!r} on the console of {member.name}, for {member.patience} s at most"
                 )
-    if wish.kind == Kind.TEST:
-        told.append("remove the test's machines, disks and network, and sign the report")
-    else:
-        told.append("sign the report; what is left on the old side is kept until it is discarded or copied over")
-    return told, judged
+    return told
 
 
 def _leaving(session: Session, scope: Scope, member: scopes.Member) -> str:

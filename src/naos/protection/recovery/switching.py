@@ -34,6 +34,7 @@ from naos.storage.models import Disk, Lun
 from naos.world import World
 
 _log = structlog.get_logger()
+ATTEMPTS = 3
 CUT, OFF, SAID = "its exports are cut", "its blade is switched off", "the zone is off, as somebody said"
 
 
@@ -107,14 +108,14 @@ def is_cut(how: str) -> bool:
 # --------------------------------------------------------------------------------------------------------------- adopting
 
 
-def pause(world: World, copy: Copy) -> None:
-    """No further point is taken of a replicated volume from here on; one that is being taken is waited for, or broken off. A
-    replica's are kept off by the activity's lock."""
+def pause(world: World, copy: Copy, patient: bool) -> None:  # noqa: FBT001 - of a step
+    """No further point is taken of a replicated volume from here on; patient: one that is being taken is waited for, or broken off.
+    A replica's are kept off by the activity's lock."""
     if copy.kind == "volume":
         with world.database.write() as session:
             mine = (LunReplication.id == copy.id, LunReplication.lifecycle == Lifecycle.ACTIVE)
             session.execute(sa.update(LunReplication).where(*mine).values(lifecycle=State.FAILED_OVER))
-        with suppress(EngineError):  # a source that does not answer takes no point either
+        if patient:
             replications.stop(world, copy.id)
 
 
@@ -148,18 +149,20 @@ def adopt(world: World, copy: Copy) -> list[str]:
     array, lun = luns.spec(world, copy.lun_id)
     driver = world.rack.array(array)
     store = driver.points(lun.id)
-    present = store.points(copy.set_id)
-    ids = [point.id for point in present]
-    if copy.point_id not in ids:
-        return _adopted(world, copy)
-    for later in reversed(ids[ids.index(copy.point_id) + 1 :]):
-        insist(store.drop, copy.set_id, later)
-    for disk_id in (disk.disk_id for point in present if point.id == copy.point_id for disk in point.disks):
-        driver.fence_disk(lun.id, disk_id)
-    try:
-        return list(insist(driver.adopt_point, lun, copy.set_id, copy.point_id))
-    except Missing:
-        return _adopted(world, copy)
+    for _ in range(ATTEMPTS):
+        present = store.points(copy.set_id)
+        ids = [point.id for point in present]
+        if copy.point_id not in ids:
+            break
+        for later in reversed(ids[ids.index(copy.point_id) + 1 :]):
+            insist(store.drop, copy.set_id, later)
+        for disk_id in (disk.disk_id for point in present if point.id == copy.point_id for disk in point.disks):
+            driver.fence_disk(lun.id, disk_id)
+        try:
+            return list(insist(driver.adopt_point, lun, copy.set_id, copy.point_id))
+        except Missing:  # adopted by a call that was cut short, or a point came to its end in this moment
+            continue
+    return _adopted(world, copy)
 
 
 def _adopted(world: World, copy: Copy) -> list[str]:

@@ -25,8 +25,8 @@ class ReplicaPointWire(Wire):
 
 
 class ReplicaWire(Wire):
-    """interval: seconds. state: active, paused or failed_over. age: seconds of the last complete point, counted from the instant that it shows; null without one.
-    lastSeconds, lastSent: of its copy. warning: that the machine writes too fast for its interval, with the figures."""
+    """interval: seconds. state: active, paused or failed_over. age: seconds of the last complete point, counted from the instant that it
+    shows; null without one. lastSeconds, lastSent: of its copy. warning: that the machine writes too fast for its interval, with the figures."""
 
     id: str
     virtual_machine: Reference
@@ -125,9 +125,9 @@ class PlanMemberWire(Wire):
 
 
 class PlanWire(Wire):
-    """state: ready or failed_over. problems: why it could not be carried out now, with the numbers. Of its machines: neededMemory, and freeMemory at the other side,
-    in bytes; age: seconds that the oldest copy is behind. remnants: disks that failovers left behind; unfenced: of those, the ones that
-    could still be written to, because their array does not answer."""
+    """state: ready or failed_over. problems: why it could not be carried out now, with the numbers. Of its machines: neededMemory, and
+    freeMemory at the other side, in bytes; age: seconds that the oldest copy is behind. remnants: disks that failovers left behind;
+    unfenced: of those, the ones that could still be written to, because their array does not answer."""
 
     id: str
     name: str
