@@ -173,6 +173,7 @@ QUIET = {"DELETE /tag/v1/tags/resources/{resource_id}/keys/{key}"}
 
 WORDS: dict[str, Any] = {
     "command": "true",
+    "count": 1,
     "severity": "low",
     "capacity": 500 * 2**30,
     "name": "walked",
