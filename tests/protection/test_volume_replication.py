@@ -99,6 +99,9 @@ def test_a_volume_is_replicated_and_what_befalls_it_follows(platform: Platform) 
     _until(lambda: platform.get(f"{VOLUMES}/{made}")["recoveryPoint"]["pointId"] != first)
     _until(lambda: len(copying.points(world, where, made)) == 1)  # only the last is kept
     assert [found["id"] for found in platform.get(VOLUMES, volumeId=replica)] == [made]
+    scraped = platform.client.get("/metrics").text
+    assert 'naos_replication_alarm{volume="volume-AZ05"} 0.0' in scraped
+    assert 'naos_replication_age_seconds{volume="volume-AZ05"}' in scraped
 
     assert platform.refused("POST", VOLUMES, _request(platform))["code"] == "replication.already"
     wish = platform.deployment("there", zone="AZ06", datastoreId=replica)

@@ -33,6 +33,7 @@ from naos.fleet.models import Blade, Cpool
 from naos.identity import Identity, Unauthenticated
 from naos.inventory.catalogues import iops_limit
 from naos.lifecycle import Lifecycle
+from naos.protection.replication.models import LunReplication
 from naos.storage import figures, space, space_rules
 from naos.storage.models import Disk, Lun, LunSample, VolumeFigure
 from naos.world import World
@@ -95,6 +96,7 @@ class TenantCollector(Collector):
             yield from _machines(session, self._tenant)
             yield from _volumes(session, self._world, self._tenant)
             yield from _storage_work(session, self._tenant)
+            yield from _replications(session, self._tenant)
             yield from _pools(session, self._tenant)
             yield from _activities(session, self._tenant)
         yield _gauge("naos_scrape_seconds", "How long it took to gather this.", (), [((), time.monotonic() - started)])
@@ -109,6 +111,24 @@ def _gauge(name: str, told: str, labels: Sequence[str], rows: Sequence[tuple[Seq
 
 def _age(moment: datetime | None, now: datetime) -> float:
     return (now - moment).total_seconds() if moment is not None else float("inf")
+
+
+def _replications(session: Session, tenant_id: str) -> Iterator[Metric]:
+    rows = session.execute(
+        sa.select(LunReplication, Lun.name)
+        .join(Lun, Lun.id == LunReplication.lun_id)
+        .where(LunReplication.tenant_id == tenant_id, LunReplication.lifecycle == Lifecycle.ACTIVE)
+        .order_by(Lun.name)
+    ).all()
+    now, labels = datetime.now(UTC), ("volume",)
+    told = "Age of the last complete copy of a replicated volume, from the beginning of the copy; infinite before the first."
+    yield _gauge(
+        "naos_replication_age_seconds", told, labels, [((name,), _age(row.instant, now)) for row, name in rows]
+    )
+    alarms = [((name,), float(row.alarmed_at is not None)) for row, name in rows]
+    yield _gauge("naos_replication_alarm", "1 while the promised age is in danger or broken.", labels, alarms)
+    took = [((name,), row.took) for row, name in rows]
+    yield _gauge("naos_replication_copy_seconds", "How long the last copy took.", labels, took)
 
 
 def _machines(session: Session, tenant_id: str) -> Iterator[Metric]:
