@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from simulated_platform import COMPUTE, GIB, Platform, platform_in
+from simulated_platform import COMPUTE, GIB, Platform, inventory_text, platform_in
 
 from naos.activity import Engine
 from naos.activity.controllers import Timing
@@ -31,6 +31,8 @@ from naos.activity.models import Activity
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["warm_controller"])
 POWER = f"{COMPUTE}/virtual_machines/power"
+BACKUP = "/backup/v1/spp"
+VAULT = 'vaults = [{ name = "v", zone = "AZ07", access = { driver = "namespace", target = "/none" }, path = "/v" }]'
 SETTLE_SECONDS = 60.0
 QUICK = Timing(heartbeat=0.2, fence=1.2, dead=1.8, poll=0.1)
 """So that the successor need not wait long for its predecessor to count as dead."""
@@ -38,11 +40,13 @@ QUICK = Timing(heartbeat=0.2, fence=1.2, dead=1.8, poll=0.1)
 
 @dataclass(frozen=True)
 class Scenario:
-    """`prepare` brings the platform to where `act` makes the request, which is an activity of `kind`."""
+    """`prepare` brings the platform to where `act` makes the request, which is an activity of `kind`, or begins one.
+    vault: whether a third zone has one."""
 
     kind: str
     act: Callable[[Platform], str]
     prepare: Callable[[Platform], None] = field(default=lambda _platform: None)
+    vault: bool = False
 
 
 def _machine(platform: Platform) -> None:
@@ -118,17 +122,6 @@ def _resting(platform: Platform) -> None:
 
 def _maintenance(method: str) -> Callable[[Platform], str]:
     return lambda platform: platform.write(method, f"{COMPUTE}/hosts/{platform.made['blade']}/maintenance")
-
-
-def _update(platform: Platform) -> str:
-    """A cpool's machines run while its blades take a build; until it has ended, as what is done to a blade is no request's."""
-    build = platform.client.post(f"{COMPUTE}/hypervisor_builds", json={"version": "2", "command": "true"}).json()["id"]
-    path = f"{COMPUTE}/host_clusters/{platform.made['pool-AZ05']}/updates"
-    begun = platform.write("POST", path, {"buildId": build})
-    end = time.monotonic() + SETTLE_SECONDS
-    while platform.get(path)[0]["state"] == "running" and time.monotonic() < end:
-        time.sleep(0.05)
-    return begun
 
 
 def _update(platform: Platform) -> str:
@@ -223,7 +216,40 @@ def _recover(what: str, **body: Any) -> Callable[[Platform], str]:
     return lambda platform: platform.write("POST", f"/recovery/v1/plans/{platform.made['plan']}/{what}", body)
 
 
+def _protected(platform: Platform) -> None:
+    """A stopped machine that was copied once, under a policy that keeps one day."""
+    _stopped(platform)
+    policy = {"name": "nightly", "site": "AZ07", "terms": {"cron": "0 0 1 1 *", "keep": {"days": 1}}}
+    policy_id = platform.done("POST", f"{BACKUP}/policies", policy)
+    body = {"virtualMachineIds": [platform.made["machine"]], "slaPolicies": [policy_id]}
+    platform.done("POST", f"{BACKUP}/policies/assign/virtual_machine", body)
+    jobs = platform.get(f"{BACKUP}/jobs", type="protection")
+    platform.made["job"] = next(job["id"] for job in jobs if job["policyId"] == policy_id)
+    platform.done("POST", f"{BACKUP}/jobs/run", {"jobId": platform.made["job"]})
+    platform.made["point"] = platform.get(f"{BACKUP}/restore_points")[0]["id"]
+    with platform.services.database.write() as session:
+        session.execute(sa.text("UPDATE restore_points SET taken_at = '2026-01-01 00:00:00'"))
+
+
+def _back_up(platform: Platform) -> str:
+    return platform.write("POST", f"{BACKUP}/jobs/run", {"jobId": platform.made["job"]})
+
+
+def _restore(mode: str) -> Callable[[Platform], str]:
+    return lambda p: p.write("POST", f"{BACKUP}/restore_points/{p.made['point']}/restore", {"mode": mode})
+
+
 SCENARIOS = {
+    "machine backup": Scenario("virtual_machine.backup", _back_up, _protected, vault=True),
+    "backup run": Scenario("backup_job.protect", _back_up, _protected, vault=True),
+    "restore test": Scenario("restore_point.restore", _restore("test"), _protected, vault=True),
+    "restore production": Scenario("restore_point.restore", _restore("production"), _protected, vault=True),
+    "point delete": Scenario(
+        "restore_point.delete",
+        lambda p: p.write("DELETE", f"{BACKUP}/restore_points/{p.made['point']}?force=true"),
+        _protected,
+        vault=True,
+    ),
     "snapshot create": Scenario(
         "snapshot.create", lambda p: p.write("POST", f"{COMPUTE}/snapshots", _snapshot(p, "second")), _two_volumes
     ),
@@ -288,7 +314,6 @@ SCENARIOS = {
     "VLAN create": Scenario("vlan.create", _create_vlan),
     "maintenance enter": Scenario("blade.enter_maintenance", _maintenance("POST"), _together),
     "build install": Scenario("blade.install_build", _update, _together),
-    "build install": Scenario("blade.install_build", _update, _together),
     "maintenance exit": Scenario("blade.exit_maintenance", _maintenance("DELETE"), _resting),
 }
 
@@ -318,6 +343,9 @@ class Points:
 
 
 def prepare(place: Place, name: str) -> None:
+    if SCENARIOS[name].vault:
+        text = inventory_text().replace('{ name = "AZ06" } ]', '{ name = "AZ06" }, { name = "AZ07" } ]')
+        (place.folder / "inventory.toml").write_text(f"{VAULT}\n{text}", encoding="utf-8")
     with platform_in(place.folder, database_url=place.database_url) as platform:
         SCENARIOS[name].prepare(platform.furnish())
         _settle(platform)
@@ -345,11 +373,25 @@ def recover(place: Place, name: str) -> None:
     """A new controller; what it finds and leaves goes to `outcome.json`."""
     with platform_in(place.folder, database_url=place.database_url, make_engine=quick) as platform:
         findings = _settle(platform)
+        if SCENARIOS[name].vault:
+            findings = [*findings, *_unlike_the_vault(platform)]
         with platform.services.database.read() as session:
             query = sa.select(Activity).where(Activity.kind == SCENARIOS[name].kind).order_by(Activity.sequence.desc())
             last = session.scalars(query.limit(1)).one()
         outcome = {"findings": findings, "state": last.state, "reason": last.reason}
         (place.folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def _unlike_the_vault(platform: Platform) -> list[str]:
+    """What the tables say of restore points that the vault does not, or the other way round; and what cannot be restored."""
+    vault = platform.rack.vault_points("v")
+    there = {point.id for set_id in vault.sets() for point in vault.points(set_id)}
+    with platform.services.database.read() as session:
+        states = dict(session.execute(sa.text("SELECT id, state FROM restore_points")).tuples().all())
+        left = session.execute(sa.text("SELECT status FROM backup_tasks WHERE status IN ('WAITING', 'RUNNING')")).all()
+    found = [f"point {point_id} is {state}" for point_id, state in states.items() if state != "good"]
+    found += [f"point {point_id} is in one place only" for point_id in there ^ set(states)]
+    return found + [f"a machine of a run is {status}" for (status,) in left]
 
 
 def _settle(platform: Platform) -> list[dict[str, Any]]:
