@@ -167,6 +167,7 @@ def test_what_is_not_known_for_certain_is_compared(bench, lun):
     bench.rig.array.ensure_daemon(lun, [])
     address = bench.rig.array.export_disk(lun, disk, 2)
     bench.rig.fill(address, 79, 20 * MIB, 64 * 1024)
+    bench.rig.array.resize_disk(lun, disk, SIZE + 4 * MIB)
     assert bench.rig.array.known_bases(lun, set_id, [disk]) == {disk: frozenset()}
     check(128 * 1024, 128 * 1024)
     bench.rig.fill(address, 80, 30 * MIB, 64 * 1024)

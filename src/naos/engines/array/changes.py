@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from naos.engines.array import nodes
+from naos.engines.array import encryption, nodes
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
 from naos.engines.errors import Unreachable
@@ -76,6 +76,13 @@ def forget(monitor: Monitor, disk_id: str, set_id: str, *, spared: Iterable[str]
             remove(monitor, disk_id, entry["name"])
 
 
+def forget_broken(monitor: Monitor, disk_id: str) -> None:
+    """Remove bitmaps of an open disk that a killed daemon left: they say nothing, and QEMU changes no image's size that has some."""
+    for entry in listed(monitor, disk_id):
+        if entry.get("inconsistent", False) and parse(entry.get("name", "")) is not None:
+            remove(monitor, disk_id, entry["name"])
+
+
 def remove(monitor: Monitor, disk_id: str, text: str) -> None:
     monitor.execute("block-dirty-bitmap-remove", {"node": nodes.node(nodes.IMAGE, disk_id), "name": text})
 
@@ -87,7 +94,15 @@ def forget_closed(place: Place, disk_ids: Sequence[str]) -> None:
         described = json.loads(place.run("qemu-img", "info", "--output=json", "-f", "qcow2", path).stdout)
         for entry in described.get("format-specific", {}).get("data", {}).get("bitmaps", []):
             if parse(entry["name"]) is not None:
-                place.run("qemu-img", "bitmap", "--remove", "-f", "qcow2", path, entry["name"])
+                _remove_closed(place, path, entry["name"])
+
+
+def _remove_closed(place: Place, path: str, text: str) -> None:
+    words = ("bitmap", "--remove")
+    if place.key is None:
+        place.run("qemu-img", *words, "-f", "qcow2", path, text)
+    else:
+        encryption.run(place, "qemu-img", *words, "--object", encryption.OBJECT, encryption.file_name(path), text)
 
 
 # ------------------------------------------------------------------------------------------------------------ comparing

@@ -81,6 +81,7 @@ def resize(monitor: Monitor, place: Place, disk_id: str, size: int) -> None:
         more = images.full_size(size) - present.allocated
         images.reserve(place, place.disk(disk_id), min(more, size - present.size + images.OVERHEAD), f"disk {disk_id}")
     with nodes.opened(monitor, place, [disk_id]):
+        changes.forget_broken(monitor, disk_id)
         epochs = exports.present(monitor).get(disk_id, ())
         exports.cut(monitor, disk_id)
         try:
@@ -119,7 +120,8 @@ def delete(monitor: Monitor | None, place: Place, disk_id: str) -> None:
 
     monitor: a session, or None when the daemon is certainly dead.
     """
-    paths = (place.disk(disk_id), place.disk_unfinished(disk_id), place.disk_reserved(disk_id))
+    kinds = (place.disk, place.disk_unfinished, place.disk_reserved, place.disk_damaged)
+    paths = [path(disk_id) for path in kinds]
     if monitor is not None:
         exports.cut(monitor, disk_id)
         changes.break_off(monitor, disk_id)
