@@ -261,6 +261,28 @@ def test_a_test_is_apart_and_goes_or_stays(backed: Platform) -> None:
     _settle(backed)
 
 
+def test_a_boot_test_says_how_the_guest_did_and_leaves_nothing(backed: Platform) -> None:
+    point = _points(backed, "web")[0]["id"]
+    machines = backed.get(MACHINES)
+    backed.done("POST", f"{POINTS}/{point}/boot_test")
+    assert backed.get(f"{POINTS}/{point}")["bootNote"].startswith("alive")
+    backed.rack.faults.fail_next("hypervisor.start", EngineError("the blade", "starting", "no power"))
+    backed.done("POST", f"{POINTS}/{point}/boot_test")
+    assert "no power" in backed.get(f"{POINTS}/{point}")["bootNote"]
+    _terms(backed, bootDays=1)
+    with backed.services.database.write() as session:
+        session.execute(sa.update(RestorePoint).values(booted_at=None, boot_note=""))
+    for _ in range(3):
+        _scheduler(backed).sweep()
+        _settle(backed)
+    newest = {name: _points(backed, name)[0]["bootNote"][:5] for name in ("web", "data")}
+    assert newest == {"web": "alive", "data": "alive"}
+    assert sum(found["bootNote"] != "" for found in backed.get(POINTS)) == 2, "one of each machine"
+    _terms(backed, bootDays=0)
+    assert [row["name"] for row in backed.get(MACHINES)] == [row["name"] for row in machines]
+    assert [vlan["name"] for vlan in backed.get(f"{COMPUTE}/networks")] == ["front"]
+
+
 def test_a_clone_has_an_identity_of_its_own_anywhere(backed: Platform) -> None:
     point = _points(backed, "web")[0]["id"]
     elsewhere = {"hostClusterId": backed.made["pool-AZ06"], "datastoreId": backed.made["volume-AZ06"]}

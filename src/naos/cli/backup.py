@@ -51,6 +51,8 @@ POINT_SHOWN = (
     field("COPIED", "copied", show=gib),
     field("IMMUTABLE UNTIL", "immutableUntil", show=_moment),
     field("VERIFIED", "verifiedAt", show=_moment),
+    field("BOOTED", "bootedAt", show=_moment),
+    field("BOOT TEST", "bootNote"),
     Column("DISKS", lambda point: [f"{disk['name']} ({disk['id']})" for disk in point["disks"]], "; ".join),
     field("NOTE", "note"),
 )
@@ -235,6 +237,19 @@ def verify(context: typer.Context, *, point: PointName, no_wait: NoWait = False,
             after = api.get(f"{POINTS}/{found['id']}")
             show_object(after, POINT_SHOWN, as_json=as_json)
             if after["state"] != "good":
+                raise typer.Exit(1)
+
+
+@app.command("boot-test", epilog="Example: naos backup boot-test web-1")
+def boot_test(context: typer.Context, *, point: PointName, no_wait: NoWait = False, as_json: AsJson = False) -> None:
+    """Start a machine of a restore point on a network of its own, wait for a sign of life, and clean up."""
+    with connect(context) as api:
+        found = _point(api, point)
+        activity = api.write("POST", f"{POINTS}/{found['id']}/boot_test")
+        if waiting.finish(api, activity, no_wait=no_wait, as_json=as_json) is not None:
+            after = api.get(f"{POINTS}/{found['id']}")
+            show_object(after, POINT_SHOWN, as_json=as_json)
+            if after["bootNote"].startswith("failed"):
                 raise typer.Exit(1)
 
 

@@ -206,6 +206,7 @@ TERMS = (
     field("QUIESCE", "quiesce"),
     field("SPEED", "speed"),
     field("VERIFY DAYS", "verifyDays"),
+    field("BOOT TEST DAYS", "bootDays"),
     field("OVERRUNS", "overruns"),
     field("LAST OVERRUN", "overranAt", show=lambda at: "" if at is None else since_epoch(at)),
 )
@@ -246,6 +247,12 @@ def terms(
     verify: Annotated[
         int | None, typer.Option(metavar="DAYS", min=0, help="Read each point every so many days.", show_default=False)
     ] = None,
+    boot_test: Annotated[
+        int | None,
+        typer.Option(
+            metavar="DAYS", min=0, help="Boot each machine's newest point every so many days.", show_default=False
+        ),
+    ] = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -258,6 +265,7 @@ def terms(
         "quiesce": quiesce,
         "speed": speed,
         "verifyDays": verify,
+        "bootDays": boot_test,
     }
     body: Json = {key: value for key, value in given.items() if value is not None}
     if keep is not None:

@@ -33,6 +33,7 @@ def _plans_and_runs() -> None:
         sa.Column("quiesce", sa.String(length=8), nullable=False),
         sa.Column("speed", WHOLE, nullable=False),
         sa.Column("verify_days", WHOLE, nullable=False),
+        sa.Column("boot_days", WHOLE, nullable=False),
         sa.Column("handled_until", MOMENT, nullable=False),
         sa.Column("overruns", WHOLE, nullable=False),
         sa.Column("overran_at", MOMENT, nullable=True),
@@ -90,6 +91,8 @@ def _points() -> None:
         sa.Column("copied", WHOLE, nullable=False),
         sa.Column("immutable_until", MOMENT, nullable=True),
         sa.Column("verified_at", MOMENT, nullable=True),
+        sa.Column("booted_at", MOMENT, nullable=True),
+        sa.Column("boot_note", sa.Text(), nullable=False),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_restore_points")),
     )

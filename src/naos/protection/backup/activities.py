@@ -146,6 +146,20 @@ def _bring_network(run: Run, world: World, vlan_id: str | None) -> None:
     run.step("open the isolated network", vlans.set_active, world, vlan_id)
 
 
+@workflow("restore_point.boot_test")
+def boot_test(run: Run, arguments: dict[str, Any]) -> str:
+    """Ends well however the guest does: what it did is noted with the point, and nothing stays of the test."""
+    world, machine_id = _world(run), restore(run, arguments)
+    try:
+        start(run, world, machine_id)
+        found = run.step("wait for a sign of life", restoring.await_life, world, machine_id, run.progress)
+    except NaosError as error:
+        found = f"failed: {error}"
+    run.step("note how it did", restoring.note_boot, world, arguments["point_id"], found)
+    clean_restore_up(run, arguments)
+    return str(arguments["point_id"])
+
+
 @undo("restore.end_reading")
 def _end_reading(world: World, arguments: dict[str, Any]) -> None:
     restoring.end_serving(world, arguments["point_id"], arguments["restore_id"])

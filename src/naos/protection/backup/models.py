@@ -16,8 +16,9 @@ def _now() -> datetime:
 class BackupPlan(Base):
     """cron: in place of the policy's schedules, None: these. keep_*: see `retention.Keep`. immutable_days: for so long nobody
     deletes a point. window: wall times between which runs begin, `22:00-06:00`, "" for always. quiesce: auto, required or off.
-    speed: bytes a second that a copy takes, 0 for no limit. verify_days: every how many days each point is read and checked, 0 for
-    never. handled_until: the instants up to here are decided. overruns: how many found a run still under way."""
+    speed: bytes a second that a copy takes, 0 for no limit. verify_days: every how many days each point is read and checked, 0
+    for never; boot_days: the same for a boot of each machine's newest point. handled_until: the instants up to here are decided.
+    overruns: how many found a run still under way."""
 
     __tablename__ = "backup_plans"
     policy_id: Mapped[str] = mapped_column(sa.ForeignKey("backup_policies.id"), primary_key=True)
@@ -32,6 +33,7 @@ class BackupPlan(Base):
     quiesce: Mapped[str] = mapped_column(sa.String(8), default="auto")
     speed: Mapped[int] = mapped_column(default=0)
     verify_days: Mapped[int] = mapped_column(default=30)
+    boot_days: Mapped[int] = mapped_column(default=0)
     handled_until: Mapped[datetime]
     overruns: Mapped[int] = mapped_column(default=0)
     overran_at: Mapped[datetime | None]
@@ -71,7 +73,8 @@ class RestorePoint(Identified, Base):
     set_id: of the copy engine's set that it is in. state: copying, good, damaged or deleting. consistency: quiesced (the guest's
     file systems were at rest), crash, or stopped. note: why it is not better than that, or what is damaged. machine: what is needed
     to make the machine again. size: bytes of the disks; stored: bytes that it alone takes in the vault; copied: bytes that were
-    sent for it.
+    sent for it. booted_at: when a machine of it was last booted apart; boot_note: how it did, beginning with `alive`, `console` or
+    `failed`.
     """
 
     __tablename__ = "restore_points"
@@ -93,6 +96,8 @@ class RestorePoint(Identified, Base):
     copied: Mapped[int] = mapped_column(default=0)
     immutable_until: Mapped[datetime | None]
     verified_at: Mapped[datetime | None]
+    booted_at: Mapped[datetime | None]
+    boot_note: Mapped[str] = mapped_column(sa.Text, default="")
     created_at: Mapped[datetime] = mapped_column(default=_now)
 
 

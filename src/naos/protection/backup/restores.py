@@ -1,6 +1,7 @@
 """Restores: planned from a point's description, and what is decided about them afterwards. Steps are in `restoring`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -332,6 +333,16 @@ def _isolate(session: Session, tenant_id: str, restore: Restore, cpool: Cpool) -
     """A network on which nothing else is, of the cpool alone."""
     made = vlans.plan_create(session, tenant_id=tenant_id, name=f"restore-test-{restore.id}", cpool_ids=[cpool.id])
     return session.get_one(Vlan, made.arguments["vlan_id"])
+
+
+def plan_boot_test(session: Session, world: World, tenant_id: str, point_id: str) -> Plan:
+    """A test that is started, looked at for a sign of life, and cleaned up. Raises what `plan` does."""
+    point = points.find_good(session, tenant_id, point_id)
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    name = f"{point.machine_name[:220]}-boot-test-{stamp}"
+    made = plan(session, world, tenant_id, point_id, RestoreRequest(mode=Mode.TEST, name=name))
+    description = f"Boot-test the restore point of {point.machine_name} of {points.moment(point.taken_at)}"
+    return replace(made, kind="restore_point.boot_test", description=description)
 
 
 # ----------------------------------------------------------------------------------------------------- what follows

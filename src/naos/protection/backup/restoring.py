@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.orm import Session
 
+from naos.compute import steps
 from naos.compute.models import VirtualMachine
 from naos.engines.errors import EngineError
+from naos.engines.ports import PowerState
 from naos.errors import Changed, Unknown
 from naos.insistence import insist
 from naos.lifecycle import Lifecycle
@@ -24,6 +28,8 @@ from naos.world import World
 
 FIRST_LOOK, LONGEST_WAIT = 0.02, 1.0  # seconds between looks
 STANDSTILL = 300.0  # seconds without one more byte
+LIFE_SECONDS = 300.0  # within which a guest shows a sign of life
+_log = structlog.get_logger()
 
 
 def _point(world: World, point_id: str) -> RestorePoint:
@@ -162,6 +168,32 @@ def _successor(session: Session, restore: Restore, old: Disk, point: RestorePoin
         taken = points.moment(point.taken_at) if point is not None else "then"
         raise Changed(f"the restore of {restore.machine_name} of {taken}", f"no disk is at the place of {old.name}")
     return found
+
+
+def await_life(world: World, machine_id: str, progress: Callable[[float], None]) -> str:
+    """How a machine that was started is: `alive` when its guest's agent answers, `console` when that did not within the time, but
+    something was written to the serial console, else `failed`."""
+    hypervisor, began = world.rack.hypervisor(steps.home(world, machine_id)), time.monotonic()
+    while (passed := time.monotonic() - began) < LIFE_SECONDS:
+        if hypervisor.agent_ping(machine_id):
+            return f"alive: its agent answered after {passed:.0f} s"
+        if hypervisor.state(machine_id) not in (PowerState.RUNNING, PowerState.PAUSED):
+            return f"failed: it stopped by itself after {passed:.0f} s"
+        progress(passed / LIFE_SECONDS)
+        time.sleep(LONGEST_WAIT)
+    said = hypervisor.serial_log(machine_id, last_bytes=4096).strip()
+    if said:
+        return f"console: no agent answered within {LIFE_SECONDS:.0f} s; its console ends with {said.splitlines()[-1][:200]!r}"
+    return f"failed: no sign of life within {LIFE_SECONDS:.0f} s"
+
+
+def note_boot(world: World, point_id: str, found: str) -> None:
+    with world.database.write() as session:
+        point = session.get(RestorePoint, point_id)
+        if point is not None:
+            point.booted_at, point.boot_note = datetime.now(UTC), found
+    if not found.startswith("alive"):
+        _log.warning("restore_point.boot_test", point=point_id, found=found)
 
 
 def move_adapters(world: World, machine_id: str, wanted: dict[str, Any]) -> None:

@@ -156,6 +156,17 @@ def verify_point(point_id: ResourceId, identity: Writer, services: ServicesOf, k
     return submit(services, identity, key, lambda session: points.plan_verify(session, identity.tenant_id, point_id))
 
 
+@router.post("/restore_points/{point_id}/boot_test", **ASYNCHRONOUS)
+def boot_test_point(point_id: ResourceId, identity: Restorer, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
+    """Start a machine of a restore point on a network of its own, wait for a sign of life of its guest, note it, and clean up."""
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: restores.plan_boot_test(session, services.world, identity.tenant_id, point_id),
+    )
+
+
 @router.post("/restore_points/{point_id}/restore", **ASYNCHRONOUS)
 def restore_point(
     point_id: ResourceId, body: RestoreRequest, identity: Restorer, services: ServicesOf, key: RequestKeyOf

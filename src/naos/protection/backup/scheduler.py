@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Caller, Engine, Plan
 from naos.activity.models import UNFINISHED, Activity
 from naos.errors import Changed, NaosError
-from naos.protection.backup import points, runs, taking, terms
+from naos.protection.backup import points, restores, runs, taking, terms
 from naos.protection.backup.models import BackupPlan, BackupTask, RestorePoint
 from naos.protection.backup.points import PointState
 from naos.protection.backup.runs import TaskStatus
@@ -147,17 +147,20 @@ class Scheduler:
     # ---------------------------------------------------------------------------------------------- points of long ago
 
     def sweep(self) -> None:
-        """Sets with points that their policy keeps no longer (its terms changed, an immutability ended), and the point whose
-        verification is due longest."""
+        """Sets with points that their policy keeps no longer (its terms changed, an immutability ended), the point whose
+        verification is due longest, and a machine whose boot test is due."""
         now = self._clock()
         with self._world.database.read() as session:
             rows = session.execute(sa.select(RestorePoint.set_id, RestorePoint.tenant_id).distinct()).all()
             going = [(set_id, tenant_id) for set_id, tenant_id in rows if points.expiring(session, set_id, now)]
             checked = self._to_verify(session, now)
+            booted = self._to_boot(session, now)
         for set_id, tenant_id in going:
             self._sweep_set(set_id, tenant_id)
         if checked is not None:
             self._verify(checked)
+        if booted is not None:
+            self._boot(booted)
 
     def _sweep_set(self, set_id: str, tenant_id: str) -> None:
         def check(session: Session) -> Plan:
@@ -190,6 +193,34 @@ class Scheduler:
             if found is not None:
                 return found
         return None
+
+    def _to_boot(self, session: Session, now: datetime) -> RestorePoint | None:
+        """The newest good point of a machine of which none was booted for long enough; one at a time."""
+        busy = sa.select(Activity.id).where(Activity.kind == "restore_point.boot_test", Activity.state.in_(UNFINISHED))
+        if session.scalar(busy.limit(1)) is not None:
+            return None
+        for policy in self._storing(session):
+            every = terms.read(session, policy).boot_days
+            if not every:
+                continue
+            recent = sa.select(RestorePoint.set_id).where(
+                RestorePoint.policy_id == policy.id, RestorePoint.booted_at >= now - timedelta(days=every)
+            )
+            query = sa.select(RestorePoint).where(
+                RestorePoint.policy_id == policy.id,
+                RestorePoint.state == PointState.GOOD,
+                RestorePoint.set_id.not_in(recent),
+            )
+            found = session.scalar(query.order_by(RestorePoint.taken_at.desc()).limit(1))
+            if found is not None:
+                return found
+        return None
+
+    def _boot(self, point: RestorePoint) -> None:
+        def check(session: Session) -> Plan:
+            return restores.plan_boot_test(session, self._world, point.tenant_id, point.id)
+
+        self._quietly(check, Caller(point.tenant_id, SYSTEM))
 
     def _verify(self, point: RestorePoint) -> None:
         def check(session: Session) -> Plan:

@@ -38,6 +38,7 @@ class Wish:
     quiesce: Quiesce | None = None
     speed: int | None = None
     verify_days: int | None = None
+    boot_days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Terms:
     quiesce: Quiesce
     speed: int | None
     verify_days: int
+    boot_days: int
 
     def next_due(self, after: datetime) -> datetime | None:
         return schedule.next_due(self.rhythms, self.zone, after)
@@ -80,6 +82,7 @@ def of(row: BackupPlan, schedules: Sequence[Schedule]) -> Terms:
         quiesce=Quiesce(row.quiesce),
         speed=row.speed or None,
         verify_days=row.verify_days,
+        boot_days=row.boot_days,
     )
 
 
@@ -108,6 +111,7 @@ def _first(policy: BackupPolicy, schedules: Sequence[Schedule]) -> BackupPlan:
         quiesce=Quiesce.AUTO.value,
         speed=0,
         verify_days=30,
+        boot_days=0,
         handled_until=datetime.now(UTC),
         overruns=0,
         overran_at=None,
@@ -131,7 +135,7 @@ def change(session: Session, policy: BackupPolicy, wish: Wish) -> BackupPlan:
     if wish.keep is not None:
         row.keep_days, row.keep_weeks = wish.keep.days, wish.keep.weeks
         row.keep_months, row.keep_years = wish.keep.months, wish.keep.years
-    for name in ("immutable_days", "speed", "verify_days"):
+    for name in ("immutable_days", "speed", "verify_days", "boot_days"):
         value = getattr(wish, name)
         if value is not None:
             setattr(row, name, value)

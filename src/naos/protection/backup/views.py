@@ -42,6 +42,7 @@ def shown_terms(session: Session, policy: BackupPolicy, now: datetime) -> TermsW
         quiesce=found.quiesce,
         speed=found.speed or 0,
         verify_days=found.verify_days,
+        boot_days=found.boot_days,
         next_run=milliseconds(upcoming),
         overruns=row.overruns if row is not None else 0,
         overran_at=milliseconds(row.overran_at if row is not None else None),
@@ -69,6 +70,8 @@ def shown_points(session: Session, found: Sequence[RestorePoint]) -> list[PointW
             copied=point.copied,
             immutable_until=milliseconds(point.immutable_until),
             verified_at=milliseconds(point.verified_at),
+            booted_at=milliseconds(point.booted_at),
+            boot_note=point.boot_note,
             kept_for=kept.get(point.id, []),
             disks=[
                 PointDiskWire(id=disk.disk_id, name=disk.name, unit=disk.unit, size=disk.size, stored=disk.stored)

@@ -28,7 +28,7 @@ class KeepRequest(Request):
 
 class TermsRequest(Request):
     """What is left out stays as it is, or gets its default. `cron`: "" for the policy's schedules again; `window`: "" for always;
-    `speed`: bytes a second, 0 for no limit; `verify_days`: 0 for never."""
+    `speed`: bytes a second, 0 for no limit; `verify_days`, `boot_days`: 0 for never."""
 
     time_zone: str | None = Field(default=None, max_length=63)
     cron: str | None = Field(default=None, max_length=128)
@@ -38,6 +38,7 @@ class TermsRequest(Request):
     quiesce: Quiesce | None = None
     speed: Whole | None = Field(default=None, ge=0, le=2**40)
     verify_days: Whole | None = Field(default=None, ge=0, le=3660)
+    boot_days: Whole | None = Field(default=None, ge=0, le=3660)
 
 
 class TermsWire(Wire):
@@ -52,6 +53,7 @@ class TermsWire(Wire):
     quiesce: Quiesce
     speed: int
     verify_days: int
+    boot_days: int
     next_run: int | None
     overruns: int
     overran_at: int | None
@@ -70,6 +72,7 @@ def wish_of(body: TermsRequest | None) -> Wish:
         quiesce=body.quiesce,
         speed=body.speed,
         verify_days=body.verify_days,
+        boot_days=body.boot_days,
     )
 
 
@@ -105,7 +108,8 @@ class PointDiskWire(Wire):
 
 
 class PointWire(Wire):
-    """`expires`: why the policy keeps it (days, weeks, months, years, last), none when it does not or is gone."""
+    """`kept_for`: days, weeks, months, years or last; nothing when its policy does not keep it, or is gone. `boot_note`: how its last
+    boot test went, beginning with alive, console or failed."""
 
     id: str
     virtual_machine_id: str
@@ -123,6 +127,8 @@ class PointWire(Wire):
     copied: int
     immutable_until: int | None
     verified_at: int | None
+    booted_at: int | None
+    boot_note: str
     kept_for: list[str]
     disks: list[PointDiskWire]
 
