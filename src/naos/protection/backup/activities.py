@@ -149,7 +149,8 @@ def _bring_network(run: Run, world: World, vlan_id: str | None) -> None:
 @workflow("restore_point.boot_test")
 def boot_test(run: Run, arguments: dict[str, Any]) -> str:
     """Ends well however the guest does: what it did is noted with the point, and nothing stays of the test."""
-    world, machine_id = _world(run), restore(run, arguments)
+    world, machine_id = _world(run), str(arguments["machine_id"])
+    restore(run, arguments)
     try:
         start(run, world, machine_id)
         found = run.step("wait for a sign of life", restoring.await_life, world, machine_id, run.progress)
