@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from naos.cli.client import Connection
 from naos.cli.main import app
 from naos.engines.errors import EngineError, Unreachable
+from naos.engines.ports import BladePower
 from naos.network.models import Vlan
 from naos.protection.recovery import remnants
 from naos.protection.recovery.models import RecoveryRun, Remnant
@@ -169,6 +170,25 @@ def test_a_silent_zone_is_failed_over_only_when_nothing_there_can_write(platform
     platform.done("POST", f"{ROOT}/plans/{plan}/reverse")
 
 
+def test_a_blade_that_is_off_counts_and_the_array_cuts_when_it_is_back(platform: Platform) -> None:
+    machine = platform.deploy("web")
+    replica = _replicate(platform, machine)
+    home = platform.machine(machine)["host"]["name"]
+    platform.rack.faults.cut("az05-array")
+    platform.rack.faults.cut(home)
+    moved = _run(platform, f"replicas/{replica}", "failover", {"kind": "unplanned"})
+    assert moved["state"] == "succeeded", moved["steps"]
+    assert "its blade is switched off" in [step["remark"] for step in moved["steps"]]
+    assert platform.rack.chassis(home).power() == BladePower.OFF
+    assert moved["report"]["notYetFenced"] == [machine]
+    platform.rack.faults.join("az05-array")
+    _until(lambda: all(left.fenced for left in _rows(platform, Remnant, machine_id=machine)))
+    platform.rack.chassis(home).on()
+    platform.rack.faults.join(home)
+    _until(lambda: all(left.blade is None for left in _rows(platform, Remnant, machine_id=machine)))
+    platform.done("POST", f"{ROOT}/replicas/{replica}/discard")
+
+
 def test_replicated_volumes_fail_over_as_a_whole_and_come_back(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,16 +337,24 @@ def test_a_changed_report_is_told_from_a_signed_one(platform: Platform) -> None:
     assert not platform.get(f"{ROOT}/runs/{run['id']}")["genuine"]
 
 
-def _await_point(platform: Platform, replication: str) -> str:
+def _await_point(platform: Platform, replication: str) -> Any:
     """A point that was not there before."""
     known = platform.get(f"{VOLUMES}/{replication}")["recoveryPoint"]["pointId"]
-    end = time.monotonic() + 20
-    while (found := platform.get(f"{VOLUMES}/{replication}")["recoveryPoint"]["pointId"]) in (None, known):
-        assert time.monotonic() < end, platform.get(f"{VOLUMES}/{replication}")
+
+    def newer() -> str | None:
+        found = platform.get(f"{VOLUMES}/{replication}")["recoveryPoint"]["pointId"]
+        return None if found in (None, known) else str(found)
+
+    return _until(newer)
+
+
+def _until(look: Callable[[], Any], seconds: float = 20.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
-    return str(found)
+    return found
 
 
 def _fail_chassis(platform: Platform, blade: str) -> None:
-    for method in ("power", "off"):
-        platform.rack.faults.fail_next(f"chassis.{method}", Unreachable(blade, method, "cut"), engine=blade)
+    platform.rack.faults.fail_next("chassis.power", Unreachable(blade, "power", "cut"), engine=blade)

@@ -169,9 +169,7 @@ def _close(world: World, arguments: dict[str, Any]) -> None:
     reports.close(world, arguments["run_id"], {}, "it was given up, and what had begun was taken back")
 
 
-def start_all(
-    course: Course, scope: Scope, place_of: Callable[[Member], str], *, down: bool, ruled: bool = True
-) -> None:
+def start_all(course: Course, scope: Scope, place_of: Callable[[Member], str], *, ruled: bool = True) -> None:
     """Start the machines turn by turn, then wait for their signs of life. One that fails stops no other."""
     by_id = {member.machine_id: member for member in scope.members}
     world = course.world
@@ -183,7 +181,7 @@ def start_all(
                 course.step(f"wait {one.delay - waited} s", _wait, one.delay - waited)
                 waited = one.delay
             failure = course.step(
-                f"start {member.name}", starting.bring_up, world, place_of(member), down, ruled, member=member
+                f"start {member.name}", starting.bring_up, world, place_of(member), ruled, member=member
             )
             if failure:
                 course.judge(failure, failed=True)
@@ -234,7 +232,7 @@ def test(run: Run, arguments: dict[str, Any]) -> str:
                 filling = (world, copy, run_id, disk_id, target)
                 course.step(f"fill a disk of {member.name}", trying.fill, *filling, member=member)
         run.step("end the reading of the point", trying.end_reading, world, copy, run_id)
-    start_all(course, scope, lambda member: str(made[member.machine_id]), down=True, ruled=False)
+    start_all(course, scope, lambda member: str(made[member.machine_id]), ruled=False)
     if arguments["hold"]:
         course.step(f"leave it up for {arguments['hold']} s", _wait, arguments["hold"])
     run.step("see how long it took", _note_ready, world, run_id)
@@ -317,7 +315,7 @@ def failover(run: Run, arguments: dict[str, Any]) -> str:
         course.step(f"move {member.name} to its other side", switching.switch, *moving, member=member)
     for copy in found:
         run.step("forget what the old side knows", switching.forget_base, world, copy)
-    start_all(course, scope, lambda member: member.machine_id, down=down)
+    start_all(course, scope, lambda member: member.machine_id)
     run.step("see how long it took", _note_ready, world, run_id)
     run.step("sign the report", _close_failover, world, run_id, found, kind.value, cut)
     return run_id

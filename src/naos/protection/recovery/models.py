@@ -129,7 +129,8 @@ class RecoveryStep(Base):
 class Remnant(Base):
     """A disk's file that a failover left on the volume that it came from. Nobody may use it: the disk is elsewhere.
 
-    blade: on which its machine was. fenced: nothing can write to it. Until then its exports are cut as soon as the array answers.
+    blade: on which its machine was, None once nothing of it is there any more. fenced: nothing can write to the file. Until then its exports
+    are cut as soon as the array answers.
     """
 
     __tablename__ = "recovery_remnants"

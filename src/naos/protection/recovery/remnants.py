@@ -55,35 +55,47 @@ def check_fenced(session: Session, machine_ids: Sequence[str]) -> None:
 
 
 def owed(world: World) -> list[Remnant]:
+    """Those of which something may still be exported, or defined on a blade."""
     with world.database.read() as session:
-        return list(session.scalars(sa.select(Remnant).where(Remnant.fenced.is_(False)).order_by(Remnant.disk_id)))
+        query = sa.select(Remnant).where(sa.or_(Remnant.fenced.is_(False), Remnant.blade.is_not(None)))
+        return list(session.scalars(query.order_by(Remnant.disk_id)))
 
 
 def settle(world: World, remnant: Remnant) -> bool:
-    """Cut what is exported of a disk on its old volume, then end the machine that ran there. Whether its array answered.
+    """Cut what is exported of a disk on its old volume, then end the machine that ran there. Whether nothing is owed any more.
 
-    The blade may be away for longer: without an export its guest can write nothing any more.
+    The blade may be away for longer than the array: without an export its guest can write nothing any more.
     """
     try:
         array, _ = luns.spec(world, remnant.lun_id)
-        world.rack.array(array).fence_disk(remnant.lun_id, remnant.disk_id)
-    except Unknown:
-        pass
-    except EngineError as error:
-        _log.info("recovery.not_fenced_yet", disk=remnant.disk_id, reason=str(error))
-        return False
-    with world.database.write() as session:
-        session.execute(
-            sa.update(Remnant)
-            .where(Remnant.lun_id == remnant.lun_id, Remnant.disk_id == remnant.disk_id)
-            .values(fenced=True)
-        )
-    _log.warning("recovery.fenced", disk=remnant.disk_id, volume=remnant.lun_id)
-    with suppress(EngineError, Unknown):
+        if not remnant.fenced:
+            world.rack.array(array).fence_disk(remnant.lun_id, remnant.disk_id)
+            _log.warning("recovery.fenced", disk=remnant.disk_id, volume=remnant.lun_id)
+            _note(world, remnant, fenced=True)
+            with suppress(EngineError):
+                world.rack.array(array).give_back(remnant.lun_id, remnant.machine_id)
         clean_blade(world, remnant.machine_id, remnant.blade)
-    with suppress(EngineError, Unknown):
-        world.rack.array(array).give_back(remnant.lun_id, remnant.machine_id)
+    except Unknown:
+        pass  # volume or machine are gone
+    except EngineError as error:
+        _log.info("recovery.not_settled_yet", disk=remnant.disk_id, reason=str(error))
+        return False
+    _note(world, remnant, fenced=True, blade=None)
     return True
+
+
+def _note(world: World, remnant: Remnant, **values: object) -> None:
+    with world.database.write() as session:
+        mine = (Remnant.lun_id == remnant.lun_id, Remnant.disk_id == remnant.disk_id)
+        session.execute(sa.update(Remnant).where(*mine).values(**values))
+
+
+def leave_blade(world: World, machine_id: str, blade: str | None) -> None:
+    """A machine that has changed its side is ended and undefined where it was, now or when that blade answers."""
+    with suppress(EngineError):
+        clean_blade(world, machine_id, blade)
+        with world.database.write() as session:
+            session.execute(sa.update(Remnant).where(Remnant.machine_id == machine_id).values(blade=None))
 
 
 def clean_blade(world: World, machine_id: str, blade: str | None) -> None:
@@ -116,6 +128,8 @@ def remove_on(world: World, lun_id: str) -> int:
 
 def _remove(world: World, found: Sequence[Remnant]) -> int:
     for row in found:
+        with suppress(EngineError):  # a blade that does not answer is the doctor's
+            clean_blade(world, row.machine_id, row.blade)
         with world.database.read() as session:
             disk = session.get(Disk, row.disk_id)
         if disk is None or disk.lun_id != row.lun_id:  # what came back is in use there

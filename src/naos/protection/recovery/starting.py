@@ -7,25 +7,21 @@ from naos.compute import firmware, hooks, seeds, steps, swapping
 from naos.engines.errors import EngineError
 from naos.errors import NaosError
 from naos.network import adapters
-from naos.protection.recovery import remnants
 from naos.storage import disks
 from naos.world import World
 
 
-def bring_up(world: World, machine_id: str, source_is_down: bool, ruled: bool = True) -> str:  # noqa: FBT001, FBT002 - of a step
+def bring_up(world: World, machine_id: str, ruled: bool = True) -> str:  # noqa: FBT001, FBT002 - of a step
     """Start a machine where its row says; "" when it runs, else why not. One that runs is left alone.
 
-    source_is_down: the old side counts as off though its exports were not cut. ruled: False for a machine of a test, which starts
-    whatever rules of backup or availability say.
+    ruled: False for a machine of a test, which starts whatever rules of backup or availability say. A machine whose row names the
+    other side was cut off before (`switching`).
     """
     blade = None
     try:
         if steps.may_run(world, machine_id):
             steps.record_running(world, machine_id)
             return ""
-        if not source_is_down:
-            with world.database.read() as session:
-                remnants.check_fenced(session, [machine_id])
         if ruled:
             hooks.check_start_of(world, machine_id)
         blade = steps.place(world, machine_id)
@@ -76,5 +72,5 @@ def restart_at_home(world: World, arguments: dict[str, Any]) -> bool:
     machine_id = arguments["machine_id"]
     with suppress(NaosError):
         if steps.row(world, machine_id).cpool_id == arguments["home_cpool_id"]:
-            return bring_up(world, machine_id, source_is_down=False) == ""
+            return bring_up(world, machine_id) == ""
     return False

@@ -220,8 +220,7 @@ def switch(
         plan = session.get(RecoveryPlan, scope.subject_id) if scope.kind == PLAN else None
         if plan is not None:
             plan.state = State.FAILED_OVER
-    with suppress(NaosError):  # a blade that does not answer is cleaned when it does
-        remnants.clean_blade(world, member.machine_id, old_blade)
+    remnants.leave_blade(world, member.machine_id, old_blade)
     return "; ".join(remarks)
 
 
