@@ -97,3 +97,57 @@ def test_a_guest_is_tested_lost_without_its_last_writes_and_brought_back_whole(r
     real.naos("recovery", "delete", "proof", "--yes")
     real.naos("recovery", "replica", "stop", GUEST, "--yes")
     assert real.json("doctor") == []
+
+
+@pytest.mark.timeout(900)
+def test_a_replicated_volume_whose_array_dies_fails_over_and_comes_back(real: Real) -> None:
+    """The array cannot cut anything off: the machine is ended on its blade instead, and the exports go when the array is back."""
+    real.ask(GUEST, "rm -f /root/records; sync")
+    real.naos("replication", "create", "volume-AZ05", "--to", "AZ06")
+    real.naos("recovery", "create", "zone", "--pool", "pool-AZ06", "--machine", GUEST)
+    real.naos("recovery", "machine", "zone", GUEST, "--check", "line", "--line", "ready:")
+    _begin(real)
+    _await_point(real, "volume-AZ05")
+    blade = real.machine(GUEST)["host"]["name"]
+    acknowledged = _recorded(real)
+    real.naos("lab", "kill", "az05-array")
+    try:
+        lost = _report(real, "failover", "zone", "--unplanned", "--yes")
+    finally:
+        real.naos("lab", "start", "az05-array")
+        real.attempt("lab", "start", blade)
+    assert "its process on the blade is ended" in [step["remark"] for step in lost["steps"]]
+    assert real.machine(GUEST)["hostCluster"]["name"] == "pool-AZ06"
+    until(lambda: real.ask(GUEST, "echo here") == "here", "its prompt answers")
+    instant = datetime.fromisoformat(lost["report"]["points"][0]["instant"]).timestamp()
+    kept = _records(real)
+    assert kept[-1][1] >= instant - CLOCKS
+    print("acknowledged", acknowledged, "kept", kept[-1][0], "lost", lost["report"]["points"][0]["lostSeconds"], "s")
+    until(lambda: real.json("recovery", "show", "zone")["unfenced"] == 0, "the old exports are cut")
+
+    real.naos("recovery", "reverse", "zone")
+    _begin(real)
+    _await_point(real, "volume-AZ05")
+    acknowledged = _recorded(real)
+    back = _report(real, "failback", "zone", "--yes")
+    _up(real, "pool-AZ05")
+    assert _records(real)[-1][0] >= acknowledged
+    for run in (lost, back):
+        print(run["kind"], run["report"]["readyAfterSeconds"], "s")
+        for step in run["steps"]:
+            print(f"  {step['seconds']:8.3f} {step['name']}: {step['remark']}")
+    real.naos("recovery", "reverse", "zone")
+    real.naos("recovery", "delete", "zone", "--yes")
+    real.naos("replication", "delete", "volume-AZ05", "--yes")
+    until(lambda: real.json("doctor") == [], "nothing is amiss")
+
+
+def _await_point(real: Real, volume: str) -> None:
+    """A point that was begun after this moment is complete."""
+    now = datetime.now(UTC)
+
+    def newer() -> bool:
+        instant = real.json("replication", "show", volume)["recoveryPoint"]["instant"]
+        return instant is not None and datetime.fromisoformat(instant) > now
+
+    until(newer, f"a new point of {volume}", 120.0)

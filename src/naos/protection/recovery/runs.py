@@ -179,7 +179,10 @@ def explain(session: Session, world: World, subject: Subject, wish: Wish) -> tup
         told.append(f"make a network that {cpool.name} alone carries")
         told += [f"copy {_point(session, copy)} to test disks; its replication goes on" for copy in judged.copies]
     elif wish.kind == Kind.UNPLANNED:
-        told += [f"cut {member.name} off: its disks' exports, or else its blade's power" for member in scope.members]
+        told += [
+            f"cut {member.name} off: its disks' exports, or else its process, or its blade's power"
+            for member in scope.members
+        ]
     else:
         told += [_leaving(session, scope, member) for member in scope.members]
         told += [f"copy what {_names(session, copy)} wrote last" for copy in judged.copies]

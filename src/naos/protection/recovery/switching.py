@@ -35,7 +35,8 @@ from naos.world import World
 
 _log = structlog.get_logger()
 ATTEMPTS = 3
-CUT, OFF, SAID = "its exports are cut", "its blade is switched off", "the zone is off, as somebody said"
+CUT, ENDED = "its exports are cut", "its process on the blade is ended"
+OFF, SAID = "its blade is switched off", "the zone is off, as somebody said"
 
 
 def is_switched(world: World, machine_id: str, scope: Scope) -> bool:
@@ -49,8 +50,8 @@ def cut_off(world: World, machine_id: str, scope: Scope, source_is_down: bool) -
     """See to it that the machine can write nothing any more where it is; how, in words. Raises NotFenced, and then nothing was
     changed for this machine.
 
-    Exports are cut one by one, which is enough. Where the array does not answer, the machine's blades are switched off; only when that
-    cannot be known either, the word of a person counts, and the exports are cut when the array is back.
+    Exports are cut one by one, which is enough. Where the array does not answer, the machine is ended on its blade, or the blade is
+    switched off; only when neither can be known, the word of a person counts. The exports are cut when the array is back.
     """
     if is_switched(world, machine_id, scope):
         return "it has changed its side"
@@ -70,13 +71,23 @@ def cut_off(world: World, machine_id: str, scope: Scope, source_is_down: bool) -
     if machine.power == Power.STOPPED:
         return "it was stopped, and a stopped machine has no export"
     blades = [blade for blade in (machine.blade, machine.moving_to) if blade]
-    awake = [blade for blade in blades if not _switched_off(world, blade)]
+    left = [blade for blade in blades if not _ended(world, machine_id, blade)]
+    awake = [blade for blade in left if not _switched_off(world, blade)]
     if not awake:
-        return OFF
+        return OFF if left else ENDED
     if source_is_down:
         return SAID
     named = " and ".join(awake)
-    raise NotFenced(machine.name, silent, f"{named} cannot be switched off through its chassis")
+    raise NotFenced(machine.name, silent, f"{named} neither answers nor can be switched off through its chassis")
+
+
+def _ended(world: World, machine_id: str, blade: str) -> bool:
+    try:
+        world.rack.hypervisor(blade).power_off(machine_id)
+    except EngineError as error:
+        _log.warning("recovery.blade_silent", blade=blade, reason=str(error))
+        return False
+    return True
 
 
 def _switched_off(world: World, blade: str) -> bool:
@@ -102,7 +113,7 @@ def end_at_source(world: World, machine_id: str, scope: Scope) -> None:
 
 def is_cut(how: str) -> bool:
     """Whether nothing at all is exported on the old side."""
-    return how not in (OFF, SAID)
+    return how not in (ENDED, OFF, SAID)
 
 
 # --------------------------------------------------------------------------------------------------------------- adopting
