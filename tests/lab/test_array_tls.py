@@ -121,5 +121,5 @@ def test_arrays_copy_to_each_other_over_tls(rig):
     rig.array.finish_copies(lun, [way])
     stranger = rig.volume("blade1")
     shut_id, shut = a_disk(rig, stranger)
-    with pytest.raises(Exception, match="TLS|refused|remote"):
+    with pytest.raises(Exception, match=r"TLS|refused|remote"):
         rig.array.begin_copies(lun, [DiskCopy(disk_id, shut_id, shut)])

@@ -13,6 +13,7 @@ from naos.engines.array import (
     copies,
     copy_sets,
     daemon,
+    damage,
     device_counters,
     disks,
     encryption,
@@ -145,9 +146,12 @@ class StorageDaemonArray(PointSourcing):
         """Raises Unreachable while the daemon is gone: nobody can say what is exported."""
         place = self._place(lun_id)
         with served(place) as monitor:
+            damage.put_aside(monitor, place)
             found = contents.sort_out(volume.listed(place))
             epochs = {disk_id: max(present) for disk_id, present in exports.present(monitor).items()}
-        return LunContents(found.disks, found.templates, epochs, found.foreign, found.volatile, found.aside)
+        return LunContents(
+            found.disks, found.templates, epochs, found.foreign, found.volatile, found.aside, found.damaged
+        )
 
     def ensure_daemon(self, lun: LunSpec, exported: Sequence[ExportedDisk]) -> bool:
         """Bring the volume to exactly this, after whatever happened. True when the daemon had to be started.
@@ -165,6 +169,7 @@ class StorageDaemonArray(PointSourcing):
             volume.grow(place, lun)
         started = not alive and daemon.start(place, lun, self._address)
         with session(place) as monitor:
+            damage.put_aside(monitor, place)
             encryption.give(monitor, place)
             daemon.apply_limit(monitor, lun)
             tls.admit(monitor, place, lun.clients)

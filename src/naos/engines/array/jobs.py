@@ -37,6 +37,7 @@ class Job:
     error: str | None
     point: str = ""
     milliseconds: int = 0
+    waits: bool = False  # for `finalize`
 
     @property
     def instant(self) -> datetime:
@@ -69,6 +70,7 @@ def present(monitor: Monitor) -> list[Job]:
                     kind=kind,
                     disks=tuple(disks),
                     ended=entry["status"] == "concluded",
+                    waits=entry["status"] == "pending",
                     done=entry["current-progress"],
                     total=entry["total-progress"],
                     error=entry.get("error"),

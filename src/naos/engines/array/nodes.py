@@ -107,7 +107,19 @@ def open_image(
         "read-only": read_only,
         "discard": "unmap" if give_back else "ignore",
     }
-    image = {
+    image = _image(object_id, kinds, backing=backing, read_only=read_only, encrypted=encrypted)
+    monitor.execute("blockdev-add", file)
+    try:
+        monitor.execute("blockdev-add", image)
+    except DaemonRefused:
+        monitor.execute("blockdev-del", {"node-name": node(kinds[0], object_id)})
+        raise
+
+
+def _image(
+    object_id: str, kinds: tuple[str, str], *, backing: str | None, read_only: bool, encrypted: bool
+) -> dict[str, Any]:
+    return {
         "driver": "qcow2",
         "node-name": node(kinds[1], object_id),
         "file": node(kinds[0], object_id),
@@ -117,12 +129,13 @@ def open_image(
         "cache": {"direct": True},
         **encryption.node_options(encrypted=encrypted),
     }
-    monitor.execute("blockdev-add", file)
-    try:
-        monitor.execute("blockdev-add", image)
-    except DaemonRefused:
-        monitor.execute("blockdev-del", {"node-name": node(kinds[0], object_id)})
-        raise
+
+
+def flush(monitor: Monitor, disk_id: str) -> None:
+    """Bring to the medium what the open image's tables are in memory: opening it anew with the options that it has begins so."""
+    found = facts(present(monitor)[node(IMAGE, disk_id)]["image"])
+    same = _image(disk_id, (FILE, IMAGE), backing=found.backing, read_only=False, encrypted=found.encrypted)
+    monitor.execute("blockdev-reopen", {"options": [same]})
 
 
 def close_disk(monitor: Monitor, disk_id: str) -> None:

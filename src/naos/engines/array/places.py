@@ -95,6 +95,10 @@ class Place:
         """An empty file: its presence says that the disk's space is reserved and must not be given back."""
         return f"{self.disks}/{check_id(self.where, disk_id)}.reserved"
 
+    def disk_damaged(self, disk_id: str) -> str:
+        """An empty file: its presence says that the image's tables were met in disorder, and that it is served no more."""
+        return f"{self.disks}/{check_id(self.where, disk_id)}.damaged"
+
     def disk_scratch(self, disk_id: str, epoch: int) -> str:
         """What is written to a volatile disk in one epoch."""
         return f"{self.disks}/{check_id(self.where, disk_id)}.{epoch}.scratch"

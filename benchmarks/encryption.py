@@ -1,0 +1,155 @@
+"""What encryption costs: the array's export of a disk in clear, against encrypted at rest, over TLS, and both.
+
+Every measure is `qemu-img bench` with the cache off on a disk that was written whole; the four are run in turn, and the median of the rounds
+counts. A ratio of 1.00 is the speed of the disk in clear over the same way. All of it runs on this machine: client, daemon and ciphers
+share its processors, so that a rack, where they do not, loses less.
+
+    python benchmarks/encryption.py [--rounds N] [--seconds S] [--folder FOLDER]
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import tomllib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbd_path import ADDRESS, MIB, PORT, SIZE, TIME, LocalHost
+
+from naos.engines.array.driver import StorageDaemonArray
+from naos.engines.ports import LunSpec, NbdAddress, Provisioning
+from naos.inventory.certificates import issue
+from naos.inventory.model import Inventory
+
+INVENTORY = """
+regions = [{ name = "R", zones = [{ name = "Z" }] }]
+arrays = [{ name = "array", zone = "Z", access = { driver = "namespace", target = "/none" }, address = "127.0.0.1",
+            backing = "file", path = "/none", capacity = 1099511627776 }]
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """block: KiB."""
+
+    write: bool
+    depth: int
+    block: int
+
+    def __str__(self) -> str:
+        return f"{self.block:4} KiB {'writes' if self.write else 'reads '} depth {self.depth:2}"
+
+
+LOADS = [
+    Load(write, depth, block)
+    for block, depths in ((4, (1, 16)), (1024, (4,)))
+    for depth in depths
+    for write in (False, True)
+]
+
+
+class Way:
+    """A volume with a disk, and how its clients reach it."""
+
+    def __init__(self, folder: Path, port: int, certificates: Path, *, sealed: bool, tls: bool) -> None:
+        self.title = " and ".join([word for word, on in (("encrypted", sealed), ("TLS", tls)) if on]) or "in clear"
+        folder.mkdir()
+        own = certificates / "arrays/array"
+        self.array = StorageDaemonArray("array", LocalHost(), ADDRESS, "file", str(folder), str(own) if tls else None)
+        key = os.urandom(32)
+        self.lun = LunSpec(
+            str(uuid.uuid4()), 640 * MIB, None, port, key=(lambda: key) if sealed else None, clients=("array",)
+        )
+        self.disk_id = str(uuid.uuid4())
+        self.array.create_lun(self.lun)
+        self.array.ensure_daemon(self.lun, [])
+        self.array.create_disk(self.lun, self.disk_id, SIZE, Provisioning.DYNAMIC)
+        address = self.array.export_disk(self.lun, self.disk_id, 1)
+        self.client = ["--object", f"tls-creds-x509,id=own,endpoint=client,dir={own}"] if tls else []
+        self.name = _name(address)
+        argv = ["qemu-io", *self.client, "-c", f"write -P 1 0 {SIZE}", self.name]
+        subprocess.run(argv, check=True, capture_output=True)
+
+    def rate(self, load: Load, seconds: float) -> float:
+        """Operations a second."""
+        count = 200
+        trial = max(self._run(load, count), 0.001)
+        count = max(200, int(count / trial * seconds))
+        return count / max(self._run(load, count), 0.001)
+
+    def _run(self, load: Load, count: int) -> float:
+        block = load.block * 1024
+        step = block * (
+            7919 if block == 4096 else 1
+        )  # a prime number of blocks: every block once, none next to the one before
+        argv = [
+            "qemu-img",
+            "bench",
+            *self.client,
+            "-t",
+            "none",
+            "-s",
+            str(block),
+            "-S",
+            str(step),
+            "-d",
+            str(load.depth),
+        ]
+        argv += ["-c", str(count), *(["-w"] if load.write else []), self.name]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        found = TIME.search(done.stdout)
+        if found is None:
+            raise SystemExit(done.stdout)
+        return float(found[1])
+
+    def close(self) -> None:
+        self.array.delete_disk(self.lun.id, self.disk_id)
+        self.array.delete_lun(self.lun.id)
+
+
+def _name(address: NbdAddress) -> str:
+    server = {"type": "inet", "host": address.host, "port": str(address.port)}
+    node: dict[str, object] = {"driver": "nbd", "server": server, "export": address.name}
+    if address.tls:
+        node["tls-creds"] = "own"
+    return "json:" + json.dumps({"driver": "raw", "file": node})
+
+
+def compare(ways: Sequence[Way], rounds: int, seconds: float) -> None:
+    for load in LOADS:
+        found: dict[str, list[float]] = {way.title: [] for way in ways}
+        for _ in range(rounds):
+            for way in ways:
+                found[way.title].append(way.rate(load, seconds))
+        clear = statistics.median(found[ways[0].title])
+        for title, rates in found.items():
+            rate = statistics.median(rates)
+            through = rate * load.block / 1024
+            print(f"{load}  {title:18} {rate:9,.0f} /s {through:8,.1f} MiB/s  {rate / clear:5.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--folder", type=Path, default=None, help="where the volumes lie (default: a temporary folder)")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="en", dir=chosen.folder) as name:
+        folder, ways = Path(name), []
+        list(issue(Inventory.model_validate(tomllib.loads(INVENTORY)), folder / "certificates"))
+        try:
+            for number, (sealed, tls) in enumerate(((False, False), (True, False), (False, True), (True, True))):
+                ways.append(Way(folder / str(number), PORT + number, folder / "certificates", sealed=sealed, tls=tls))
+            compare(ways, chosen.rounds, chosen.seconds)
+        finally:
+            for way in ways:
+                way.close()
+
+
+if __name__ == "__main__":
+    main()
