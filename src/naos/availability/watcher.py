@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Caller, Engine, Plan
 from naos.activity.models import UNFINISHED, Activity
 from naos.activity.submission import is_unfinished
+from naos.activity.unwinding import left_to_undo
 from naos.availability import hung, recoveries, settings
 from naos.availability.conditions import MISSING
 from naos.availability.detection import LOST, Condition, Sight, Verdict
@@ -26,6 +27,7 @@ from naos.availability.rules import Settings
 from naos.availability.watching import Lookout
 from naos.compute import hooks
 from naos.compute.models import Power, VirtualMachine
+from naos.engines.errors import EngineError
 from naos.engines.ports import PowerState
 from naos.errors import NaosError
 from naos.fleet import cpools
@@ -237,10 +239,26 @@ class Watcher:
             if row is None or not row.shaken or self._manager.condition(blade) != Condition.HEALTHY:
                 continue
             for member in entry.members:
-                alive = domains.get(member.id, PowerState.ABSENT) not in (PowerState.ABSENT, PowerState.STOPPED)
-                if entry.pool.active and member.running and member.blade == blade and not alive:
+                missing = domains.get(member.id, PowerState.ABSENT) in (PowerState.ABSENT, PowerState.STOPPED)
+                expected = entry.pool.active and member.running and member.blade == blade
+                if expected and missing and self._is_gone(blade, member.id):
                     self._isolate(entry, Loss(member.id, blade, MISSING), now)
             self._keep(blade, shaken=False)
+            self._undo_what_was_left()
+
+    def _is_gone(self, blade: str, machine_id: str) -> bool:
+        """Asked again: the latest look may be from before the machine was started, which the tables have since."""
+        with suppress(EngineError):
+            return self._world.rack.hypervisor(blade).state(machine_id) in (PowerState.ABSENT, PowerState.STOPPED)
+        return False
+
+    def _undo_what_was_left(self) -> None:
+        """What a failed activity could not take back, as its blade did not answer, is tried again."""
+        with self._world.database.read() as session:
+            left = [activity.id for activity in left_to_undo(session)]
+        for activity_id in left:
+            with suppress(NaosError):
+                self._engine.retry_undo(activity_id)
 
     def _keep(self, blade: str, **values: object) -> None:
         with self._world.database.write() as session:
