@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from simulated_platform import COMPUTE, POWER, Platform
 
+from naos import insistence
 from naos.activity.models import Activity
-from naos.engines.errors import Unreachable
+from naos.engines.errors import EngineError, Unreachable
 
 AVAILABILITY = f"{COMPUTE}/availability"
 
@@ -296,3 +298,39 @@ def test_another_tenant_sees_and_changes_nothing(available: Platform) -> None:
     assert stranger.patch(f"{COMPUTE}/host_clusters/{pool}/availability", json={"enabled": False}).status_code == 404
     assert stranger.get(f"{AVAILABILITY}/hosts").json() == []
     assert stranger.get(f"{AVAILABILITY}/recoveries").json() == []
+
+
+def test_what_was_left_behind_goes_when_the_blade_is_back(available: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    blade = "az05-blade1"
+    _seen(available, blade)
+    engine, faults = available.services.engine, available.rack.faults
+    with monkeypatch.context() as hasty:
+        hasty.setattr(engine, "_services", replace(engine._services, undo_pauses=()))
+        hasty.setattr(insistence, "PAUSES_SECONDS", ())
+        boom = EngineError("az05-array", "work", "boom")
+        faults.fail_next("hypervisor.start", boom)
+        for _ in range(20):
+            faults.fail_next("array.delete_disk", boom)
+        assert "Not undone" in available.failed("POST", available.deploy_path, available.deployment("sticky"))
+    with faults._store.transaction() as db:
+        db.execute("DELETE FROM faults")
+    assert available.get("/platform/v1/doctor")
+    faults.cut(blade)
+    until(lambda: _condition(available, blade) != "healthy", "it is missed")
+    faults.join(blade)
+    until(lambda: available.get("/platform/v1/doctor") == [], "nothing is left")
+    assert available.get(f"{COMPUTE}/virtual_machines", name="sticky") == []
+
+
+def test_a_snapshot_of_one_volume_is_taken_back_though_its_blade_is_lost(available: Platform) -> None:
+    """Nobody made the guest stand still for it, so nobody has to ask the blade."""
+    machine = available.deploy("snapped")
+    blade = str(available.machine(machine)["host"]["name"])
+    _seen(available, blade)
+    available.rack.faults.cut(blade)
+    body = {"virtualMachineId": machine, "name": "one", "description": "", "quiesce": False}
+    assert "did not answer" in available.failed("POST", f"{COMPUTE}/snapshots", body)
+    available.rack.faults.join(blade)
+    assert available.settled() == []
+    assert available.get(f"{COMPUTE}/snapshots", virtualMachineId=machine) == []
+    available.remove(machine)

@@ -232,12 +232,14 @@ def _forget(world: World, arguments: dict[str, Any]) -> None:
 
 @undo("snapshot.drop")
 def _drop(world: World, arguments: dict[str, Any]) -> None:
-    """A guest that stands still for it goes on first."""
+    """A guest that stands still for it goes on first. One whose disks are of one volume did not: its blade may be lost."""
     try:
         machine = steps.row(world, arguments["machine_id"])
     except Unknown:
         machine = None
-    if machine is not None and machine.blade is not None:
+    with world.database.read() as session:
+        spread = len(snapshots.volumes(session, arguments["snapshot_id"])) > 1
+    if spread and machine is not None and machine.blade is not None:
         hypervisor = world.rack.hypervisor(machine.blade)
         if insist(hypervisor.state, machine.id) == PowerState.PAUSED:
             hypervisor.resume(machine.id)
