@@ -1,14 +1,18 @@
 """Runs of policies before the real API, on a simulated rack: machines are copied, points appear, expire, are held, restored."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from simulated_platform import COMPUTE, POWER, Platform
 
+from naos.activity.models import Activity, ActivityLock
+from naos.database import Base, Database
 from naos.engines.errors import EngineError
-from naos.protection.backup import runs
+from naos.protection.backup import runs, taking
 from naos.protection.backup.models import BackupPlan, RestorePoint
 from naos.protection.backup.scheduler import Scheduler
 
@@ -170,6 +174,28 @@ def test_one_run_at_a_time_and_the_clock_begins_each_once(backed: Platform) -> N
     assert terms["overruns"] in (0, 1)
     with backed.services.database.write() as session:
         session.get_one(BackupPlan, policy_id).handled_until = datetime.now(UTC)
+
+
+def test_a_copy_gives_way_to_changes_but_not_to_other_background_work(tmp_path: Path) -> None:
+    """Two policies of one machine would give way to each other for ever."""
+    database = Database(f"sqlite:///{tmp_path}/naos.db")
+    for table in (Activity, ActivityLock):
+        Base.metadata.tables[table.__tablename__].create(database.engine)
+    work = {"tenant_id": "t", "actor_id": "a", "kind": "k", "description": "d", "type": "t", "build": "b"}
+    work |= {"tags": [], "concerned": [], "arguments": {}, "locks": []}
+    with database.write() as session:
+        for number, (name, state) in enumerate((("mine", "running"), ("other", "waiting"))):
+            session.add(Activity(id=name, sequence=number, state=state, preemptible=True, **work))
+            session.flush()
+            session.add(ActivityLock(activity_id=name, resource="flatten:disk", sequence=number, shared=False))
+    world: Any = SimpleNamespace(database=database)
+    courtesy = taking.Courtesy(world, "mine")
+    assert not courtesy.somebody_waits()
+    with database.write() as session:
+        session.execute(sa.update(Activity).where(Activity.id == "other").values(preemptible=False))
+    assert courtesy.somebody_waits()
+    assert not courtesy(), "not before a second has passed"
+    database.close()
 
 
 def test_a_full_quota_stops_copies_in_words(backed: Platform) -> None:

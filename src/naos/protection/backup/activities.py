@@ -60,7 +60,7 @@ def back_up(run: Run, arguments: dict[str, Any]) -> str:
 def _take(run: Run, world: World, arguments: dict[str, Any], order: Order) -> None:
     run.step("find out what changed", taking.prepare, world, order)
     begun = run.step("begin at one instant", taking.begin, world, order, arguments)
-    copied = run.step("copy", taking.follow, world, order, run.progress, run.yield_requested)
+    copied = run.step("copy", taking.follow, world, order, run.progress, taking.Courtesy(world, run.activity_id))
     if copied is None:
         raise Yielded
     run.step("complete the point", taking.finish, world, order, arguments, begun, copied)

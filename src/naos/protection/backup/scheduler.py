@@ -3,7 +3,7 @@ are verified and let go. Whatever it begins is an activity like any other."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 from naos.activity import Caller, Engine, Plan
 from naos.activity.models import UNFINISHED, Activity
 from naos.errors import Changed, NaosError
+from naos.protection import policies
 from naos.protection.backup import points, restores, runs, taking, terms
 from naos.protection.backup.models import BackupPlan, BackupTask, RestorePoint
 from naos.protection.backup.points import PointState
 from naos.protection.backup.runs import TaskStatus
-from naos.protection.backup.schedule import CLOCK_ERROR
-from naos.protection.models import BackupPolicy
+from naos.protection.backup.schedule import CLOCK_ERROR, due_between
+from naos.protection.models import BackupPolicy, BackupSchedule
 from naos.world import World
 
 PERIOD_SECONDS = 0.25
@@ -78,7 +79,10 @@ class Scheduler:
         """Runs that are due, then machines that wait."""
         now = self._clock()
         with self._world.database.read() as session:
-            due = [policy.id for policy in self._storing(session) if self._may_be_due(session, policy, now)]
+            storing = [policy.id for policy in self._storing(session)]
+            rows = {row.policy_id: row for row in session.scalars(sa.select(BackupPlan))}
+            schedules = policies.schedules_of(session, storing)
+        due = [key for key in storing if _may_be_due(rows.get(key), schedules[key], now)]
         for policy_id in due:
             self._begin(policy_id, now)
         self._hand_out()
@@ -86,15 +90,6 @@ class Scheduler:
     def _storing(self, session: Session) -> list[BackupPolicy]:
         query = sa.select(BackupPolicy).where(BackupPolicy.zone.is_not(None))
         return list(session.scalars(query.order_by(BackupPolicy.name, BackupPolicy.id)))
-
-    def _may_be_due(self, session: Session, policy: BackupPolicy, now: datetime) -> bool:
-        """Without the engine's lock: at most looks there is nothing to write."""
-        row = session.get(BackupPlan, policy.id)
-        if row is None or row.handled_until > now + CLOCK_ERROR:
-            return True
-        found = terms.read(session, policy)
-        upcoming = found.next_due(row.handled_until)
-        return upcoming is not None and upcoming <= now
 
     def _begin(self, policy_id: str, now: datetime) -> None:
         with self._world.database.read() as session:
@@ -233,6 +228,14 @@ class Scheduler:
             self._engine.submit_now(check, caller)
         except NaosError as refusal:
             _log.info("backup_scheduler.left_alone", reason=str(refusal))
+
+
+def _may_be_due(row: BackupPlan | None, schedules: Sequence[BackupSchedule], now: datetime) -> bool:
+    """Without the engine's lock: at most looks there is nothing to write."""
+    if row is None or row.handled_until > now + CLOCK_ERROR:
+        return True
+    found = terms.of(row, terms.schedules_of(schedules))
+    return bool(due_between(found.rhythms, found.zone, row.handled_until, now))
 
 
 class _Nothing(Exception):

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from naos.activity import Lock, Plan, Undo
 from naos.activity.errors import Yielded
+from naos.activity.execution import Throttle
+from naos.activity.models import Activity, ActivityLock, State
 from naos.compute import machines, steps
 from naos.compute.models import VirtualMachine
 from naos.engines.errors import EngineError, Unreachable
@@ -302,6 +304,27 @@ def follow(
         copying.cancel(world, order)
         return None
     return sent
+
+
+class Courtesy:
+    """Says, at most once a second, whether somebody waits for the machine's disks who is not background work itself: two of that kind
+    would give way to each other for ever."""
+
+    def __init__(self, world: World, activity_id: str) -> None:
+        self._world, self._activity_id, self._due = world, activity_id, Throttle(1.0)
+
+    def __call__(self) -> bool:
+        return self._due() and self.somebody_waits()
+
+    def somebody_waits(self) -> bool:
+        mine = sa.select(ActivityLock.resource).where(ActivityLock.activity_id == self._activity_id)
+        waiting = (
+            sa.select(Activity.id)
+            .join(ActivityLock, ActivityLock.activity_id == Activity.id)
+            .where(ActivityLock.resource.in_(mine), Activity.state == State.WAITING, Activity.preemptible.is_(False))
+        )
+        with self._world.database.read() as session:
+            return session.scalar(waiting.limit(1)) is not None
 
 
 def finish(world: World, order: Order, arguments: dict[str, Any], begun: dict[str, Any], copied: int) -> None:
