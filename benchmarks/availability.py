@@ -214,14 +214,15 @@ def do_no_harm(real: Real, bench: Bench, faults: int, seed: int) -> None:
     ]
     lost = [line for line in verdicts if any(word in line for word in ("dead", "frozen", "storage_lost"))]
     restarted = [guest.name for guest in guests if bench.boot(guest) != before[guest.id]]
-    for guest in guests:
-        bench.check(guest)
     print(f"{sum(counts.values())} harmless faults within {seconds:.0f} s (seed {seed}): {json.dumps(counts)}")
     print(
         f"false positives: {len(recoveries)} recoveries, {len(lost)} blades taken for lost, restarted guests: {restarted}"
     )
     if recoveries or lost or restarted:
         raise SystemExit("\n".join(lost[-10:]) or str(recoveries))
+    for guest in guests:
+        bench.check(guest)
+    print(f"every acknowledged record is there, once: {sum(guest.told for guest in guests)}")
 
 
 def stall(bench: Bench, blade: str, choice: random.Random) -> float:
