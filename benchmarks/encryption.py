@@ -13,7 +13,6 @@ import os
 import statistics
 import subprocess
 import tempfile
-import tomllib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +25,20 @@ from naos.engines.ports import LunSpec, NbdAddress, Provisioning
 from naos.inventory.certificates import issue
 from naos.inventory.model import Inventory
 
-INVENTORY = """
-regions = [{ name = "R", zones = [{ name = "Z" }] }]
-arrays = [{ name = "array", zone = "Z", access = { driver = "namespace", target = "/none" }, address = "127.0.0.1",
-            backing = "file", path = "/none", capacity = 1099511627776 }]
-"""
+INVENTORY = {
+    "regions": [{"name": "R", "zones": [{"name": "Z"}]}],
+    "arrays": [
+        {
+            "name": "array",
+            "zone": "Z",
+            "access": {"driver": "namespace", "target": "/none"},
+            "address": ADDRESS,
+            "backing": "file",
+            "path": "/none",
+            "capacity": 2**40,
+        }
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="en", dir=chosen.folder) as name:
         folder, ways = Path(name), []
-        list(issue(Inventory.model_validate(tomllib.loads(INVENTORY)), folder / "certificates"))
+        list(issue(Inventory.model_validate(INVENTORY), folder / "certificates"))
         try:
             for number, (sealed, tls) in enumerate(((False, False), (True, False), (False, True), (True, True))):
                 ways.append(Way(folder / str(number), PORT + number, folder / "certificates", sealed=sealed, tls=tls))
