@@ -156,7 +156,7 @@ def latencies(bench: Bench, lun, disk: str, address, size: int) -> None:
 
     def copy() -> None:
         while not stop.is_set():
-            taken.append(bench.take(str(uuid.uuid4()), lun, disk, speed=SPEED).id)
+            taken.append(bench.take(str(uuid.uuid4()), lun, disk, speed=SPEED, yielding=True).id)
 
     thread = threading.Thread(target=copy)
     thread.start()

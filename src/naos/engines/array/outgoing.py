@@ -16,6 +16,10 @@ from naos.engines.array.qmp import Monitor
 from naos.engines.errors import Busy, EngineError, NoSpace
 from naos.engines.ports import JobState, Outgoing
 
+WORKERS, GENTLE_WORKERS = 32, 8
+"""Requests of a copy that are under way at once, of up to 1 MiB each: guests' requests stand in line with them. A copy that goes on all
+the time keeps the line short."""
+
 
 def known(monitor: Monitor, place: Place, set_id: str, disk_ids: Sequence[str]) -> dict[str, frozenset[str]]:
     """Raises Missing."""
@@ -58,7 +62,9 @@ def begin(
             bitmap = changes.name(set_id, point_id)
             actions.append(changes.add(part.disk_id, bitmap, persistent=lasting[part.disk_id]))
             job = jobs.job_id(kind, part.disk_id, point_id, str(stamp))
-            actions.append({"type": "blockdev-backup", "data": _backup(job, set_id, point_id, part, speed)})
+            actions.append(
+                {"type": "blockdev-backup", "data": _backup(job, set_id, point_id, part, speed, yielding=yielding)}
+            )
         monitor.execute("transaction", {"actions": actions})
     except EngineError:
         with contextlib.suppress(EngineError):  # the first failure is the one to hear of
@@ -149,7 +155,9 @@ def _open(monitor: Monitor, place: Place, set_id: str, point_id: str, part: Outg
     doors.open_door(monitor, place, part.disk_id, point_id, part.door)
 
 
-def _backup(job: str, set_id: str, point_id: str, part: Outgoing, speed: int | None) -> dict[str, Any]:
+def _backup(
+    job: str, set_id: str, point_id: str, part: Outgoing, speed: int | None, *, yielding: bool
+) -> dict[str, Any]:
     what: dict[str, Any] = {"sync": "full"}
     if part.base is not None:
         what = {"sync": "bitmap", "bitmap": changes.name(set_id, part.base), "bitmap-mode": "never"}
@@ -161,4 +169,5 @@ def _backup(job: str, set_id: str, point_id: str, part: Outgoing, speed: int | N
         "filter-node-name": doors.name(nodes.FILTER, part.disk_id, point_id),
         "auto-dismiss": False,
         "speed": speed or 0,
+        "x-perf": {"max-workers": GENTLE_WORKERS if yielding else WORKERS},
     }
