@@ -170,6 +170,7 @@ def test_a_silent_zone_is_failed_over_only_when_nothing_there_can_write(platform
     platform.done("POST", f"{ROOT}/plans/{plan}/reverse")
 
 
+@pytest.mark.soak
 def test_a_blade_that_is_off_counts_and_the_array_cuts_when_it_is_back(platform: Platform) -> None:
     machine = platform.deploy("web")
     replica = _replicate(platform, machine)
@@ -298,6 +299,20 @@ def test_a_failover_that_cannot_copy_the_last_writes_leaves_all_as_it_was(platfo
     assert "taken back" in run["report"]["reason"]
     assert platform.get(f"{ROOT}/plans/{plan}")["state"] == "ready"
     platform.done("POST", f"{ROOT}/replicas/{replica}/run")
+
+
+def test_a_copy_that_fails_says_why_and_is_soon_tried_again(platform: Platform) -> None:
+    machine = platform.deploy("web")
+    replica = _replicate(platform, machine)
+    before = platform.get(f"{ROOT}/replicas/{replica}")
+    platform.rack.faults.fail_next("points.seal", EngineError("az06-array", "seal", "the volume is full"))
+    platform.failed("POST", f"{ROOT}/replicas/{replica}/run")
+    shown = platform.get(f"{ROOT}/replicas/{replica}")
+    assert "the volume is full" in shown["failure"]
+    assert shown["points"] == before["points"]
+    assert shown["nextAt"] < before["nextAt"]
+    platform.done("POST", f"{ROOT}/replicas/{replica}/run")
+    assert platform.get(f"{ROOT}/replicas/{replica}")["failure"] == ""
 
 
 def test_a_machine_that_does_not_start_stops_no_other(platform: Platform) -> None:

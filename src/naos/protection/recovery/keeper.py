@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from naos.activity import Caller, Engine, Plan
+from naos.activity.models import UNFINISHED, Activity
 from naos.activity.submission import is_unfinished
 from naos.compute.models import VirtualMachine
 from naos.errors import Changed, NaosError
@@ -71,8 +72,10 @@ class Keeper:
         with self._world.database.read() as session:
             query = sa.select(Replica).where(Replica.state == State.ACTIVE, Replica.due_at <= self._clock())
             due = list(session.scalars(query.order_by(Replica.due_at, Replica.id)))
+            busy = _under_way(session) if due else set()
         for replica in due:
-            self._begin(replica)
+            if replica.id not in busy:
+                self._begin(replica)
 
     def _begin(self, replica: Replica) -> None:
         """One copy of a machine at a time: one that takes longer than its interval delays the next, which the replica says."""
@@ -120,3 +123,11 @@ class Keeper:
             return
         except NaosError as refusal:
             _log.info("recovery_keeper.left_alone", reason=str(refusal))
+
+
+def _under_way(session: Session) -> set[str]:
+    """Replicas that are being brought up to date."""
+    query = sa.select(Activity.arguments).where(
+        Activity.kind == "virtual_machine.replicate", Activity.state.in_(UNFINISHED)
+    )
+    return {str(arguments["replica_id"]) for arguments in session.scalars(query)}

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -19,6 +19,8 @@ from naos.protection.recovery.models import Replica, ReplicaPoint
 from naos.protection.recovery.rules import State
 from naos.storage import disks
 from naos.world import World
+
+RETRY = timedelta(minutes=5)
 
 
 def row(world: World, replica_id: str) -> Replica:
@@ -107,8 +109,12 @@ def drop_remnants(world: World, replica_id: str) -> int:
 
 
 def note_failure(world: World, replica_id: str, reason: str) -> None:
+    """A copy that failed is tried again soon, whatever the interval."""
     with world.database.write() as session:
-        session.execute(sa.update(Replica).where(Replica.id == replica_id).values(failure=reason))
+        replica = session.get(Replica, replica_id)
+        if replica is not None:
+            replica.failure = reason
+            replica.due_at = min(replica.due_at, datetime.now(UTC) + RETRY)
 
 
 def forget_copies(world: World, replica_id: str) -> None:
