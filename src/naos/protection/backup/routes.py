@@ -266,18 +266,22 @@ def matrix(
         return _matrix(session, identity, days, policyId)
 
 
-@router.get("/reports/matrix.csv", response_class=PlainTextResponse)
+class CsvResponse(PlainTextResponse):
+    media_type = "text/csv"
+
+
+@router.get("/reports/matrix.csv", response_class=CsvResponse)
 def matrix_as_csv(
     identity: Reader,
     services: ServicesOf,
     days: Days = 14,
     policyId: str | None = None,  # noqa: N803
-) -> PlainTextResponse:
+) -> CsvResponse:
     """The same for a spreadsheet."""
     with services.database.read() as session:
         found = _matrix(session, identity, days, policyId)
     rows = [reports.Row(row.virtual_machine_id, row.name, row.days) for row in found.machines]
-    return PlainTextResponse(reports.as_csv(found.days, rows), media_type="text/csv; charset=utf-8")
+    return CsvResponse(reports.as_csv(found.days, rows))
 
 
 @router.get("/reports/unprotected")
