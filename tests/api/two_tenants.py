@@ -243,7 +243,9 @@ def rows_about(platform: Platform, ids: Mapping[str, str]) -> dict[str, list[Any
     with platform.services.database.read() as session:
         inspector = sa.inspect(session.get_bind())
         found: dict[str, list[Any]] = {}
-        for name in sorted(name for name in inspector.get_table_names() if not name.endswith(("_samples", "_figures"))):
+        for name in sorted(
+            name for name in inspector.get_table_names() if not name.endswith(("_samples", "_figures", "_space"))
+        ):
             table = sa.Table(name, sa.MetaData(), autoload_with=session.get_bind())
             rows = [tuple(str(value) for value in row) for row in session.execute(sa.select(table))]
             found[name] = sorted(row for row in rows if any(value in wanted for value in row))
