@@ -27,8 +27,9 @@ class Cli:
         return outcome.output if code else outcome.stdout
 
     def json(self, *words: str) -> Any:
-        lines = self.run(*words, "--json").splitlines()
-        return json.loads("\n".join(line for line in lines if not line.startswith("20")))  # without the controller's log
+        said = self.run(*words, "--json").splitlines()
+        lines = [line for line in said if not line.startswith("20")]  # without the controller's log
+        return json.loads("\n".join(lines))
 
 
 @pytest.fixture(scope="module")
