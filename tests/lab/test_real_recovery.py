@@ -127,7 +127,7 @@ def test_a_replicated_volume_whose_array_dies_fails_over_and_comes_back(real: Re
 
     real.naos("recovery", "reverse", "zone")
     _begin(real)
-    _await_point(real, "volume-AZ05")
+    _await_point(real, "volume-AZ05 (replica)")  # which is the source now
     acknowledged = _recorded(real)
     back = _report(real, "failback", "zone", "--yes")
     _up(real, "pool-AZ05")
