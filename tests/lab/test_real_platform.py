@@ -30,7 +30,8 @@ def _healthy(real: Real) -> Iterator[None]:
 
 
 def _counter(real: Real, name: str) -> int:
-    return int(real.ask(name, "cat /tmp/count"))
+    """The file is empty for a moment whenever the guest writes the next number."""
+    return int(until(lambda: real.ask(name, "cat /tmp/count"), "a count"))
 
 
 def _write_for_ever(real: Real, name: str) -> None:
@@ -223,7 +224,7 @@ def test_a_running_guest_takes_processors_and_memory_and_gives_processors_back(r
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_guest_takes_in_its_customisation_and_guest_information_under_efi(real: Real, settable: str) -> None:
-    real.naos("vm", "stop", settable)
+    real.attempt("vm", "stop", settable)  # it is stopped already when the test before it was left out
     named = [
         "--hostname",
         "front-9",
