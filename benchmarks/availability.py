@@ -70,6 +70,8 @@ def lose_a_blade(real: Real, bench: Bench, machines: int, rounds: int) -> None:
         until(lambda other=other: not connected(bench, other), f"{other} is known to be off")  # type: ignore[misc]
         booted = measure(bench, guests, lambda: start(bench, guests))
         real.naos("lab", "start", other)
+        until(lambda other=other: connected(bench, other), f"{other} is back")  # type: ignore[misc]
+        real.naos("doctor", "--fix", "--yes")  # it was off when what it had defined was started elsewhere
         bench.protect()
         until(bench.is_whole, "all is well", then=bench.amiss)
         until(lambda: seen(bench) >= 2, "the array has seen both blades")
