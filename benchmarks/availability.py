@@ -62,7 +62,7 @@ def lose_a_blade(real: Real, bench: Bench, machines: int, rounds: int) -> None:
     real.naos("vm", "stop", "first-az05", "--force")
     guests = prepare(real, bench, machines)
     victim, other = "az05-blade1", "az05-blade2"
-    costs = []
+    started = []
     for number in range(1, rounds + 1):
         bench.protect(enabled=False)
         stop(bench, guests)
@@ -77,10 +77,11 @@ def lose_a_blade(real: Real, bench: Bench, machines: int, rounds: int) -> None:
         until(lambda: seen(bench) >= 2, "the array has seen both blades")
         since = len(bench.get(f"{COMPUTE}/availability/recoveries"))
         lost = measure(bench, guests, lambda victim=victim: bench.signal(victim, signal.SIGKILL), victim, since)  # type: ignore[misc]
-        costs.append(lost["written"] - booted["written"])
+        started.append(lost["running"])
         print(f"round {number}, {machines} machines. Started by hand: {words(booted)}")
         print(f"  SIGKILL of {victim}: {words(lost)}")
-        print(f"  what losing the blade cost: {costs[-1]:.2f} s (wanted: under {GOAL:g} s)")
+        cost = lost["written"] - booted["written"]
+        print(f"  the last record, less the guests' own boot: {cost:.2f} s (wanted: under {GOAL:g} s)")
         acknowledged = sum(bench.listen(guest) for guest in guests)
         real.naos("lab", "start", victim)
         bench.settle()
@@ -89,7 +90,7 @@ def lose_a_blade(real: Real, bench: Bench, machines: int, rounds: int) -> None:
         print(f"  every acknowledged record is there, once: {acknowledged} of {machines} guests")
         victim, other = other, victim
     for what, seconds in PUBLISHED.items():
-        print(f"{what}: {seconds:g} s published, ratio {max(costs) / seconds:.3f}")
+        print(f"{what}: {seconds:g} s published; until all have a process here, ratio {max(started) / seconds:.3f}")
 
 
 def prepare(real: Real, bench: Bench, machines: int) -> list[Guest]:
