@@ -10,7 +10,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Operation:
-    """`path`, `query`: names of parameters. `body`: the schema of a JSON body, or None."""
+    """`path`, `query`: names of parameters. `body`: the schema of a JSON body, or None.
+
+    optional: a call without one is as sound.
+    """
 
     method: str
     path: str
@@ -18,6 +21,7 @@ class Operation:
     query: tuple[str, ...]
     needed: tuple[str, ...]
     body: Json | None
+    optional: bool
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -36,6 +40,7 @@ def operations(document: Json) -> Iterator[Operation]:
                 tuple(found["name"] for found in parameters if found["in"] == "query"),
                 tuple(found["name"] for found in parameters if found["in"] == "query" and found.get("required")),
                 content.get("application/json", {}).get("schema"),
+                not operation.get("requestBody", {}).get("required", False),
             )
 
 

@@ -220,7 +220,12 @@ def mine_for(platform: Platform, kind: str, name: str, ids: dict[str, str]) -> s
     """A sound value for a parameter of mine."""
     if kind != SHARED:
         return ids[kind]
-    values = {"datacenterId": "zone_id", "zoneId": "zone_id", "datacenters[]": "zone_id", "machineManagerId": "worker_id"}
+    values = {
+        "datacenterId": "zone_id",
+        "zoneId": "zone_id",
+        "datacenters[]": "zone_id",
+        "machineManagerId": "worker_id",
+    }
     if values.get(name, name) == "zone_id":
         return platform.zone("AZ05")
     if values.get(name, name) == "worker_id":

@@ -87,6 +87,8 @@ def test_a_field_that_there_is_not_is_named(home: Home, writes: list[Any]) -> No
 def test_what_is_no_object_is_refused(home: Home, writes: list[Any], what: str) -> None:
     headers = {"Content-Type": "application/json"}
     for operation, path, _, query, _ in writes:
+        if operation.optional and what in ("nothing", "null"):
+            continue
         answer = home.client.request(operation.method, path, params=query, content=TEXTS[what], headers=headers)
         assert answer.status_code in {400, 422}, (str(operation), what, answer.text)
         refused(home, operation, what, answer)

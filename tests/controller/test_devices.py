@@ -395,14 +395,18 @@ def test_lists_take_as_many_statements_for_twenty_as_for_two(roomy: Platform) ->
             sa.event.remove(engine, "before_cursor_execute", count)
         return len(counted)
 
+    def least(path: str) -> int:
+        """Without those of the watches, which ask the same tables now and then."""
+        return min(statements(path) for _ in range(5))
+
     machine_id = roomy.deploy("listed", powerOn=False)
     paths = (DISKS, CONTROLLERS, ADAPTERS, SNAPSHOTS)
-    few = [statements(path) for path in paths]
+    few = [least(path) for path in paths]
     for _ in range(8):
         roomy.done("POST", DISKS, {"virtualMachineId": machine_id, "capacity": MIB})
         roomy.done("POST", ADAPTERS, {"virtualMachineId": machine_id, "networkId": roomy.made["vlan"]})
         roomy.done("POST", SNAPSHOTS, {"virtualMachineId": machine_id, "name": "one of many"})
     for kind in ("SCSI", "USB2", "USB3", "CD/DVD"):
         _controller(roomy, machine_id, kind)
-    assert [statements(path) for path in paths] == few
+    assert [least(path) for path in paths] == few
     roomy.remove(machine_id)

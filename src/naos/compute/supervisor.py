@@ -83,7 +83,9 @@ class Supervisor:
         """One round over the whole fleet; hosts that do not answer hold up nobody but themselves."""
         with self._world.database.read() as session:
             blades = machines.blades(session)
-            volumes = list(session.scalars(sa.select(Lun).where(Lun.lifecycle.in_((Lifecycle.ACTIVE, Lifecycle.REPLICA)))))
+            volumes = list(
+                session.scalars(sa.select(Lun).where(Lun.lifecycle.in_((Lifecycle.ACTIVE, Lifecycle.REPLICA))))
+            )
         for blade in blades:
             self._listen(blade.name)
         tasks: list[tuple[Callable[[str], None], str]] = [(self._look_at_blade, blade.name) for blade in blades]

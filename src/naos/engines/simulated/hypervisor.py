@@ -61,7 +61,9 @@ class SimulatedHypervisor(SimulatedEngine):
 
     def gpus(self) -> list[BladeGpu]:
         with self._call("gpus") as db:
-            rows = db.execute("SELECT address, name FROM gpus WHERE blade = ? ORDER BY address", (self.name,)).fetchall()
+            rows = db.execute(
+                "SELECT address, name FROM gpus WHERE blade = ? ORDER BY address", (self.name,)
+            ).fetchall()
         return [BladeGpu(row["address"], row["name"]) for row in rows]
 
     def baseline(self, processors: Sequence[Processor]) -> Processor:
