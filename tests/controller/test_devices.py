@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
+from counting import statements
 from simulated_platform import COMPUTE, GIB, POWER, Platform
 
 from naos.compute import media
@@ -381,32 +381,19 @@ def test_two_adapters_with_one_mac_are_refused_whatever_the_case_of_its_letters(
 
 
 def test_lists_take_as_many_statements_for_twenty_as_for_two(roomy: Platform) -> None:
-    def statements(path: str) -> int:
-        counted: list[str] = []
-
-        def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            counted.append(statement)
-
-        engine = roomy.services.database.engine
-        sa.event.listen(engine, "before_cursor_execute", count)
-        try:
+    def asked(path: str) -> int:
+        with statements(roomy.services.database.engine) as seen:
             roomy.get(path)
-        finally:
-            sa.event.remove(engine, "before_cursor_execute", count)
-        return len(counted)
-
-    def least(path: str) -> int:
-        """Without those of the watches, which ask the same tables now and then."""
-        return min(statements(path) for _ in range(5))
+        return len(seen)
 
     machine_id = roomy.deploy("listed", powerOn=False)
     paths = (DISKS, CONTROLLERS, ADAPTERS, SNAPSHOTS)
-    few = [least(path) for path in paths]
+    few = [asked(path) for path in paths]
     for _ in range(8):
         roomy.done("POST", DISKS, {"virtualMachineId": machine_id, "capacity": MIB})
         roomy.done("POST", ADAPTERS, {"virtualMachineId": machine_id, "networkId": roomy.made["vlan"]})
         roomy.done("POST", SNAPSHOTS, {"virtualMachineId": machine_id, "name": "one of many"})
     for kind in ("SCSI", "USB2", "USB3", "CD/DVD"):
         _controller(roomy, machine_id, kind)
-    assert [least(path) for path in paths] == few
+    assert [asked(path) for path in paths] == few
     roomy.remove(machine_id)
