@@ -8,14 +8,13 @@ from xdist.scheduler import LoadFileScheduling
 REAL = (
     "tests/lab/",
     "tests/documentation/",
-    "tests/controller/test_crash_matrix.py",
     "tests/availability/test_two_controllers.py",
 )
 
 
 class Spread(LoadFileScheduling):
-    """Tests with real machines, and those that kill controllers, which must not be starved, go one after another in one
-    process; each other module stays whole in one."""
+    """Tests with real machines, and those of two controllers, which must not be starved, go one after another in one process;
+    each other module stays whole in one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = nodeid.partition("::")[0]

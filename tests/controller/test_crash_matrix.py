@@ -13,6 +13,8 @@ from crash_matrix import SCENARIOS, Place, prepare, read_points, recover, run, s
 from postgres_server import Server, server
 
 KILLED = -9
+FENCED, TRIES = 70, 4
+"""A controller that had no processor for its heartbeat ends itself before it comes to its point: another one is sent."""
 EFFECT = ": after-effect"
 AT_ONCE = 3
 """Cases side by side: most of a case is waiting until the dead controller counts as dead."""
@@ -78,10 +80,16 @@ def _kill_everywhere(rooms: Rooms, name: str, wanted: str, *, few: bool = False)
 
     def strike_at(index: int) -> None:
         where = f"killed at {points[index]} ({index})"
-        with rooms.copy() as place:
-            assert run(strike, place, name, index) == KILLED, where
-            assert run(recover, place, name) == 0, where
-            _check(json.loads((place.folder / "outcome.json").read_text(encoding="utf-8")), where)
+        for _ in range(TRIES):
+            with rooms.copy() as place:
+                ended = run(strike, place, name, index)
+                if ended == FENCED:
+                    continue
+                assert ended == KILLED, where
+                assert run(recover, place, name) == 0, where
+                _check(json.loads((place.folder / "outcome.json").read_text(encoding="utf-8")), where)
+                return
+        pytest.fail(f"{where}: the machine is too busy for controllers to stay alive")
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for future in [pool.submit(strike_at, index) for index in chosen]:
