@@ -1,5 +1,6 @@
 """Fixtures of the API's tests; see `api_platform`."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -18,16 +19,26 @@ from naos.tenancy.bootstrap import bootstrap
 from naos.world import World
 
 
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with every table and nothing in them: copying it is quicker than making them."""
+    area_routers()  # their tables are known once their modules are
+    path = tmp_path_factory.mktemp("empty") / "naos.db"
+    database = Database(f"sqlite:///{path}")
+    Base.metadata.create_all(database.engine)
+    database.close()
+    return path
+
+
 @pytest.fixture
-def build(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
+def build(tmp_path: Path, empty: Path) -> Iterator[Callable[..., Platform]]:
     """Makes a platform; `requests_per_second` sets its rate limit (None: off)."""
     databases = []
 
     def make(*, requests_per_second: float | None = None, trusted_proxies: tuple[Network, ...] = ()) -> Platform:
-        area_routers()  # their tables are known once their modules are
+        shutil.copy(empty, tmp_path / "naos.db")
         database = Database(f"sqlite:///{tmp_path}/naos.db")
         databases.append(database)
-        Base.metadata.create_all(database.engine)
         settings = Settings(
             home=tmp_path,
             database_url=database.url,

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from counting import statements
 from fastapi.testclient import TestClient
-from simulated_platform import COMPUTE, GIB, Platform, platform_in
+from simulated_platform import COMPUTE, GIB, Platform, furnished_in
 
 from naos.compute.models import MachineSample, Power, VirtualMachine
 from naos.fleet.models import Blade, Cpool
@@ -49,8 +49,7 @@ SHARED = {"virtual_datacenters"}
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Furnished, with a VLAN in one zone alone, a second volume, a datastore cluster of both, and a running machine."""
     folder: Path = tmp_path_factory.mktemp("platform")
-    with platform_in(folder, blades_per_zone=3) as made:
-        made.furnish()
+    with furnished_in(folder, blades_per_zone=3) as made:
         alone = {"name": "alone", "hostClusterIds": [made.made["pool-AZ06"]]}
         made.made["alone"] = made.done("POST", f"{COMPUTE}/networks", alone)
         volume = {"name": "second", "datacenterId": "AZ05", "storageClass": "standard", "capacity": 600 * GIB}

@@ -12,7 +12,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode, openapi
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
-from simulated_platform import Platform, logged_in, platform_in
+from simulated_platform import Platform, furnished_in, logged_in
 
 from naos.tenancy.rules import to_milliseconds
 from naos.tenancy.tokens import utc_now
@@ -27,8 +27,7 @@ ENDLESS = {"/activity/v1/activities/stream"}
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder: Path = tmp_path_factory.mktemp("schema")
-    with platform_in(folder) as there:
-        there.furnish()
+    with furnished_in(folder) as there:
         there.deploy("described", powerOn=False)
         yield there
 

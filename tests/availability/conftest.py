@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from simulated_platform import COMPUTE, GIB, Platform, platform_in
+from simulated_platform import COMPUTE, GIB, Platform, furnished_in
 
 
 @pytest.fixture(scope="module")
 def available(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder: Path = tmp_path_factory.mktemp("platform")
-    with platform_in(folder) as platform:
-        platform.furnish()
+    with furnished_in(folder) as platform:
         for zone in ("AZ05", "AZ06"):
             pool = platform.made[f"pool-{zone}"]
             platform.done("PATCH", f"{COMPUTE}/host_clusters/{pool}/availability", {"enabled": True})

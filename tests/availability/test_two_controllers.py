@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from crash_matrix import FORK
+from crash_matrix import FORK, ready_to_fork
 from postgres_server import Server, server
 from simulated_platform import COMPUTE, GIB, Platform, platform_in
 
@@ -80,13 +80,14 @@ def lead_and_die(folder: Path, url: str, victim: str, kind: str, step: str) -> N
 @pytest.mark.parametrize(
     ("kind", "step"),
     [
-        ("virtual_machine.isolate", "cut a disk's export"),
+        pytest.param("virtual_machine.isolate", "cut a disk's export", marks=pytest.mark.soak),
         ("virtual_machine.recover", "start"),
     ],
 )
 def test_the_other_controller_finishes_it(tmp_path: Path, postgres: Server, kind: str, step: str) -> None:
     url = postgres.create(f"ha-{kind}-{step}".replace(" ", "-").replace("'", ""))
     known = _prepare(tmp_path, url)
+    ready_to_fork()
     leader = FORK.Process(target=lead_and_die, args=(tmp_path, url, known["victim"], kind, step))
     leader.start()
     try:

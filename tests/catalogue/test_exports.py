@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from appliances import appliance
-from simulated_platform import COMPUTE, Platform, platform_in
+from simulated_platform import COMPUTE, Platform, furnished_in
 
 from naos.catalogue import exports
 from naos.catalogue.images import intake
@@ -24,8 +24,7 @@ EXPORTS = f"{COMPUTE}/exports"
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("exports")
-    with platform_in(folder) as platform:
-        platform.furnish()
+    with furnished_in(folder) as platform:
         content = random.Random(4).randbytes(MIB) + bytes(MIB)
         platform.made["appliance"] = platform.add_template("appliance", appliance(folder / "a.ova", system=content))
         yield platform

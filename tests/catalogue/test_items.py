@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from appliances import appliance
-from simulated_platform import COMPUTE, GIB, Platform, platform_in
+from simulated_platform import COMPUTE, GIB, Platform, furnished_in
 
 from naos.catalogue import library
 from naos.compute.models import VirtualMachine
@@ -19,8 +19,7 @@ from naos.units import MIB
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with platform_in(tmp_path_factory.mktemp("items")) as platform:
-        platform.furnish()
+    with furnished_in(tmp_path_factory.mktemp("items")) as platform:
         platform.made["appliance"] = platform.add_template(
             "appliance", appliance(tmp_path_factory.mktemp("appliance") / "appliance.ova")
         )

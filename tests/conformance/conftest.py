@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from provider_client import Client
 from served_platform import Served, keep_inventory, served
-from simulated_platform import platform_in
+from simulated_platform import furnished_in
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +12,7 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A furnished platform of three blades in each zone, reached over a socket of the loopback."""
     folder: Path = tmp_path_factory.mktemp("provider")
     keep_inventory(folder, 3)
-    with platform_in(folder, blades_per_zone=3) as platform, served(platform.furnish()) as there:
+    with furnished_in(folder, blades_per_zone=3) as platform, served(platform) as there:
         yield there
 
 

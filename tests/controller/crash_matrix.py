@@ -409,7 +409,7 @@ def _settle(platform: Platform) -> list[dict[str, Any]]:
 
 def run(function: Callable[..., None], *arguments: Any) -> int:
     """The exit code of a controller's process."""
-    _ready_to_fork()
+    ready_to_fork()
     process = FORK.Process(target=function, args=arguments)
     process.start()
     process.join(180)
@@ -421,7 +421,7 @@ def run(function: Callable[..., None], *arguments: Any) -> int:
 
 
 @cache
-def _ready_to_fork() -> None:
+def ready_to_fork() -> None:
     """Python 3.11's fork server knows the tests' folder only by its environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from simulated_platform import COMPUTE, GIB, POWER, Platform, platform_in
+from simulated_platform import COMPUTE, GIB, POWER, Platform, furnished_in
 
 from naos.engines.errors import EngineError
 from naos.engines.ports import PowerState
@@ -22,8 +22,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Two pools and two volumes in the first zone, a pool and a volume in the second; a VLAN on all, and one of the first pool."""
     folder: Path = tmp_path_factory.mktemp("platform")
-    with platform_in(folder, blades_per_zone=4) as platform:
-        platform.furnish()
+    with furnished_in(folder, blades_per_zone=4) as platform:
         pool = {"name": "second", "datacenterId": "AZ05", "model": "LAB v1", "hosts": 2}
         platform.made["second"] = platform.done("POST", f"{COMPUTE}/host_clusters", pool)
         propagations = f"{COMPUTE}/networks/{platform.made['vlan']}/propagations"

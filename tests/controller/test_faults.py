@@ -375,8 +375,14 @@ def forget_faults(platform: Platform) -> int:
         return int(db.execute("DELETE FROM faults").rowcount)
 
 
-LONG = ("machine clone", "stopped machine relocate")
-"""These take a quarter of the time of all: `make soak` has them."""
+LONG = (
+    "machine clone",
+    "machine relocate",
+    "stopped machine relocate",
+    "machine with an image migrate",
+    "snapshot create",
+)
+"""These take half of the time of all: `make soak` has them."""
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_prometheus_sees_one_tenant_with_a_tokens_id_and_secret(simulated: Platf
     anyone = TestClient(simulated.client.app)
     found = scraped(anyone, auth=load_credential(simulated.folder / "credentials"))
     assert found == scraped(simulated.client) | {"naos_scrape_seconds": found["naos_scrape_seconds"]} | {
-        name: figures for name, figures in found.items() if name.endswith("_age_seconds")
+        name: figures for name, figures in found.items() if name.endswith(("_age_seconds", "_used_bytes"))
     }
     pool = "pool-AZ05"
     assert (pool, "gauge") in found["naos_machine_running"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from simulated_platform import GIB, Platform, platform_in
+from simulated_platform import GIB, Platform, furnished_in
 from typer.testing import CliRunner, Result
 
 from naos.cli.client import Connection
@@ -42,8 +42,7 @@ class Cli:
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """A pool of two blades with two free ones beside it, and two stopped machines."""
     folder: Path = tmp_path_factory.mktemp("platform")
-    with platform_in(folder, blades_per_zone=4) as platform:
-        platform.furnish()
+    with furnished_in(folder, blades_per_zone=4) as platform:
         for name in ("one", "two"):
             platform.deploy(name, powerOn=False)
         yield Cli(platform)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_platform import COMPUTE, GIB, POWER, Platform, platform_in
+from simulated_platform import COMPUTE, GIB, POWER, Platform, furnished_in
 
 MIB = 2**20
 POOLS = f"{COMPUTE}/host_clusters"
@@ -14,8 +14,8 @@ POOLS = f"{COMPUTE}/host_clusters"
 @pytest.fixture(scope="module")
 def roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder: Path = tmp_path_factory.mktemp("pools")
-    with platform_in(folder, blades_per_zone=4) as platform:
-        yield platform.furnish()
+    with furnished_in(folder, blades_per_zone=4) as platform:
+        yield platform
 
 
 @pytest.fixture

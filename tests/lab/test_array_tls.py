@@ -110,6 +110,7 @@ def test_only_the_volumes_own_clients_with_the_platforms_certificates_are_answer
     assert rig.reach(replace(address, name=f"{disk_id}.2"), ours / "blade1") == ""
 
 
+@pytest.mark.soak
 def test_arrays_copy_to_each_other_over_tls(rig):
     lun, other = rig.volume("array1"), rig.volume("array1")
     disk_id, _ = a_disk(rig, lun)

@@ -65,6 +65,7 @@ def test_a_disk_is_filled_from_any_point_of_a_set(bench):
         bench.rig.array.delete_disk(target.id, restored)
 
 
+@pytest.mark.soak
 def test_a_filling_that_is_cut_short_begins_anew(bench):
     lun = bench.lun()
     disk, address = bench.disk(lun)

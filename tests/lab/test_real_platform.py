@@ -285,6 +285,7 @@ def _guests(real: Real, zone: str) -> set[int]:
     return {pid for blade in blades for pid in real.program_pids(blade, "qemu-system-x86_64")}
 
 
+@pytest.mark.soak
 def test_backup_knows_what_really_lies_on_arrays_and_in_the_vault(real: Real) -> None:
     """The inventories look at the real arrays and the real vault; a held policy keeps a real machine from starting."""
     seen = real.json("policy", "inventory")
@@ -325,6 +326,7 @@ def test_an_appliance_comes_in_runs_with_its_properties_and_leaves_with_every_by
     appliance_journey.travel(real, tmp_path)
 
 
+@pytest.mark.soak
 def test_a_guest_that_shuts_itself_down_is_noted_and_starts_again_with_its_data(real: Real) -> None:
     real.ask("first-az06", "echo kept > /root/note; sync")
     real.naos("vm", "stop", "first-az06")
@@ -343,6 +345,7 @@ def test_a_powerless_blade_leaves_its_machine_stopped_not_lost(real: Real) -> No
     until(lambda: "ready:" in real.naos("vm", "log", "first-az06"), "the guest is up")
 
 
+@pytest.mark.soak
 def test_a_killed_blades_machine_runs_on_the_other_one_and_one_that_is_only_unmanaged_runs_on(real: Real) -> None:
     """SIGKILL for all of a blade, then a blade that management does not reach: every record that was acknowledged is there, once."""
     with bench_of(real) as bench:

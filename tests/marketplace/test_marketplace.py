@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_platform import COMPUTE, GIB, Platform, platform_in
+from simulated_platform import COMPUTE, GIB, Platform, furnished_in
 
 from naos.units import MIB
 
@@ -22,8 +22,7 @@ TEXTS_EN = {"overview": "Overview", "howToUse": "Usage", "support": "Help", "ter
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("marketplace")
-    with platform_in(folder) as platform:
-        platform.furnish()
+    with furnished_in(folder) as platform:
         platform.made["appliance"] = platform.add_template("appliance", appliance(folder / "a.ova"))
         platform.made["item"] = published(platform, "Appliance")["id"]
         yield platform

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from simulated_platform import COMPUTE, Platform, inventory_text, platform_in
+from simulated_platform import COMPUTE, Platform, furnished_in, inventory_text
 
 VAULT = (
     '{{ name = "az{zone:02}-vault", zone = "AZ{zone:02}", access = {{ driver = "namespace", target = "/none" }}, '
@@ -25,8 +25,7 @@ def vaulted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A furnished platform, and three stopped machines in AZ05, none of which has a policy."""
     folder: Path = tmp_path_factory.mktemp("platform")
     (folder / "inventory.toml").write_text(with_vaults(inventory_text()), encoding="utf-8")
-    with platform_in(folder) as platform:
-        platform.furnish()
+    with furnished_in(folder) as platform:
         for name in ("one", "two", "three"):
             platform.made[name] = platform.deploy(name, powerOn=False)
         disks = platform.get(f"{COMPUTE}/virtual_disks", virtualMachineId=platform.made["one"])
@@ -45,8 +44,7 @@ def backed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform of its own: two machines of AZ05 under the policy `nightly`, which stores in AZ07."""
     folder: Path = tmp_path_factory.mktemp("platform")
     (folder / "inventory.toml").write_text(with_vaults(inventory_text()), encoding="utf-8")
-    with platform_in(folder) as platform:
-        platform.furnish()
+    with furnished_in(folder) as platform:
         for name in ("web", "data"):
             platform.made[name] = platform.deploy(name)
         body = {"name": "nightly", "site": "AZ07", "terms": {"cron": "30 2 * * *", "keep": {"days": 3}}}

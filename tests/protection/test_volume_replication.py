@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from simulated_platform import COMPUTE, GIB, Platform, inventory_text, platform_in
+from simulated_platform import COMPUTE, GIB, Platform, furnished_in, inventory_text
 from typer.testing import CliRunner
 
 from naos.cli.client import Connection
@@ -34,8 +34,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rules, "INTERVAL", timedelta(seconds=0.2))
         patch.setattr(rules, "REST", timedelta(seconds=0.1))
-        with platform_in(folder) as made:
-            made.furnish()
+        with furnished_in(folder) as made:
             made.made["web"] = made.deploy("web")
             yield made
 

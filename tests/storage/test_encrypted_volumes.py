@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from simulated_platform import COMPUTE, GIB, Platform, platform_in
+from simulated_platform import COMPUTE, GIB, Platform, furnished_in
 
 from naos.engines.errors import EngineError
 from naos.storage import luns, volume_keys
@@ -87,8 +87,8 @@ def test_without_a_setting_there_are_none() -> None:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with platform_in(tmp_path_factory.mktemp("platform")) as made:
-        yield made.furnish()
+    with furnished_in(tmp_path_factory.mktemp("platform")) as made:
+        yield made
 
 
 def _body(name: str, **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
-from simulated_platform import COMPUTE, Platform, platform_in
+from simulated_platform import COMPUTE, Platform, furnished_in
 
 from naos import controller, migrations
 from naos.activity import Engine
@@ -179,8 +179,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Its own sampler never looks: a test's does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(controller, "VolumeSampler", partial(VolumeSampler, period=3600))
-        with platform_in(tmp_path_factory.mktemp("platform")) as made:
-            yield made.furnish()
+        with furnished_in(tmp_path_factory.mktemp("platform")) as made:
+            yield made
 
 
 @pytest.fixture(scope="module")

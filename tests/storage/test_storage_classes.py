@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulated_platform import COMPUTE, Platform, platform_in
+from simulated_platform import COMPUTE, Platform, furnished_in
 
 from naos.engines.errors import EngineError
 from naos.inventory.catalogues import StorageClass, load_storage
@@ -49,8 +49,8 @@ def test_the_new_class_must_have_the_size(limits: dict[str, int]) -> None:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with platform_in(tmp_path_factory.mktemp("platform")) as made:
-        yield made.furnish()
+    with furnished_in(tmp_path_factory.mktemp("platform")) as made:
+        yield made
 
 
 def _at_array(platform: Platform, lun_id: str) -> tuple[int, int | None]:
