@@ -4,9 +4,8 @@ import uuid
 
 import pytest
 from array_rig import MIB, Rig, an_image, available
+from real_platform import until
 
-from naos.engines.array import jobs
-from naos.engines.array.daemon import served
 from naos.engines.ports import ExportedDisk
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(not available(), reason="needs root and QEMU's tools")]
@@ -26,15 +25,7 @@ def test_what_a_template_gave_is_there_whenever_the_daemon_dies(rig):
     rig.array.clone_template(lun, disk_id, template_id, 64 * MIB)
     address = rig.array.export_disk(lun, disk_id, 1)
     rig.array.flatten(lun, disk_id)
-    place = rig.array._place(lun.id)
-    while True:
-        with served(place) as monitor:
-            job = jobs.find(monitor, jobs.FLATTEN, disk_id)
-            assert job is not None
-            if job.ended:
-                break
-        if job.waits:
-            assert rig.array.flatten(lun, disk_id).running
+    until(lambda: not rig.array.flatten(lun, disk_id).running, "it is independent")
     rig.host.kill_daemon(lun.id)
     rig.array.ensure_daemon(lun, [ExportedDisk(disk_id, 1)])
     assert rig.array.disk(lun.id, disk_id).backing is None

@@ -76,7 +76,7 @@ def _flattening(monitor: Monitor, place: Place, disk_id: str, job: jobs.Job) -> 
         # The job's end writes that the image needs no template any more at once, and QEMU 7.2 leaves what was copied in tables
         # in memory: a power cut in between would leave a disk with holes.
         nodes.flush(monitor, disk_id)
-        monitor.execute("job-finalize", {"id": job.id})
+        job = jobs.finalize(monitor, job)
     if not job.ended:
         return JobState(running=True, done=job.done, total=job.total)
     jobs.dismiss(monitor, job)

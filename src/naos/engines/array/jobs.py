@@ -93,6 +93,21 @@ def dismiss(monitor: Monitor, job: Job) -> None:
     monitor.execute("job-dismiss", {"id": job.id})
 
 
+def finalize(monitor: Monitor, job: Job) -> Job:
+    """Let a job that waits for it end; the ended one. Raises Unreachable.
+
+    The session is kept meanwhile: QEMU 7.2 drops the job's filter in several turns, and dies when its nodes are listed in between.
+    """
+    monitor.execute("job-finalize", {"id": job.id})
+    until = time.monotonic() + _CANCELLING
+    while time.monotonic() < until:
+        found = next((entry for entry in present(monitor) if entry.id == job.id), None)
+        if found is not None and found.ended:
+            return found
+        time.sleep(0.01)
+    raise Unreachable(monitor.where, f"the end of job {job.id}", f"it has not come within {_CANCELLING:.0f} s")
+
+
 def settle(monitor: Monitor, wanted: Sequence[Job], *, force: Callable[[], None] = lambda: None) -> None:
     """Cancel those that go on, wait, and take the results of all. Raises Unreachable.
 
