@@ -1,5 +1,6 @@
 """The calls of an array that have to do with points: taking them of its disks, keeping them on its volumes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,15 +12,16 @@ from naos.engines.points.driver import HostPointStore
 from naos.engines.ports import Host, JobState, LunKey, LunSpec, Outgoing
 
 
-class PointSourcing:
+class PointSourcing(ABC):
     """What a driver has of them. Disks of one call are of one volume."""
 
     name: str
     _host: Host
     _address: str
 
+    @abstractmethod
     def _place(self, lun: LunSpec | str, key: LunKey | None = None) -> Place:
-        raise NotImplementedError
+        """Where a volume lies on the array's host."""
 
     def known_bases(self, lun: LunSpec, set_id: str, disk_ids: Sequence[str]) -> dict[str, frozenset[str]]:
         """Raises Missing, Unreachable."""
