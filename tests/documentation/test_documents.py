@@ -207,9 +207,9 @@ class Reader:
             code, self._printed = self._shell.run(f"if {block.text.strip()}; then exit 99; fi")
             assert code == 0, f"{block.place}: it was not refused: {self._printed[-2000:]}"
         else:
-            code, self._printed = self._shell.run(block.text)
-            if _only_looks(block) and following is not None and following.note[0] == "shown":
-                return  # what it prints is compared, and until it is so it may well end with 1
+            # What a look prints is compared; until it is so, the look may well end with 1, which would end the shell too.
+            is_compared = _only_looks(block) and following is not None and following.note[0] == "shown"
+            code, self._printed = self._shell.run(f"(\n{block.text}) || true\n" if is_compared else block.text)
             assert code == 0, f"{block.place}: exit code {code}: {self._printed[-3000:]}"
 
     def _use_console(self, block: Block, transcript: Block) -> None:
