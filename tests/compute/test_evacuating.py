@@ -119,6 +119,31 @@ def test_a_machine_that_may_not_move_is_in_the_way() -> None:
     assert [(entry.name, entry.reason) for entry in found.stuck] == [("a", "it is on its way to b2")]
 
 
+def test_every_blocker_is_listed_and_one_hides_no_other() -> None:
+    """One machine is held, one is too large for one blade and kept off the other, and one could go."""
+    runners = [
+        _runner("held", 1, 1, "it is on its way to b2"),
+        _runner("large", 1, 3),
+        _runner("small", 1, 1),
+        _runner("x", 2, 2),
+        _runner("y", 3, 1),
+    ]
+    found = _evacuate(_blades(8, 4, 4), runners, Group("apart", ANTI_AFFINITY, True, frozenset({"large", "x", "y"})))
+    assert found.stages is None
+    rows = [(row.machine, row.blade, row.rule) for entry in found.stuck for row in entry.blockers]
+    assert rows == [
+        ("held", "", "pinned"),
+        ("large", "b2", "memory"),
+        ("large", "b2", "anti-affinity"),
+        ("large", "b3", "anti-affinity"),
+    ]
+    assert found.help == ("wait until that has ended, or stop them", "disable anti-affinity rule 'apart'")
+    crowd = [_runner(name, 1, 3) for name in "abc"]
+    rows = [row for entry in _evacuate(_blades(9, 4, 4), crowd).stuck for row in entry.blockers]
+    assert {row.rule for row in rows} == {"room"}
+    assert {row.blade for row in rows} == {"b2", "b3"}
+
+
 def test_a_stage_never_counts_on_what_has_not_left_yet() -> None:
     runners = [_runner("a", 1, 3), _runner("b", 2, 3)]
     moves = [Move("a", "a", "b1", "b2"), Move("b", "b", "b2", "b3")]

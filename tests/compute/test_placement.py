@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from naos.compute.blockers import HELP
 from naos.compute.errors import NoRoom
 from naos.compute.placement import (
     AFFINITY,
@@ -52,7 +53,8 @@ def _need(**changes: object) -> Need:
 )
 def test_each_hard_rule_alone_keeps_a_machine_off_and_says_so(blade: Candidate, need: Need, said: str) -> None:
     (told,) = obstacles(blade, need)
-    assert said in told
+    assert said in told.reason
+    assert told.rule in HELP
     assert best([blade], need) is None
     with pytest.raises(NoRoom, match="Blade by blade: b1: "):
         choose("web", "m", [blade], need)

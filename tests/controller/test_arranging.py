@@ -95,6 +95,64 @@ def test_an_areas_own_condition_closes_a_blade_for_starts_and_moves(
     assert _placement(platform, machine)["blades"][-1]["reason"] == "in maintenance"
 
 
+def _check(platform: Platform, machine: str, **asked: str) -> dict[str, Any]:
+    found: dict[str, Any] = platform.get(f"{COMPUTE}/virtual_machines/{machine}/migration_check", **asked)
+    return found
+
+
+def _rules(found: dict[str, Any]) -> dict[str, list[str]]:
+    """The rules against each blade, by its name."""
+    rows: dict[str, list[str]] = {}
+    for row in found["blockers"]:
+        rows.setdefault((row["host"] or {"name": "any"})["name"], []).append(row["rule"])
+    return rows
+
+
+def test_a_check_beforehand_lists_every_blocker_of_a_move_and_the_move_is_refused_for_the_same(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, other = _on(platform, "mover", 1, 1024), _on(platform, "other", 2, 3584)
+    alone = _check(platform, machine)
+    assert (alone["live"], alone["possible"], _rules(alone)) == (True, False, {"az05-blade2": ["memory"]})
+    _apart(platform, machine, other)
+    platform.done("PATCH", _pool(platform), {"vcpuRate": 0.5})  # one vCPU on each blade
+    monkeypatch.setattr(hooks, "BLADE_CONDITIONS", [lambda _session, _cpool: {"az05-blade2": "in maintenance"}])
+    told = _check(platform, machine)
+    assert _rules(told) == {"az05-blade2": ["closed", "memory", "vcpu-rate", "anti-affinity"]}
+    assert {host["host"]["name"]: (host["possible"], host["present"]) for host in told["hosts"]} == {
+        "az05-blade1": (True, True),
+        "az05-blade2": (False, False),
+    }
+    assert all(row["reason"] and row["remedy"] for row in told["blockers"])
+    body = {"virtualMachines": [machine], "hostId": _blade(platform, 2), "priority": "highPriority"}
+    refusal = platform.refused("POST", f"{COMPUTE}/virtual_machines/relocate", body)["message"]
+    for row in told["blockers"]:
+        assert row["reason"] in refusal
+    assert _check(platform, machine, hostId=_blade(platform, 1))["blockers"] == []  # it is there
+    monkeypatch.undo()
+    platform.done("PATCH", _pool(platform), {"vcpuRate": None})
+    platform.remove(other)
+    free = _check(platform, machine, hostId=_blade(platform, 2))
+    assert (free["possible"], free["blockers"]) == (True, [])
+    platform.done("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+    assert _home(platform, machine) == "az05-blade2"
+
+
+def test_a_check_for_another_zone_names_what_a_request_refuses_one_by_one(platform: Platform) -> None:
+    machine, other = _on(platform, "far", 1, 512), _on(platform, "near", 2, 512)
+    _apart(platform, machine, other)
+    goal = platform.get(f"{COMPUTE}/hosts", name="az06-blade1")[0]["id"]
+    told = _check(platform, machine, hostId=goal)
+    assert told["possible"] is False
+    assert {"compute.placement_unsupported", "compute.rule_holds"} <= set(_rules(told)["any"]), told
+    body = {"virtualMachines": [machine], "hostId": goal, "priority": "highPriority"}
+    refusal = platform.refused("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+    assert refusal["message"] in {row["reason"] for row in told["blockers"]}
+    missing = platform.client.get(f"{COMPUTE}/virtual_machines/{machine}/migration_check", params={"hostId": "none"})
+    assert missing.status_code == 404
+    assert platform.stranger().get(f"{COMPUTE}/virtual_machines/{machine}/migration_check").status_code == 404
+
+
 def test_room_is_made_by_the_fewest_moves(platform: Platform) -> None:
     """3 GiB for one machine, and no blade has them until the smallest machine has moved."""
     small, large = _on(platform, "small", 1, 1280), _on(platform, "large", 1, 1536)

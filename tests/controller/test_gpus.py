@@ -68,6 +68,10 @@ def test_gpus_are_counted_handed_out_whole_and_in_the_way_of_moves(platform: Pla
     blade = platform.get(HOSTS, name="az05-blade2")[0]["id"]
     error = platform.refused("POST", f"{HOSTS}/{blade}/maintenance")
     assert "one: it has a GPU of its blade and cannot move while it runs" in error["message"]
+    (row,) = platform.get(f"{HOSTS}/{blade}/maintenance")["plan"]["blockers"]
+    assert (row["virtualMachine"]["name"], row["host"], row["rule"]) == ("one", None, "pinned")
+    rows = platform.get(f"{MACHINES}/{one}/migration_check")["blockers"]
+    assert {(row["host"]["name"], row["rule"]) for row in rows} == {("az05-blade1", "gpu")}
     # a stop gives them back, to whoever starts next
     _power(platform, one, "off")
     assert _held(platform, 2) == {FIRST: None}

@@ -132,6 +132,9 @@ def test_what_cannot_end_is_refused_beforehand_with_machines_rule_and_remedy(pla
     plan = _state(platform, 1)["plan"]
     assert (plan["possible"], plan["proven"]) == (False, True)
     assert [entry["virtualMachine"]["name"] for entry in plan["stuck"]] == ["one"]
+    (row,) = plan["blockers"]
+    assert (row["virtualMachine"]["name"], row["host"]["name"], row["rule"]) == ("one", "az05-blade2", "anti-affinity")
+    assert "disable the rule" in row["remedy"]
     error = platform.refused("POST", _path(platform, 1))
     assert error["code"] == "compute.blade_cannot_be_emptied"
     for words in ("one:", "'apart'", "two", "disable anti-affinity rule 'apart'"):

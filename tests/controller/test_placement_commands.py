@@ -70,6 +70,8 @@ def test_a_pool_is_changed_and_grows_and_shrinks(cli: Cli) -> None:
     assert "any" in shown
     assert "partial" in shown
     assert "is not a rate" in cli.run("pool", "set", POOL, "--vcpu-rate", "many", code=2)
+    assert "no growth seen" in cli.run("pool", "pressure", POOL)
+    assert cli.json("pool", "pressure", POOL)["memory"]["allocated"] == 4 * GIB
     assert len(cli.json("pool", "add-blade", POOL, "--count", "2")["hosts"]) == 4
     assert "has left" in cli.run("pool", "remove-blade", POOL, "az05-blade4", "--yes")
     assert "1 to 32 blades" in cli.run("pool", "add-blade", POOL, "--count", "30", code=1)
@@ -94,10 +96,15 @@ def test_rules_of_affinity(cli: Cli) -> None:
 def test_placement_is_explained_planned_and_balanced(cli: Cli) -> None:
     assert "yes" in cli.run("placement", "explain", "one")
     assert len(cli.json("placement", "explain", "one")["blades"]) >= 2
+    assert "one is stopped. It can start on az05-blade" in cli.run("vm", "check-migration", "one")
+    assert cli.json("vm", "check-migration", "one", "--to", "az05-blade2")["blockers"] == []
     assert "There is room on" in cli.run("placement", "plan", POOL, "--memory", "512MiB")
     assert cli.json("placement", "plan", POOL, "--vm", "one")["possible"] is True
     assert "say which machine" in cli.run("placement", "plan", POOL, code=2)
     assert "Started one." in cli.run("placement", "start", "one")
+    assert "one can move to az05-blade" in cli.run("vm", "check-migration", "one")
+    home = cli.json("vm", "show", "one")["host"]["name"]
+    assert "No machine" not in cli.run("blade", "maintenance", "enter", home, "--dry-run")
     assert "nothing needs to move" in cli.run("placement", "balance", POOL)
     assert "needs no move" in cli.run("placement", "balance", POOL, "--apply", "--yes", code=1)
     cli.run("vm", "stop", "one", "--force")

@@ -1,11 +1,21 @@
 """Changing cpools over the API: what is enabled, rates, blades that join and leave."""
 
+import itertools
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, POWER, Platform, furnished_in
+
+from naos.activity import Engine
+from naos.compute import pressure
+from naos.compute.sampling import Sampler
+from naos.engines.ports import DomainSample
+from naos.engines.simulated.hypervisor import SimulatedHypervisor
+from naos.fleet.models import PoolMemory
 
 MIB = 2**20
 POOLS = f"{COMPUTE}/host_clusters"
@@ -91,6 +101,52 @@ def test_the_vcpu_rate_holds_at_starts_and_while_running(roomy: Platform, pool: 
     roomy.done("PATCH", pool, {"vcpuRate": 1.5})
     roomy.deploy("three")
     assert roomy.refused("PATCH", pool, {"vcpuRate": 65})["code"] == "api.fields_invalid"
+
+
+def test_how_full_a_pool_is_and_when_it_will_warn_and_what_presses_its_guests(
+    roomy: Platform, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = roomy.deploy("pressed")
+    given = roomy.machine(machine)["memory"]
+    counted = itertools.count(1)
+
+    def samples(_hypervisor: SimulatedHypervisor) -> dict[str, DomainSample]:
+        more = next(counted)
+        return {
+            machine: DomainSample(
+                0, given + 2**20, agent=False, waited_ns=more * 10**18, swapped=2**50 * more, ballooned=4096
+            )
+        }
+
+    monkeypatch.setattr(SimulatedHypervisor, "samples", samples)
+    sampler = Sampler(roomy.services.world, cast(Engine, roomy.services.engine))
+    sampler.look()
+    sampler.look()
+    found = roomy.get(f"{pool}/pressure")
+    if found["virtualMachines"][0]["steal"] == 0:  # the controller's own first look came last
+        sampler.look()
+        found = roomy.get(f"{pool}/pressure")
+    memory, (row,) = found["memory"], found["virtualMachines"]
+    assert (memory["reserved"], memory["consumedByMachines"]) == (given, given)
+    assert (memory["consumedOnHosts"], memory["worstCase"]) == (given + 2**20, given + 2**20)
+    assert (memory["growth"], memory["daysUntilWarning"]) == (None, None)  # the present hour alone says nothing
+    assert (row["virtualMachine"]["name"], row["ballooned"]) == ("pressed", 4096)
+    assert row["steal"] > 0
+    assert row["swapping"] > 0
+    assert found["cpu"]["vcpus"] == 1
+    monkeypatch.undo()
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    with roomy.services.database.write() as session:
+        session.execute(sa.delete(PoolMemory))  # what it would have noted yesterday, and what is too old
+        for ago, used in ((timedelta(days=1), 0), (timedelta(days=8), 0)):
+            session.add(PoolMemory(cpool_id=found["hostCluster"]["id"], at=hour - ago, used=used))
+        pressure.note_memory(session, hour)
+    memory = roomy.get(f"{pool}/pressure")["memory"]
+    assert memory["growth"] == given
+    left = memory["allocated"] * 85 // 100 - given
+    assert memory["daysUntilWarning"] == round(left / given, 1)
+    assert roomy.stranger().get(f"{pool}/pressure").status_code == 404
+    roomy.remove(machine)
 
 
 def test_blades_join_with_their_memory_and_the_vlans(roomy: Platform, pool: str) -> None:

@@ -18,6 +18,7 @@ from naos.activity import Caller, Engine, Plan
 from naos.activity.models import UNFINISHED, Activity
 from naos.activity.submission import is_unfinished
 from naos.activity.unwinding import left_to_undo
+from naos.activity.watch import Watch
 from naos.availability import hung, recoveries, settings
 from naos.availability.conditions import MISSING
 from naos.availability.detection import LOST, Condition, Sight, Verdict
@@ -77,36 +78,22 @@ class _Found:
     tenants: dict[str, str]
 
 
-class Watcher:
+class Watcher(Watch):
+    name = "availability"
+
     def __init__(self, world: World, engine: Engine, *, period: float = PERIOD_SECONDS) -> None:
-        self._world, self._engine, self._period = world, engine, period
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="availability", daemon=True)
+        super().__init__(engine, period)
+        self._world = world
         self._manager, self._posts = Manager(), dict[str, _Post]()
         self._hung = hung.Patience()
         self._pauses: dict[str, tuple[float, float]] = {}
         self._seen: set[str] = set()
 
-    def start(self) -> None:
-        self._thread.start()
-
     def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._forget()
+        super().stop()
+        self.rest()
 
-    def _loop(self) -> None:
-        while not self._stop.wait(self._period):
-            if not self._engine.is_leader():
-                self._forget()
-                continue
-            try:
-                self.look()
-            except Exception:
-                _log.exception("availability.round_failed")
-
-    def _forget(self) -> None:
-        """Somebody else leads: what was counted here says nothing when this one leads again."""
+    def rest(self) -> None:
         for post in self._posts.values():
             post.stop()
         self._manager, self._posts, self._pauses = Manager(), {}, {}

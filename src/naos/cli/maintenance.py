@@ -9,6 +9,7 @@ from naos.cli.client import Json, connect
 from naos.cli.naming import BLADE, find
 from naos.cli.options import AsJson, BladeName, NoWait, Yes
 from naos.cli.output import Column, field, json_out, note, show_list
+from naos.cli.placement import BLOCKERS
 
 app = typer.Typer(no_args_is_help=True, help="Maintenance: blades that take no machine for a while.")
 
@@ -89,7 +90,7 @@ def _show_plan(blade: Json, found: Json, *, as_json: bool) -> None:
         moves = [{**move, "stage": number} for number, stage in enumerate(plan["stages"], 1) for move in stage]
         show_list(moves, PLAN, empty=f"No machine runs on {blade['name']}.")
     else:
-        show_list(plan["stuck"], (field("MACHINE", "virtualMachine", "name"), field("WHY", "reason")))
+        show_list(plan["blockers"], BLOCKERS)
         blamed = f" In the way: {'; '.join(plan['blame'])}." if plan["blame"] else ""
         note(f"{blade['name']} cannot be emptied.{blamed} What helps: {', '.join(plan['remedies'])}.")
 

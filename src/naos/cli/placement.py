@@ -6,7 +6,7 @@ import typer
 
 from naos.cli import options, waiting
 from naos.cli.client import Json, connect
-from naos.cli.naming import MACHINE, POOL, find, find_id
+from naos.cli.naming import BLADE, MACHINE, POOL, find, find_id
 from naos.cli.options import AsJson, MachineName, NoWait, PoolName, Yes, completes
 from naos.cli.output import Column, field, gib, json_out, note, show_list
 
@@ -25,6 +25,14 @@ MOVES = (
     field("FROM", "source", "name"),
     field("TO", "target", "name"),
     field("WHY", "reason"),
+)
+
+BLOCKERS = (
+    Column("MACHINE", lambda blocker: (blocker.get("virtualMachine") or {}).get("name", "-")),
+    Column("BLADE", lambda blocker: (blocker.get("host") or {}).get("name", "any")),
+    field("RULE", "rule"),
+    field("WHY", "reason"),
+    field("WHAT HELPS", "remedy"),
 )
 
 
@@ -131,3 +139,38 @@ def balance(
             json_out(ended)
         elif ended is not None:
             note(f"Moved {len(moves)} machine(s) of pool {pool['name']}.")
+
+
+def check_migration(
+    context: typer.Context,
+    *,
+    name: MachineName,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BLADE",
+            help="Only to that blade, of any pool; left out, to each of its pool.",
+            autocompletion=completes(BLADE),
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that keeps a machine from moving, blade by blade, and what would help. Nothing moves."""
+    with connect(context) as api:
+        asked: Json = {"hostId": find_id(api, BLADE, to)} if to is not None else {}
+        found: Json = api.get(f"{MACHINE.path}/{find_id(api, MACHINE, name)}/migration_check", **asked)
+    if as_json:
+        json_out(found)
+        return
+    if found["blockers"]:
+        show_list(found["blockers"], BLOCKERS)
+    goals = ", ".join(host["host"]["name"] for host in found["hosts"] if host["possible"] and not host["present"])
+    if not goals:
+        note(f"{name} can go to no other blade.")
+    else:
+        note(
+            f"{name} can move to {goals} while it runs."
+            if found["live"]
+            else f"{name} is stopped. It can start on {goals}."
+        )

@@ -67,6 +67,50 @@ def show(context: typer.Context, name: PoolName, as_json: AsJson = False) -> Non
         show_object(find(api, POOL, name), SHOW, as_json=as_json)
 
 
+MEMORY = (
+    field("ENABLED", "memory", "allocated", show=gib),
+    field("GIVEN", "memory", "reserved", show=gib),
+    field("TOUCHED", "memory", "consumedByMachines", show=gib),
+    field("ON THE BLADES", "memory", "consumedOnHosts", show=gib),
+    Column(
+        "WORST CASE", lambda found: f"{gib(found['memory']['worstCase'])} ({found['memory']['worstCasePercent']:g} %)"
+    ),
+    Column("WARNING IN", lambda found: _days(found["memory"])),
+    Column("VCPUS", lambda found: f"{found['cpu']['vcpus']} of {found['cpu']['limit'] or 'any'}"),
+    field("VCPUS PER CORE", "cpu", "rate"),
+    field("PROCESSORS", "cpu", "total", show=_gigahertz),
+    field("OF IT IN USE", "cpu", "used", show=_gigahertz),
+)
+PRESSED = (
+    field("MACHINE", "virtualMachine", "name"),
+    field("BLADE", "host", "name"),
+    field("GIVEN", "memory", show=gib, right=True),
+    field("RESIDENT", "resident", show=gib, right=True),
+    field("BALLOONED", "ballooned", show=gib, right=True),
+    Column("SWAPPING", lambda machine: f"{machine['swapping'] / 2**20:.1f} MiB/s", right=True),
+    Column("STEAL", lambda machine: f"{machine['steal']} %", right=True),
+)
+
+
+def _days(memory: Json) -> str:
+    """Until the warning, at this week's growth."""
+    days = memory["daysUntilWarning"]
+    if days == 0:
+        return f"now: above {memory['warningFrom']} %"
+    return f"{days:g} days, at this week's growth" if days is not None else "no growth seen"
+
+
+@app.command(epilog="Example: naos pool pressure web")
+def pressure(context: typer.Context, name: PoolName, as_json: AsJson = False) -> None:
+    """Show how full a pool is and when it will warn, and its machines' steal, swapping and balloon."""
+    with connect(context) as api:
+        found: Json = api.get(f"{POOL.path}/{find(api, POOL, name)['id']}/pressure")
+    show_object(found, MEMORY, as_json=as_json)
+    if not as_json and found["virtualMachines"]:
+        print()
+        show_list(found["virtualMachines"], PRESSED)
+
+
 @app.command(epilog="Example: naos pool create web --zone par1 --model 'ECO v3' --blades 2")
 def create(
     context: typer.Context,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from naos.cli import configuration, copying, creation, exporting, naming, options, waiting
+from naos.cli import configuration, copying, creation, exporting, naming, options, placement, waiting
 from naos.cli.client import Api, Json, connect
 from naos.cli.naming import BLADE, MACHINE, POOL, VOLUME, find, find_id
 from naos.cli.options import AsCsv, AsJson, MachineName, NoWait, Yes, completes
@@ -342,6 +342,9 @@ def migrate(
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"{name} is on {blade['name']} now.")
 
 
+app.command("check-migration", epilog="Example: naos vm check-migration web-1 --to par1-blade2")(
+    placement.check_migration
+)
 app.command(epilog="Example: naos vm clone web-1 web-2 --start")(copying.clone)
 app.command(epilog="Example: naos vm move web-1 --volume fast")(copying.move)
 

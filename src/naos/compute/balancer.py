@@ -4,14 +4,13 @@
 machine, or with an activity in hand, is left alone: what is being done there comes first.
 """
 
-import threading
-
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
 from naos.activity import Caller, Engine, Plan
 from naos.activity.models import UNFINISHED, Activity, ActivityLock
+from naos.activity.watch import Watch
 from naos.compute import arranging, choosing
 from naos.compute.arranging_errors import NothingToMove
 from naos.compute.balance import MANUAL, PARTIAL
@@ -28,26 +27,12 @@ SYSTEM = "naos"
 _log = structlog.get_logger()
 
 
-class Balancer:
+class Balancer(Watch):
+    name = "balancer"
+
     def __init__(self, world: World, engine: Engine, *, period: float = PERIOD_SECONDS) -> None:
-        self._world, self._engine, self._period = world, engine, period
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="balancer", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _loop(self) -> None:
-        while not self._stop.wait(self._period):
-            if self._engine.is_leader():
-                try:
-                    self.look()
-                except Exception:
-                    _log.exception("balancer.look_failed")
+        super().__init__(engine, period)
+        self._world = world
 
     def look(self) -> list[str]:
         """One round over the cpools that are not `manual`; the activities that it began."""

@@ -7,7 +7,9 @@ Where that leaves one over, the solver looks for any arrangement, and for moves 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from naos.compute.placement import AFFINITY, ANTI_AFFINITY, Candidate, Need, Tie, best, obstacles
+from naos.compute import blockers
+from naos.compute.blockers import Blocker
+from naos.compute.placement import AFFINITY, ANTI_AFFINITY, Candidate, Need, Tie, best
 from naos.compute.rearranging import SECONDS, Group, Move, Runner, make_empty
 from naos.names import listing
 from naos.units import size_text
@@ -17,11 +19,12 @@ Stage = tuple[Move, ...]
 
 @dataclass(frozen=True)
 class Stuck:
-    """A machine that has nowhere to go, and why not, blade by blade."""
+    """A machine that has nowhere to go, and why not, blade by blade: in one sentence, and each reason by itself."""
 
     machine_id: str
     name: str
     reason: str
+    blockers: tuple[Blocker, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,13 @@ def evacuate(
     leaving = [runner for runner in runners if runner.blade == blade]
     if not leaving:
         return Evacuation(())
-    pinned = tuple(Stuck(runner.id, runner.name, runner.pinned) for runner in leaving if runner.pinned)
+    pinned = {runner.id for runner in leaving if runner.pinned}
     if pinned:
-        return Evacuation(None, pinned, help=("wait until that has ended, or stop them",))
+        rest = evacuate(
+            candidates, [runner for runner in runners if runner.id not in pinned], groups, blade, seconds=seconds
+        )
+        stuck = (*(_held(runner) for runner in leaving if runner.pinned), *rest.stuck)
+        return replace(rest, stages=None, stuck=stuck, help=("wait until that has ended, or stop them", *rest.help))
     others = [candidate for candidate in candidates if candidate.name != blade]
     if not any(candidate.connected and not candidate.closed for candidate in others):
         return Evacuation(None, tuple(_stuck(others, runners, groups, leaving)), help=_remedies((), alone=True))
@@ -187,6 +194,12 @@ def _loaded(blade: Candidate, runner: Runner, sign: int) -> Candidate:
 # ---------------------------------------------------------------------------------------------------------------- words
 
 
+def _held(runner: Runner) -> Stuck:
+    """A machine that may not move at all, wherever to."""
+    why = Blocker(runner.id, runner.name, "", "pinned", runner.pinned, blockers.HELP["pinned"])
+    return Stuck(runner.id, runner.name, runner.pinned, (why,))
+
+
 def _stuck(
     others: Sequence[Candidate], runners: Sequence[Runner], groups: Sequence[Group], leaving: Sequence[Runner]
 ) -> Iterator[Stuck]:
@@ -200,17 +213,30 @@ def _stuck(
     ]
     for unit in alone or units:
         need = _need(unit, groups, places)
-        told = [f"{other.name}: {_against(other, unit, need)}" for other in others]
+        found = [list(_against(other, unit, need)) for other in others]
+        told = [
+            f"{other.name}: {'; '.join(blocker.reason for blocker in against)}"
+            for other, against in zip(others, found, strict=True)
+        ]
         with_it = f" (together with {listing(runner.name for runner in unit[1:])})" if len(unit) > 1 else ""
         reason = f"{size_text(need.memory)}{with_it}; {', '.join(told) or 'the cpool has no other blade'}"
-        yield Stuck(unit[0].id, unit[0].name, reason)
+        rows = [blocker for against in found for blocker in against] or [
+            _blocker(unit, "", "room", "the cpool has no other blade")
+        ]
+        yield Stuck(unit[0].id, unit[0].name, reason, tuple(rows))
 
 
-def _against(other: Candidate, unit: Sequence[Runner], need: Need) -> str:
-    reasons = list(obstacles(other, need))
+def _against(other: Candidate, unit: Sequence[Runner], need: Need) -> Iterator[Blocker]:
+    """At least one: a blade with nothing against a machine has no room left when all have chosen."""
+    rows = list(blockers.on_blade(unit[0].id, unit[0].name, other, need))
     if not _possible([other], unit):
-        reasons.append("its processor lacks what the guest was shown at its start; start the machine anew")
-    return "; ".join(reasons) or "room for this one, not for all"
+        lacks = "its processor lacks what the guest was shown at its start; start the machine anew"
+        rows.append(_blocker(unit, other.name, "processor", lacks))
+    yield from rows or [_blocker(unit, other.name, "room", "room for this one, not for all")]
+
+
+def _blocker(unit: Sequence[Runner], blade: str, rule: str, reason: str) -> Blocker:
+    return Blocker(unit[0].id, unit[0].name, blade, rule, reason, blockers.HELP[rule])
 
 
 def _remedies(blame: Sequence[str], *, alone: bool = False) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Maintenance of blades: what is asked for, and what stands in the tables about it. A blade in maintenance takes no machine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Undo
 from naos.compute import arranging, balance, machines
+from naos.compute.blockers import Blocker
 from naos.compute.evacuating import Evacuation, evacuate
 from naos.compute.maintenance_errors import CannotBeEmptied, NotThatState
 from naos.compute.models import VirtualMachine
@@ -21,16 +22,19 @@ from naos.world import World
 
 AT_ONCE, MOST_AT_ONCE = 2, 8
 """Migrations side by side from one blade."""
+REVIVE = "bring it back first, or let high availability start its machines elsewhere"
 
 
 @dataclass(frozen=True)
 class Sight:
-    """A blade's maintenance. moves: of its latest evacuation, in their order. plan: how it would be emptied now."""
+    """A blade's maintenance. moves: of its latest evacuation, in their order. plan: how it would be emptied now. blockers: everything
+    that is in the way of that."""
 
     blade: Blade
     cpool: Cpool
     moves: Sequence[BladeMove]
     plan: Evacuation | None
+    blockers: Sequence[Blocker] = ()
 
 
 def lock(blade: str) -> Lock:
@@ -54,7 +58,17 @@ def see(session: Session, world: World, tenant_id: str, blade_id: str) -> Sight:
     blade, cpool = find(session, tenant_id, blade_id)
     moves = session.scalars(sa.select(BladeMove).where(BladeMove.blade == blade.name).order_by(BladeMove.place))
     plan = evacuation_of(session, world, cpool, blade.name) if blade.maintenance == Maintenance.OPEN else None
-    return Sight(blade, cpool, list(moves), plan)
+    return Sight(
+        blade, cpool, list(moves), plan, list(_in_the_way(session, blade, cpool, plan)) if plan is not None else ()
+    )
+
+
+def _in_the_way(session: Session, blade: Blade, cpool: Cpool, plan: Evacuation) -> Iterator[Blocker]:
+    """Of the blade itself, then of each machine that has nowhere to go."""
+    if not blade.connected and _present(session, cpool, blade.name):
+        yield Blocker("", "", blade.name, "connection", "it does not answer, so that nothing can leave it", REVIVE)
+    for entry in plan.stuck:
+        yield from entry.blockers
 
 
 def set_state(session: Session, blade: str, state: Maintenance) -> None:
@@ -129,8 +143,7 @@ def plan_enter(session: Session, world: World, tenant_id: str, blade_id: str, at
     check_emptied(blade.name, found)
     present = _present(session, cpool, blade.name)
     if present and not blade.connected:
-        remedy = "bring it back first, or let high availability start its machines elsewhere"
-        raise NotThatState(blade.name, "does not answer", "be emptied", remedy)
+        raise NotThatState(blade.name, "does not answer", "be emptied", REVIVE)
     others = {move.machine_id for move in found.moves} - {machine.id for machine in present}
     moving = [*present, *(session.get_one(VirtualMachine, machine_id) for machine_id in sorted(others))]
     set_state(session, blade.name, Maintenance.ENTERING)

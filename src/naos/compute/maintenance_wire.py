@@ -1,11 +1,13 @@
 """Maintenance of blades on the wire."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
 
+from naos.compute.blockers import Blocker
+from naos.compute.blockers_wire import BlockerWire, blocker_wire
 from naos.compute.evacuating import Evacuation
 from naos.compute.maintenance import AT_ONCE, MOST_AT_ONCE, Sight
 from naos.compute.placement_wire import MoveWire, move_wire
@@ -25,12 +27,14 @@ class StuckWire(Wire):
 
 class EvacuationWire(Wire):
     """`stages`: one after the other, the moves of each side by side. Where `possible` is false, `stuck` has the machines in the way,
-    `blame` each constraint that alone would help if it gave way, `remedies` what can be done; `proven`: there is no plan, and not
-    merely none that was found in time."""
+    `blockers` each rule against each of them, blade by blade, and what is wrong with the blade itself, `blame` each constraint that
+    alone would help if it gave way, `remedies` what can be done; `proven`: there is no plan, and not merely none that was found in
+    time."""
 
     possible: bool
     stages: list[list[MoveWire]]
     stuck: list[StuckWire]
+    blockers: list[BlockerWire]
     blame: list[str]
     remedies: list[str]
     proven: bool
@@ -59,14 +63,17 @@ class MaintenanceWire(Wire):
     plan: EvacuationWire | None
 
 
-def evacuation_wire(found: Evacuation, blades: Mapping[str, Reference]) -> EvacuationWire:
+def evacuation_wire(
+    found: Evacuation, in_the_way: Sequence[Blocker], blades: Mapping[str, Reference]
+) -> EvacuationWire:
     return EvacuationWire(
-        possible=found.stages is not None,
+        possible=found.stages is not None and not in_the_way,
         stages=[[move_wire(move, blades, "empties the blade") for move in stage] for stage in found.stages or ()],
         stuck=[
             StuckWire(virtual_machine=Reference(id=entry.machine_id, name=entry.name), reason=entry.reason)
             for entry in found.stuck
         ],
+        blockers=[blocker_wire(blocker, blades) for blocker in in_the_way],
         blame=list(found.blame),
         remedies=list(found.help),
         proven=found.proven,
@@ -95,5 +102,5 @@ def maintenance_wire(sight: Sight, blades: Mapping[str, Reference]) -> Maintenan
             )
             for move in sight.moves
         ],
-        plan=evacuation_wire(sight.plan, blades) if sight.plan is not None else None,
+        plan=evacuation_wire(sight.plan, sight.blockers, blades) if sight.plan is not None else None,
     )

@@ -72,12 +72,16 @@ class VirtualMachine(Identified, Base):
 
 class MachineSample(Base):
     """What a running machine was last seen to use. cpu: MHz. memory: bytes of the blade's. tools: whether the guest's agent
-    answers; version: of the agent that answered last, "" when none ever did."""
+    answers; version: of the agent that answered last, "" when none ever did. steal: per cent of the time in which its processors
+    waited for one of the blade's; swap: bytes a second that its guest swaps; balloon: bytes that its guest gave back."""
 
     __tablename__ = "machine_samples"
     machine_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     cpu: Mapped[int] = mapped_column(default=0)
     memory: Mapped[int] = mapped_column(default=0)
+    steal: Mapped[int] = mapped_column(default=0, server_default="0")
+    swap: Mapped[int] = mapped_column(default=0, server_default="0")
+    balloon: Mapped[int] = mapped_column(default=0, server_default="0")
     tools: Mapped[bool] = mapped_column(default=False)
     version: Mapped[str] = mapped_column(sa.String(63), default="")
     seen_at: Mapped[datetime]

@@ -6,6 +6,7 @@ explanations all come through `obstacles` and `weigh`, so that none of them allo
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from naos.compute.errors import NoRoom
 from naos.names import listing
@@ -83,6 +84,13 @@ class Need:
     bound: bool = False
 
 
+class Obstacle(NamedTuple):
+    """rule: which one keeps a machine off a blade, a key of `blockers.HELP`. reason: in words."""
+
+    rule: str
+    reason: str
+
+
 Weight = tuple[bool, int, bool, int, int]
 
 
@@ -96,45 +104,47 @@ class Verdict:
     weight: Weight
 
 
-def obstacles(candidate: Candidate, need: Need) -> Iterator[str]:
-    """Each hard rule that keeps the machine off the blade, in words."""
+def obstacles(candidate: Candidate, need: Need) -> Iterator[Obstacle]:
+    """Each hard rule that keeps the machine off the blade."""
     if not candidate.connected:
-        yield "not connected"
+        yield Obstacle("connection", "not connected")
     if candidate.closed:
-        yield candidate.closed
+        yield Obstacle("closed", candidate.closed)
     if need.model and candidate.model != need.model:
-        yield f"of model {candidate.model}, and the machine runs on {need.model}"
+        yield Obstacle("model", f"of model {candidate.model}, and the machine runs on {need.model}")
     if candidate.memory - candidate.reserved < need.memory:
         short = size_text(need.memory - candidate.free)
-        yield f"{size_text(max(candidate.free, 0))} of {size_text(candidate.memory)} free, {short} short"
+        free = f"{size_text(max(candidate.free, 0))} of {size_text(candidate.memory)} free"
+        yield Obstacle("memory", f"{free}, {short} short")
     if candidate.vcpu_limit is not None and candidate.vcpus + need.vcpus > candidate.vcpu_limit:
-        yield (
-            f"{candidate.vcpus} of {candidate.vcpu_limit} vCPUs in use (the cpool's vCPU rate), the machine needs {need.vcpus}"
-        )
+        used = f"{candidate.vcpus} of {candidate.vcpu_limit} vCPUs in use (the cpool's vCPU rate)"
+        yield Obstacle("vcpu-rate", f"{used}, the machine needs {need.vcpus}")
     yield from _out_of_reach(candidate, need)
     yield from _without_what_it_has(candidate, need)
     for tie in need.ties:
         if tie.must and tie.broken_by(candidate.name):
-            yield _told(tie)
+            yield Obstacle(tie.kind, _told(tie))
 
 
-def _out_of_reach(candidate: Candidate, need: Need) -> Iterator[str]:
+def _out_of_reach(candidate: Candidate, need: Need) -> Iterator[Obstacle]:
     for volume, zone in need.volumes:
         if zone != candidate.zone:
-            yield f"volume {volume} is in zone {zone} and cannot be reached"
+            yield Obstacle("volume", f"volume {volume} is in zone {zone} and cannot be reached")
     if not need.vlans <= candidate.vlans:
-        yield f"VLAN {listing(need.vlans - candidate.vlans)} is not there"
+        yield Obstacle("vlan", f"VLAN {listing(need.vlans - candidate.vlans)} is not there")
 
 
-def _without_what_it_has(candidate: Candidate, need: Need) -> Iterator[str]:
+def _without_what_it_has(candidate: Candidate, need: Need) -> Iterator[Obstacle]:
     """Of its processor and GPUs."""
     if candidate.name in need.lacking:
-        missing = listing(need.lacking[candidate.name], most=5)
-        yield f"its processor lacks {missing}, which the guest was shown at its start; start the machine anew first"
+        lacks = f"its processor lacks {listing(need.lacking[candidate.name], most=5)}"
+        yield Obstacle("processor", f"{lacks}, which the guest was shown at its start; start the machine anew first")
     if need.bound and candidate.name != need.home:
-        yield f"the machine has GPUs of {need.home} and cannot leave it while it runs; stop it first"
+        has = f"the machine has GPUs of {need.home}"
+        yield Obstacle("gpu", f"{has} and cannot leave it while it runs; stop it first")
     elif need.free_gpus.get(candidate.name, 0) < need.gpus:
-        yield f"{need.free_gpus.get(candidate.name, 0)} GPU(s) free, the machine needs {need.gpus}"
+        free = f"{need.free_gpus.get(candidate.name, 0)} GPU(s) free"
+        yield Obstacle("gpu", f"{free}, the machine needs {need.gpus}")
 
 
 def _told(tie: Tie) -> str:
@@ -156,7 +166,7 @@ def weigh(candidate: Candidate, need: Need) -> Weight:
 
 def judge(candidate: Candidate, need: Need) -> Verdict:
     """One blade, with every reason."""
-    against = "; ".join(obstacles(candidate, need))
+    against = "; ".join(obstacle.reason for obstacle in obstacles(candidate, need))
     return Verdict(candidate.name, not against, against or _praise(candidate, need), weigh(candidate, need))
 
 

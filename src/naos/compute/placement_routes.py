@@ -8,7 +8,8 @@ from fastapi.responses import JSONResponse
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
-from naos.compute import arranging, machines, rules
+from naos.compute import arranging, machines, preflight, rules
+from naos.compute.blockers_wire import MigrationCheckWire, check_wire
 from naos.compute.placement_wire import (
     PlacementWire,
     PlanWire,
@@ -66,6 +67,19 @@ def start_with_room(
         key,
         lambda session: arranging.plan_start_with_room(session, identity.tenant_id, machine_id, outcome),
     )
+
+
+@router.get("/virtual_machines/{machine_id}/migration_check")
+def check_migration(
+    machine_id: ResourceId,
+    identity: Reader,
+    services: ServicesOf,
+    hostId: str | None = None,  # noqa: N803 - the wire API's name
+) -> MigrationCheckWire:
+    """Everything that keeps a machine from moving to a blade, or to each blade of its cpool: rule, reason, remedy. Nothing moves."""
+    with services.database.read() as session:
+        found = preflight.check(session, services.world, identity.tenant_id, machine_id, hostId)
+        return check_wire(found, blades_by_name(session, found.cpool.id))
 
 
 @router.get("/host_clusters/{cpool_id}/placement_plan")

@@ -8,15 +8,26 @@ from fastapi.responses import JSONResponse
 from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
-from naos.compute import pools
+from naos.compute import pools, pressure
+from naos.compute.placement_wire import blades_by_name
 from naos.compute.pool_wire import Joining, PoolChange
+from naos.compute.pressure_wire import PressureWire, pressure_wire
 from naos.identity import Identity
 
 router = APIRouter()
 
+Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_infrastructure_read"))]
 Builder = Annotated[
     Identity, Depends(require("compute_iaas_vmware_infrastructure_read", "compute_iaas_vmware_infrastructure_write"))
 ]
+
+
+@router.get("/host_clusters/{cpool_id}/pressure")
+def read_pressure(cpool_id: ResourceId, identity: Reader, services: ServicesOf) -> PressureWire:
+    """How full a cpool is and will be, and which guests are pressed: steal, swap and balloon, as their hypervisor tells them."""
+    with services.database.read() as session:
+        found = pressure.of_cpool(session, services.world, identity.tenant_id, cpool_id)
+        return pressure_wire(found, blades_by_name(session, found.cpool.id))
 
 
 @router.patch("/host_clusters/{cpool_id}", **ASYNCHRONOUS)

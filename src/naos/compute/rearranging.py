@@ -366,9 +366,10 @@ def _blame(given: _Given, seconds: float) -> tuple[str, ...]:
         return _blame_any(given, seconds)
     if not _allowed(replace(given, free=frozenset(group.rule for group in given.groups))):
         need = replace(given.need, memory=0, vcpus=0, ties=())
+        empty = [replace(candidate, reserved=0, vcpus=0) for candidate in given.candidates]
         return tuple(
-            f"{candidate.name}: {'; '.join(obstacles(replace(candidate, reserved=0, vcpus=0), need))}"
-            for candidate in given.candidates
+            f"{candidate.name}: {'; '.join(obstacle.reason for obstacle in obstacles(candidate, need))}"
+            for candidate in empty
         )
     return _blame_any(given, seconds)
 

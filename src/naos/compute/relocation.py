@@ -147,8 +147,8 @@ def _journey(
         session, machine, cpool_id=wish.cpool_id, blade_id=wish.blade_id, datacenter_id=wish.datacenter_id
     )
     blade = machines.blade_name(session, cpool, wish.blade_id)
-    home, moving = _volumes(session, machine, cpool, wish)
-    before, after = _networks(session, machine, present, cpool, wish)
+    home, moving = volumes_of(session, machine, cpool, wish)
+    before, after = networks_of(session, machine, present, cpool, wish)
     if cpool.id != present.id:
         affinity.check_leaving(session, machine)
         machines.check_size(world, cpool, machine.cpu, machine.memory)
@@ -184,7 +184,7 @@ def _check_model(machine: VirtualMachine, present: Cpool, cpool: Cpool) -> None:
         )
 
 
-def _volumes(session: Session, machine: VirtualMachine, cpool: Cpool, wish: Wish) -> tuple[str, dict[str, str]]:
+def volumes_of(session: Session, machine: VirtualMachine, cpool: Cpool, wish: Wish) -> tuple[str, dict[str, str]]:
     """The machine's own volume afterwards, and the disks that move.
 
     A volume named for the machine takes the disks that lie on its present one; disks that were placed apart stay there, unless
@@ -256,7 +256,7 @@ def _check_movable(session: Session, machine: VirtualMachine, disk: Disk, *, run
         rules.check_stopped(machine.name, Power.RUNNING if running else Power.STOPPED, remedy)
 
 
-def _networks(
+def networks_of(
     session: Session, machine: VirtualMachine, present: Cpool, cpool: Cpool, wish: Wish
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Adapters that change their VLAN: before the machine leaves its blade where that can be, else afterwards."""

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Caller, Engine, Plan
 from naos.activity.locks import is_free
 from naos.activity.submission import is_unfinished
+from naos.activity.watch import Watch
 from naos.catalogue import library
 from naos.compute import hooks, machines, virtual_disks
 from naos.compute.models import Power, VirtualMachine
@@ -44,14 +45,15 @@ SYSTEM = "naos"
 _log = structlog.get_logger()
 
 
-class Supervisor:
+class Supervisor(Watch):
     """Looks once a period, and at once when a hypervisor reports a change, on the controller that leads."""
 
+    name = "supervisor"
+
     def __init__(self, world: World, engine: Engine, *, period: float = PERIOD_SECONDS) -> None:
-        self._world, self._engine, self._period = world, engine, period
-        self._wake, self._stop = threading.Event(), threading.Event()
+        super().__init__(engine, period)
+        self._world = world
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="supervisor")
-        self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
         self._listeners: dict[str, threading.Thread] = {}
         self._fabric_due: dict[str, float] = {}
         self._base_due: dict[tuple[str, str], float] = {}
@@ -59,25 +61,9 @@ class Supervisor:
         self._resume_due: dict[str, float] = {}
         self._surplus: dict[str, set[tuple[str, int]]] = {}
 
-    def start(self) -> None:
-        self._thread.start()
-
     def stop(self) -> None:
-        self._stop.set()
-        self._wake.set()
-        self._thread.join()
+        super().stop()
         self._pool.shutdown(wait=True)
-
-    def _loop(self) -> None:
-        while not self._stop.is_set():
-            self._wake.wait(self._period)
-            self._wake.clear()
-            if self._stop.is_set() or not self._engine.is_leader():
-                continue
-            try:
-                self.look()
-            except Exception:
-                _log.exception("supervisor.look_failed")
 
     def look(self) -> None:
         """One round over the whole fleet; hosts that do not answer hold up nobody but themselves."""
@@ -108,7 +94,7 @@ class Supervisor:
     def _events(self, blade: str) -> None:
         for event in self._world.rack.hypervisor(blade).events():
             _log.info("domain.event", blade=event.blade, machine=event.domain_id, kind=event.kind)
-            self._wake.set()
+            self.wake()
 
     # ------------------------------------------------------------------------------------------------------ looking
 

@@ -4,7 +4,6 @@ Every activity is submitted under a key of update, blade and phase, so that a su
 blade that fails ends the update: it stays as it is, and the others are not touched.
 """
 
-import threading
 from collections.abc import Callable
 
 import sqlalchemy as sa
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from naos.activity import Caller, Engine, Plan
 from naos.activity.models import Activity, State
+from naos.activity.watch import Watch
 from naos.compute import machines, maintenance, starting, updates
 from naos.compute.models import Power, VirtualMachine
 from naos.errors import NaosError
@@ -27,33 +27,19 @@ SYSTEM = "naos"
 _log = structlog.get_logger()
 
 
-class Updater:
+class Updater(Watch):
+    name = "updater"
+
     def __init__(self, world: World, engine: Engine, *, period: float = PERIOD_SECONDS) -> None:
-        self._world, self._engine, self._period = world, engine, period
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="updater", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _loop(self) -> None:
-        while not self._stop.wait(self._period):
-            if self._engine.is_leader():
-                try:
-                    self.look()
-                except Exception:
-                    _log.exception("updater.look_failed")
+        super().__init__(engine, period)
+        self._world = world
 
     def look(self) -> None:
         """One round over the updates that are not over: each goes on as far as it can at once."""
         with self._world.database.read() as session:
             found = list(session.scalars(sa.select(PoolUpdate.id).where(PoolUpdate.state.in_(builds.OPEN))))
         for update_id in found:
-            while self._advance(update_id) and not self._stop.is_set():
+            while self._advance(update_id) and not self.is_stopping():
                 pass
 
     # ---------------------------------------------------------------------------------------------------------- phases

@@ -9,7 +9,7 @@ from naos.activity import Item, Lock, Plan, Undo
 from naos.errors import NameTaken, Unknown
 from naos.fleet import gpus, processors
 from naos.fleet.errors import ModelUnknown, ZoneUnknown
-from naos.fleet.models import Blade, Cpool, Maintenance, Region, Zone
+from naos.fleet.models import Blade, Cpool, Maintenance, PoolMemory, Region, Zone
 from naos.fleet.rules import check_blade_count, check_memory, choose_blades
 from naos.inventory.catalogues import BladeModel, memory_ceiling, memory_floor
 from naos.inventory.model import Inventory
@@ -137,4 +137,5 @@ def forget(world: World, cpool_id: str) -> None:
         mine = sa.update(Blade).where(Blade.cpool_id == cpool_id)
         session.execute(mine.values(cpool_id=None, maintenance=Maintenance.OPEN, maintenance_since=None))
         processors.forget(session, cpool_id)
+        session.execute(sa.delete(PoolMemory).where(PoolMemory.cpool_id == cpool_id))
         session.execute(sa.delete(Cpool).where(Cpool.id == cpool_id))

@@ -137,6 +137,15 @@ class Cpool(Identified, Base):
     lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
 
 
+class PoolMemory(Base):
+    """Bytes that a cpool's machines had set aside in the hour that began at `at`, as looked at first in it; kept for a week."""
+
+    __tablename__ = "pool_memory"
+    cpool_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    used: Mapped[int]
+
+
 class BladeProcessor(Base):
     """What a blade can show its guests, as it said when it was looked at last; see `engines.ports.Processor`."""
 

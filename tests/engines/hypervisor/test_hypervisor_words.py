@@ -7,10 +7,10 @@ import libvirt
 import pytest
 
 from naos.engines.errors import CommandFailed, EngineError, GuestRefused, Missing, Unreachable, Unsupported
-from naos.engines.hypervisor import acceleration, failures, states
+from naos.engines.hypervisor import acceleration, failures, reading, states
 from naos.engines.hypervisor.migration import share
 from naos.engines.hypervisor.workers import Workers
-from naos.engines.ports import Completed, PowerState
+from naos.engines.ports import Completed, DomainSample, PowerState
 
 
 class Failure(libvirt.libvirtError):
@@ -38,6 +38,24 @@ class Failure(libvirt.libvirtError):
 )
 def test_a_state_has_one_word(state, reason, word):
     assert states.power_state(state, reason) == word
+
+
+def test_what_presses_a_guest_is_read_from_the_list_of_its_figures():
+    told = {
+        "balloon.current": 786432,
+        "balloon.maximum": 1048576,
+        "balloon.rss": 500000,
+        "balloon.swap_in": 10,
+        "balloon.swap_out": 20,
+        "vcpu.current": 2,
+        "vcpu.0.delay": 3_000_000_000,
+        "vcpu.1.delay": 1_000_000_000,
+        "vcpu.1.wait": 7,
+    }
+    assert reading.sample(told, spent=42, heard=True) == DomainSample(
+        42, 500000 * 1024, agent=True, waited_ns=2_000_000_000, swapped=30 * 1024, ballooned=2**28
+    )
+    assert reading.sample({}, spent=1, heard=False) == DomainSample(1, 0, agent=False)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def statistics(where: str, domain: libvirt.virDomain) -> DomainStatistics:
 def samples(connection: libvirt.virConnect) -> dict[str, DomainSample]:
     """Every running machine; one whose state is being changed is not waited for."""
     flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
-    groups = libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_BALLOON
+    groups = libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_BALLOON | libvirt.VIR_DOMAIN_STATS_VCPU
     found = {}
     for domain, told in connection.getAllDomainStats(groups, flags):
         try:
@@ -88,9 +88,25 @@ def samples(connection: libvirt.virConnect) -> dict[str, DomainSample]:
         except libvirt.libvirtError:
             continue  # it has stopped meanwhile
         heard = line is not None and line.get("state") == "connected"
-        memory = int(told.get("balloon.rss", 0)) * 1024
-        found[domain.UUIDString()] = DomainSample(int(spent), memory, heard)
+        found[domain.UUIDString()] = sample(told, spent=int(spent), heard=heard)
     return found
+
+
+def sample(told: Mapping[str, object], *, spent: int, heard: bool) -> DomainSample:
+    """Of what libvirt lists for one machine: KiB, and nanoseconds for each processor. What a guest does not tell counts as nothing."""
+
+    def number(name: str) -> int:
+        return int(str(told.get(name, 0)))
+
+    delays = [number(name) for name in told if name.startswith("vcpu.") and name.endswith(".delay")]
+    return DomainSample(
+        spent,
+        number("balloon.rss") * 1024,
+        heard,
+        waited_ns=sum(delays) // len(delays) if delays else 0,
+        swapped=(number("balloon.swap_in") + number("balloon.swap_out")) * 1024,
+        ballooned=max(number("balloon.maximum") - number("balloon.current"), 0) * 1024,
+    )
 
 
 def _counters(

@@ -149,11 +149,15 @@ class DomainStatistics:
 @dataclass(frozen=True)
 class DomainSample:
     """A running domain at a glance: processor time since its start, bytes of the blade's memory, and whether something in the
-    guest listens on the agent's line."""
+    guest listens on the agent's line. waited_ns: how long, since its start, each of its processors wanted to run on average and the
+    blade had none for it. swapped: bytes that the guest wrote to its swap or read from it; ballooned: bytes that it gave back."""
 
     cpu_time_ns: int
     memory: int
     agent: bool
+    waited_ns: int = 0
+    swapped: int = 0
+    ballooned: int = 0
 
 
 @dataclass(frozen=True)
