@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from postgres_server import BINARIES, server
 
-from naos.audit import chain, keys, retention
+from naos.audit import chain, guards, keys, retention
 from naos.audit.errors import AuditHeadMissing, AuditKeyUnusable, AuditUnavailable
 from naos.audit.journal import Entry, Journal, entries_table, heads_table
 from naos.audit.models import AuditEntry, AuditHead, Event
@@ -359,6 +359,20 @@ def test_months_are_those_of_the_calendar(
     assert retention.cutoff(datetime(*now, tzinfo=UTC), months) == datetime(*expected, tzinfo=UTC)
 
 
+def test_a_table_that_was_rebuilt_gets_its_guards_back(journal: Journal) -> None:
+    journal.append(entry(1))
+    with journal.database.engine.begin() as connection:
+        for statement in (
+            "CREATE TABLE rebuilt AS SELECT * FROM audit_entries",
+            "DROP TABLE audit_entries",
+            "ALTER TABLE rebuilt RENAME TO audit_entries",
+        ):
+            connection.exec_driver_sql(statement)
+        guards.install(connection)
+        guards.install(connection)
+    _refuses_changes(journal)
+
+
 # --------------------------------------------------------------------------------------------------------- concurrency
 
 
@@ -395,6 +409,9 @@ def test_two_controllers_on_postgresql_write_one_chain(tmp_path: Path) -> None:
         first, second = journal_in(tmp_path, url), journal_in(tmp_path, url)
         _write_from_two(first, second, each=20)
         _refuses_changes(first)
+        with first.database.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TRIGGER audit_entries_whole ON audit_entries")
+            guards.install(connection)
         with pytest.raises(sa.exc.DBAPIError, match="audit log"), first.database.engine.begin() as connection:
             connection.exec_driver_sql("TRUNCATE audit_entries")
         for made in (first, second):

@@ -1,8 +1,13 @@
 """The triggers that keep the audit log append-only, whoever speaks to the database.
 
 An entry can be removed only up to where the head says that the retention has come, and the head is sealed with a key that the
-database does not have: see `verification`.
+database does not have: see `verification`. A migration that rebuilds one of the two tables loses its triggers: `install` puts
+them back.
 """
+
+from typing import Any
+
+import sqlalchemy as sa
 
 _SQLITE = (
     """CREATE TRIGGER IF NOT EXISTS audit_entries_no_update BEFORE UPDATE ON audit_entries
@@ -46,3 +51,18 @@ _POSTGRESQL = (
     FOR EACH STATEMENT EXECUTE FUNCTION audit_heads_guard()""",
 )
 STATEMENTS: dict[str, tuple[str, ...]] = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
+_PRESENT = {
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('audit_entries', 'audit_heads')",
+    "postgresql": "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"
+    " AND tgrelid IN (to_regclass('audit_entries'), to_regclass('audit_heads'))",
+}
+_TRIGGERS = 4
+"""On either database."""
+
+
+def install(connection: sa.Connection) -> None:
+    """Make the triggers, unless they are all there."""
+    present: Any = connection.exec_driver_sql(_PRESENT[connection.dialect.name]).scalar_one()
+    if present < _TRIGGERS:
+        for statement in STATEMENTS[connection.dialect.name]:
+            connection.exec_driver_sql(statement)

@@ -5,6 +5,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 
+from naos.audit import guards
 from naos.database import Database
 from naos.migrations import blade_loads
 
@@ -16,6 +17,7 @@ def upgrade(database: Database) -> None:
     command.upgrade(config(database), "head")
     with database.engine.begin() as connection:
         blade_loads.install(connection)
+        guards.install(connection)
 
 
 def config(database: Database) -> Config:
