@@ -25,6 +25,7 @@ class Settings:
     audit_months: how long entries of the audit log are kept. shortest_replication: seconds, the shortest interval of a machine's
     replica that tenants may choose.
     volume_keys: file of the master keys that wrap those of encrypted volumes; None: there are no such volumes.
+    kmip_certificates: folder with what key servers that the file names are met with; None: it names none.
     migration_bandwidth, migration_downtime, migration_patience: bytes a second, milliseconds, seconds; see
     `engines.ports.MigrationLimits`.
     requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
@@ -44,6 +45,7 @@ class Settings:
     public_url: str | None = None
     login_authorities: Path | None = None
     volume_keys: Path | None = None
+    kmip_certificates: Path | None = None
     migration_bandwidth: int | None = None
     migration_downtime: int = 300
     migration_patience: float | None = 120.0
@@ -69,6 +71,7 @@ def settings() -> Settings:
         public_url=_url(os.environ.get("NAOS_PUBLIC_URL", "")),
         login_authorities=Path(file) if (file := os.environ.get("NAOS_LOGIN_AUTHORITIES")) else None,
         volume_keys=Path(file) if (file := os.environ.get("NAOS_VOLUME_KEYS")) else None,
+        kmip_certificates=Path(folder) if (folder := os.environ.get("NAOS_KMIP_CERTIFICATES")) else None,
         migration_bandwidth=_whole("NAOS_MIGRATION_BANDWIDTH", "MiB a second, 0 for no limit", "0") * 2**20 or None,
         migration_downtime=max(1, _whole("NAOS_MIGRATION_DOWNTIME", "milliseconds, from 1", "300")),
         migration_patience=float(_whole("NAOS_MIGRATION_PATIENCE", "seconds, 0 for no post-copy", "120")) or None,

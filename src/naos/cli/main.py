@@ -44,6 +44,7 @@ from naos.cli import (
     zone,
 )
 from naos.cli import gpus as _gpus  # noqa: F401 - commands of blades and machines
+from naos.cli import master_keys as _master_keys  # noqa: F401 - commands of the controller
 from naos.cli import updating as _updating  # noqa: F401 - commands of pools
 from naos.cli.client import DEFAULT_URL, Connection, check_url
 from naos.cli.doctor import doctor

@@ -24,6 +24,7 @@ from naos.names import itself, listing
 from naos.storage import space, volume_keys
 from naos.storage.cluster_errors import LastOfCluster
 from naos.storage.errors import ClassUnknown, LunInUse, NoArray
+from naos.storage.master_keys import Keyring, Master
 from naos.storage.models import (
     ClusterMember,
     DatastoreCluster,
@@ -98,7 +99,7 @@ def spec(world: World, lun_id: str) -> tuple[str, LunSpec]:
 def _spec(session: Session, world: World, lun: Lun) -> LunSpec:
     kind, wrapped, key = class_of(world, lun.storage_class), lun.wrapped_key, None
     if wrapped is not None:
-        key = partial(volume_keys.unwrapped, world.settings.volume_keys, lun.id, wrapped)
+        key = partial(volume_keys.unwrapped, Keyring.of(world.settings), lun.id, wrapped)
     iops, bandwidth = iops_limit(kind, lun.capacity), bandwidth_limit(kind)
     return LunSpec(lun.id, lun.capacity, iops, lun.port, bandwidth, key, _clients(session, world, lun))
 
@@ -156,9 +157,9 @@ def plan_create(
     zone: str,
     storage_class: str,
     size: int,
-    encrypted: bool = False,
+    master: Master | None = None,
 ) -> Plan:
-    """Reserve a volume's name, space and port; the activity makes it real. Raises NoVolumeKeys, too."""
+    """Reserve a volume's name, space and port; the activity makes it real. master: wraps the key of an encrypted volume."""
     kind = class_of(world, storage_class)
     check_lun_size(kind.name, size, minimum=kind.minimum, maximum=kind.maximum, step=kind.step)
     array = _array_of(world, zone)
@@ -177,11 +178,11 @@ def plan_create(
     )
     session.add(lun)
     session.flush()
-    if encrypted:
-        lun.wrapped_key = volume_keys.fresh(world.settings.volume_keys, lun.id)
+    if master is not None:
+        lun.wrapped_key = volume_keys.fresh(master, lun.id)
     return Plan(
         kind="lun.create",
-        description=f"Create {'encrypted ' if encrypted else ''}volume {name}: {size_text(size)} {kind.name} in {zone}",
+        description=f"Create {'encrypted ' if lun.encrypted else ''}volume {name}: {size_text(size)} {kind.name} in {zone}",
         arguments={"lun_id": lun.id},
         locks=(lock(lun.id),),
         concerned=(Item(lun.id, "datastore"),),

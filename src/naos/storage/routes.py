@@ -16,7 +16,8 @@ from naos.api.services import ServicesOf
 from naos.fleet import cpools
 from naos.fleet.places import Places
 from naos.identity import Identity
-from naos.storage import classes, cluster_routes, clusters, figure_routes, luns, space, space_routes, views
+from naos.storage import classes, cluster_routes, clusters, figure_routes, luns, space, space_routes, views, volume_keys
+from naos.storage.master_keys import Keyring
 from naos.storage.models import ClusterMember, Lun, LunSample
 from naos.storage.wire import Datastore, LunChange, LunRequest
 from naos.world import World
@@ -98,6 +99,8 @@ def read_volume(lun_id: ResourceId, identity: Reader, services: ServicesOf) -> D
 @datastores.post("", **ASYNCHRONOUS)
 def create_volume(body: LunRequest, identity: Builder, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
     """Create a volume of an IOPS class."""
+    # before the transaction: a key server may take its time
+    master = volume_keys.newest(Keyring.of(services.world.settings)) if body.encrypted else None
     return submit(
         services,
         identity,
@@ -110,7 +113,7 @@ def create_volume(body: LunRequest, identity: Builder, services: ServicesOf, key
             zone=cpools.find_zone(session, body.datacenter_id).name,
             storage_class=body.storage_class,
             size=body.capacity,
-            encrypted=body.encrypted,
+            master=master,
         ),
     )
 
