@@ -3,6 +3,8 @@
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from simulated_platform import COMPUTE, GIB, POWER, Platform
 from naos.activity import Caller
 from naos.engines.errors import NoSpace
 from naos.engines.ports import PowerState
-from naos.storage import luns, reserve, swap
+from naos.storage import figures, luns, reserve, swap
+from naos.storage.models import VolumeFigure
 from naos.storage.space_errors import SwapRoom
 
 MIB = 2**20
@@ -269,6 +272,41 @@ def test_a_cluster_is_rebalanced_and_emptied_for_maintenance(simulated: Platform
     simulated.done("POST", f"{DATASTORES}/maintenance", {"id": two, "enter": False})
     simulated.done("DELETE", f"{COMPUTE}/datastore_clusters/{cluster}")
     for machine_id in (first, second):
+        simulated.remove(machine_id)
+    for lun_id in (one, two):
+        simulated.done("DELETE", f"{DATASTORES}/{lun_id}")
+
+
+def test_a_cluster_is_rebalanced_by_what_was_asked_in_the_last_hour(simulated: Platform) -> None:
+    one, two = a_volume(simulated, "busy"), a_volume(simulated, "idle")
+    cluster = simulated.done("POST", f"{COMPUTE}/datastore_clusters", {"name": "loads", "datastoreIds": [one, two]})
+    machines = [simulated.deploy(name, datastoreId=one) for name in ("hot", "warm")]
+    disks = [simulated.get(f"{COMPUTE}/virtual_disks", virtualMachineId=machine_id)[0]["id"] for machine_id in machines]
+    for lun_id in (one, two):
+        measured(simulated, lun_id)
+    path = f"{COMPUTE}/datastore_clusters/{cluster}/recommendations"
+
+    def asked(minutes: int) -> None:
+        rates = {one: 700, two: 10, disks[0]: 340, disks[1]: 300}
+        now = figures.window(datetime.now(UTC), 60)
+        with simulated.services.database.write() as session:
+            for object_id, minute in product(rates, range(1, minutes + 1)):
+                work = {"reads": rates[object_id] * 60, "writes": 0, "read_bytes": 0, "write_bytes": 0}
+                at = now - timedelta(minutes=minute)
+                row = VolumeFigure(object_id=object_id, resolution=60, at=at, seconds=60, nanoseconds=0, **work)
+                row.latencies = []
+                session.merge(row)
+
+    asked(9)
+    assert simulated.get(path) == [], "nine minutes say little"
+    asked(11)
+    (found,) = simulated.get(path)
+    assert (found["virtualMachine"]["name"], found["reason"], found["operations"]) == ("hot", "load", 340.0)
+    assert (found["source"]["id"], found["target"]["id"]) == (one, two)
+    simulated.done("POST", f"{COMPUTE}/datastore_clusters/rebalance", {"id": cluster})
+    assert [simulated.machine(machine_id)["datastore"]["id"] for machine_id in machines] == [two, one]
+    simulated.done("DELETE", f"{COMPUTE}/datastore_clusters/{cluster}")
+    for machine_id in machines:
         simulated.remove(machine_id)
     for lun_id in (one, two):
         simulated.done("DELETE", f"{DATASTORES}/{lun_id}")

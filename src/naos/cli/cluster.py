@@ -106,6 +106,8 @@ MOVES = (
     field("FROM", "source", "name"),
     field("TO", "target", "name"),
     field("SIZE", "size", show=gib, right=True),
+    field("OPERATIONS/S", "operations", right=True),
+    field("WHY", "reason"),
 )
 
 
@@ -119,7 +121,7 @@ def rebalance(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Move disks from full volumes of a cluster, and from those in maintenance, to others; live where machines run."""
+    """Move disks from full and busy volumes of a cluster, and from those in maintenance, to others; live where machines run."""
     with connect(context) as api:
         cluster_id = find_id(api, CLUSTER, name)
         if dry_run:

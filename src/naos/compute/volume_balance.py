@@ -1,7 +1,8 @@
-"""Rebalancing of datastore clusters by space: what should move, and the activity that moves it, live when machines run."""
+"""Rebalancing of datastore clusters by space and by load: what should move, and the activity that moves it, live when machines run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import ClassVar
 
 import sqlalchemy as sa
@@ -11,13 +12,17 @@ from naos.activity import Plan
 from naos.compute import relocation
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.relocation import DiskPlacement, Wish
-from naos.compute.volume_balance_rules import SPREAD, Load, Move, Volume, moves
+from naos.compute.volume_balance_rules import BUSY, LOAD_SPREAD, SPREAD, Load, Move, Reason, Volume, moves
 from naos.errors import NaosError
+from naos.inventory.catalogues import iops_limit
 from naos.lifecycle import Lifecycle
-from naos.storage import clusters, space
+from naos.storage import clusters, figures, luns, space
 from naos.storage.models import Disk, Lun, LunSample, SnapshotDisk
 from naos.storage.rules import NONPERSISTENT
 from naos.world import World
+
+ENOUGH = 600.0
+"""Seconds of the last hour in which a volume must have been looked at, for its load to be known."""
 
 
 @dataclass(eq=False)
@@ -25,12 +30,15 @@ class NothingToMove(NaosError):
     code: ClassVar[str] = "compute.nothing_to_move"
     status: ClassVar[int] = 409
     sentence: ClassVar[str] = (
-        "Nothing moves in datastore cluster {cluster!r}: {found}. Disks move when volumes are more than {spread} points apart, or when one "
-        "is in maintenance; what has snapshots, or would not fit, stays."
+        "Nothing moves in datastore cluster {cluster!r}: {found}. Disks move when volumes are more than {spread} points apart, when one is "
+        "at {busy} % of its limit of operations or more, and another {load_spread} points below, or when one is in maintenance; "
+        "what has snapshots, or would not fit, stays."
     )
     cluster: str
     found: str
-    spread: int
+    spread: int = SPREAD
+    busy: int = BUSY
+    load_spread: int = LOAD_SPREAD
 
 
 @dataclass(frozen=True)
@@ -42,13 +50,15 @@ class Recommendation:
     target: Lun
     disks: Sequence[str]
     weight: int
+    reason: Reason
+    rate: float
 
 
-def recommendations(session: Session, tenant_id: str, cluster_id: str) -> list[Recommendation]:
+def recommendations(session: Session, world: World, tenant_id: str, cluster_id: str) -> list[Recommendation]:
     """In the order in which they are worth it; a fixed number of statements. Raises Unknown."""
     cluster = clusters.find(session, tenant_id, cluster_id)
     members = {lun.id: lun for lun in clusters.members(session, cluster.id)}
-    volumes = _volumes(session, members)
+    volumes = _volumes(session, world, members)
     on_them = list(session.scalars(sa.select(Disk).where(Disk.lun_id.in_(volumes)).order_by(Disk.unit)))
     attached: dict[tuple[str, str], list[Disk]] = {}
     for disk in on_them:
@@ -61,7 +71,8 @@ def recommendations(session: Session, tenant_id: str, cluster_id: str) -> list[R
     held = set(
         session.scalars(sa.select(SnapshotDisk.disk_id).where(SnapshotDisk.disk_id.in_([d.id for d in on_them])))
     )
-    loads = _loads(volumes, on_them, attached, machines, held)
+    rates = _rates(session, on_them)
+    loads = _loads(volumes, on_them, attached, machines, held, rates)
     return [
         Recommendation(
             machines[move.machine_id],
@@ -69,20 +80,31 @@ def recommendations(session: Session, tenant_id: str, cluster_id: str) -> list[R
             members[move.target],
             [disk.id for disk in attached[move.machine_id, move.source]],
             move.weight,
+            move.reason,
+            move.rate,
         )
         for move in _one_a_machine(moves(list(volumes.values()), loads))
     ]
 
 
-def _volumes(session: Session, members: Mapping[str, Lun]) -> dict[str, Volume]:
-    """Those whose space is known."""
+def _volumes(session: Session, world: World, members: Mapping[str, Lun]) -> dict[str, Volume]:
+    """Those whose space is known; their load, where it was looked at for long enough."""
+    counted = figures.lately(session, list(members), datetime.now(UTC))
     samples = session.scalars(sa.select(LunSample).where(LunSample.lun_id.in_(members), LunSample.reachable.is_(True)))
     promised = space.promises(session, list(members))
     found = {}
     for sample in samples:
         lun = members[sample.lun_id]
         if lun.lifecycle == Lifecycle.ACTIVE:
-            found[lun.id] = Volume(lun.id, lun.name, lun.capacity, sample.used, promised[lun.id].policy.maintenance)
+            found[lun.id] = Volume(
+                lun.id,
+                lun.name,
+                lun.capacity,
+                sample.used,
+                promised[lun.id].policy.maintenance,
+                _rate(counted.get(lun.id, (0, 0.0))),
+                iops_limit(luns.class_of(world, lun.storage_class), lun.capacity),
+            )
     return found
 
 
@@ -92,6 +114,7 @@ def _loads(
     attached: Mapping[tuple[str, str], Sequence[Disk]],
     machines: Mapping[str, VirtualMachine],
     held: set[str],
+    rates: Mapping[str, float],
 ) -> list[Load]:
     """A volume's use is laid on its disks by their sizes."""
     sizes: dict[str, int] = {}
@@ -104,7 +127,8 @@ def _loads(
             continue
         size = sum(disk.capacity for disk in disks)
         weight = min(volumes[lun_id].used * size // max(sizes[lun_id], 1), size)
-        found.append(Load(machine_id, lun_id, weight, size, _obstacle(machine, disks, held)))
+        rate = sum(rates.get(disk.id, 0.0) for disk in disks)
+        found.append(Load(machine_id, lun_id, weight, size, _obstacle(machine, disks, held), rate))
     return found
 
 
@@ -128,14 +152,36 @@ def _one_a_machine(found: Sequence[Move]) -> list[Move]:
 
 def plan(session: Session, world: World, tenant_id: str, cluster_id: str) -> Plan:
     """Apply what is recommended now, one machine after the other. Raises Unknown, NothingToMove, and what a move does."""
-    wanted = recommendations(session, tenant_id, cluster_id)
+    wanted = recommendations(session, world, tenant_id, cluster_id)
     if not wanted:
         name = clusters.find(session, tenant_id, cluster_id).name
         members = {lun.id: lun for lun in clusters.members(session, cluster_id)}
-        shares = [f"{volume.name} is {volume.share:.0f} % full" for volume in _volumes(session, members).values()]
-        raise NothingToMove(name, ", ".join(sorted(shares)) or "no volume's space is known", SPREAD)
+        told = [_told(volume) for volume in _volumes(session, world, members).values()]
+        raise NothingToMove(name, ", ".join(sorted(told)) or "no volume's space is known")
     placements = [
         DiskPlacement(disk_id, entry.machine.id, entry.target.id) for entry in wanted for disk_id in entry.disks
     ]
     ids = [entry.machine.id for entry in wanted]
     return relocation.plan_relocate(session, world, tenant_id, ids, Wish(placements=placements))
+
+
+def _rate(counted: tuple[int, float]) -> float | None:
+    """Operations a second; None where too little was looked at."""
+    requests, seconds = counted
+    return requests / seconds if seconds >= ENOUGH else None
+
+
+def _rates(session: Session, disks: Sequence[Disk]) -> dict[str, float]:
+    """Operations a second of disks, by id: what was asked of them while their volume was looked at."""
+    wanted = {*(disk.id for disk in disks), *(disk.lun_id for disk in disks)}
+    counted = figures.lately(session, wanted, datetime.now(UTC))
+    found = {}
+    for disk in disks:
+        requests, seconds = counted.get(disk.id, (0, 0.0))[0], counted.get(disk.lun_id, (0, 0.0))[1]
+        found[disk.id] = requests / seconds if seconds >= ENOUGH else 0.0
+    return found
+
+
+def _told(volume: Volume) -> str:
+    busy = "" if volume.busy is None else f" and at {volume.busy:.0f} % of its limit of operations"
+    return f"{volume.name} is {volume.share:.0f} % full{busy}"

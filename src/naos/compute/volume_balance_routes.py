@@ -9,6 +9,7 @@ from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, submit
 from naos.api.services import ServicesOf
 from naos.compute import volume_balance
+from naos.compute.volume_balance_rules import Reason
 from naos.identity import Identity
 from naos.ids import ResourceId
 from naos.wire import Reference, Request, Wire
@@ -20,13 +21,16 @@ Manager = Annotated[Identity, Depends(require("compute_iaas_vmware_read", "compu
 
 
 class VolumeMove(Wire):
-    """`size`: bytes that the disks use, by estimate."""
+    """`size`: bytes that the disks use, by estimate; `operations`: what they do a second, over the last hour. `reason`: maintenance, space
+    or load."""
 
     virtual_machine: Reference
     source: Reference
     target: Reference
     disks: list[str]
     size: int
+    operations: float
+    reason: Reason
 
 
 class Rebalancing(Request):
@@ -35,7 +39,8 @@ class Rebalancing(Request):
 
 @router.get("/datastore_clusters/{cluster_id}/recommendations")
 def recommend(cluster_id: ResourceId, identity: Reader, services: ServicesOf) -> list[VolumeMove]:
-    """Which machines' disks should go to other volumes of a datastore cluster, by the space that was measured last."""
+    """Which machines' disks should go to other volumes of a datastore cluster, by the space that was measured last,
+    and by what was asked of them in the last hour."""
     with services.database.read() as session:
         return [
             VolumeMove(
@@ -44,8 +49,10 @@ def recommend(cluster_id: ResourceId, identity: Reader, services: ServicesOf) ->
                 target=Reference(id=entry.target.id, name=entry.target.name),
                 disks=list(entry.disks),
                 size=entry.weight,
+                operations=round(entry.rate, 1),
+                reason=entry.reason,
             )
-            for entry in volume_balance.recommendations(session, identity.tenant_id, cluster_id)
+            for entry in volume_balance.recommendations(session, services.world, identity.tenant_id, cluster_id)
         ]
 
 

@@ -1,6 +1,6 @@
 """Figures of volumes and disks over time: what is kept, how windows are merged, and what a window means a second."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +17,8 @@ KEPT = {PERIOD: timedelta(hours=2), 60: timedelta(days=2), 900: timedelta(days=9
 """Seconds of a window -> how long such windows are kept: at most 720, 2,880 and 8,640 rows for a volume or disk."""
 FRESH = timedelta(seconds=45)
 """Older figures are not of now."""
+LATELY = timedelta(hours=1)
+"""How far back `lately` looks."""
 POINTS = 1500
 """The most windows that one answer holds."""
 _COARSER = {60: PERIOD, 900: 60}
@@ -192,6 +194,20 @@ def newest(
         )
     )
     return {row.object_id: row for row in rows}
+
+
+def lately(session: Session, objects: Collection[str], now: datetime) -> dict[str, tuple[int, float]]:
+    """Requests of volumes and disks in the last hour, and the seconds of it in which they were counted, by id: one statement.
+
+    A disk is counted in the windows in which something was asked of it.
+    """
+    row = VolumeFigure
+    query = (
+        sa.select(row.object_id, sa.func.sum(row.reads + row.writes), sa.func.sum(row.seconds))
+        .where(row.resolution == 60, row.at >= now - LATELY, row.object_id.in_(objects))
+        .group_by(row.object_id)
+    )
+    return {str(object_id): (int(count), float(seconds)) for object_id, count, seconds in session.execute(query)}
 
 
 def _rows(session: Session, resolution: int, begin: datetime, end: datetime) -> list[VolumeFigure]:
