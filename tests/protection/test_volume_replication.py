@@ -1,6 +1,7 @@
 """Replicated volumes over HTTP on a simulated rack: what may be replicated, the age of the copy, the alarm, what follows what."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,13 @@ from typer.testing import CliRunner
 
 from naos.cli.client import Connection
 from naos.cli.main import app
+from naos.engines.simulated.points import SimulatedSourcing
 from naos.protection import copying
-from naos.protection.copying import Where
-from naos.protection.replication import replications, rules
+from naos.protection.copying import Progress, Where
+from naos.protection.replication import pacing, replications, rules
 from naos.protection.replication.models import LunReplication
-from naos.protection.replication.replicator import Replicator
+from naos.protection.replication.replicator import Replicator, _Noted
+from naos.units import MIB
 
 VOLUMES = "/replication/v1/volumes"
 DATASTORES = f"{COMPUTE}/datastores"
@@ -153,6 +156,69 @@ def test_a_copy_that_fails_alarms_before_the_promise_is_broken_and_goes_on(platf
     platform.done("DELETE", f"{VOLUMES}/{made}")
 
 
+def test_points_travel_at_the_speed_of_the_hour(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the row says reaches the array with the next point, and the copy that is under way."""
+    begun: list[int | None] = []
+    begin = SimulatedSourcing.begin_point
+
+    def noted(array: SimulatedSourcing, *words: Any, **given: Any) -> datetime:
+        begun.append(given["speed"])
+        return begin(array, *words, **given)
+
+    monkeypatch.setattr(SimulatedSourcing, "begin_point", noted)
+    wish = _request(platform, speed=8 * MIB, windows=[{"window": "00:00-12:00", "speed": 2 * MIB}])
+    too_low = platform.refused("POST", VOLUMES, {**wish, "speed": 1000})
+    assert (too_low["code"], too_low["details"]["slowest"]) == ("replication.limit_too_low", MIB)
+    odd = platform.refused("POST", VOLUMES, {**wish, "windows": [{"window": "8-9", "speed": 0}]})
+    assert odd["code"] == "replication.limit_window"
+    assert (
+        platform.refused("POST", VOLUMES, {**wish, "timeZone": "Mars/Olympus"})["code"]
+        == "protection.time_zone_unknown"
+    )
+    made = platform.done("POST", VOLUMES, {**wish, "timeZone": "UTC"})
+    path = f"{VOLUMES}/{made}"
+    _until(lambda: begun)
+    assert begun[0] in (2 * MIB, 8 * MIB)
+    assert platform.get(path)["limits"]["now"] in (2 * MIB, 8 * MIB)
+    platform.done("PATCH", path, {"windows": [], "speed": 6 * MIB})
+    assert platform.get(path)["limits"] == {"speed": 6 * MIB, "windows": [], "timeZone": "UTC", "now": 6 * MIB}
+    _until(lambda: begun[-1] == 6 * MIB)
+
+    world, told = platform.services.world, []
+    with platform.services.database.read() as session:
+        order = replications.order(session, session.get_one(LunReplication, made), made)
+    assert len(order.parts) == 1
+    monkeypatch.setattr(copying, "pace", lambda _world, _order, speed: told.append(speed))
+    follower = _Noted(world, made, order, threading.Event(), replications.utc_now)
+    assert follower.speed() == 6 * MIB
+    follower(Progress(1, 4, 1.0, 3.0))
+    platform.done("PATCH", path, {"speed": 0})
+    follower._at = 0.0
+    follower(Progress(2, 4, 1.0, 2.0))
+    assert told == [None]
+    platform.done("DELETE", path)
+
+
+def test_a_limit_goes_by_the_wall_clock() -> None:
+    """Of windows that are open the slowest counts; one over midnight, and a zone whose clock changes."""
+    pace = pacing.pace_of(9 * MIB, {"22:00-06:00": 0, "05:00-08:00": 3 * MIB, "07:00-09:00": 2 * MIB}, "Europe/Paris")
+
+    def at(day: int, hour: int, month: int = 1) -> int | None:
+        return pace.at(datetime(2026, month, day, hour, 30, tzinfo=UTC))
+
+    assert [at(5, hour) for hour in (20, 21, 3, 4, 6, 7, 12)] == [
+        9 * MIB,
+        None,
+        None,
+        3 * MIB,
+        2 * MIB,
+        2 * MIB,
+        9 * MIB,
+    ]
+    assert (at(28, 20, 3), at(29, 20, 3)) == (9 * MIB, None)  # summer time begins in the night between
+    assert [pacing.share(*given) for given in ((None, 3), (9, 3), (10, 3), (1, 3), (5, 0))] == [None, 3, 3, 1, 5]
+
+
 @pytest.mark.parametrize(
     ("minutes", "took", "running", "found"),
     [
@@ -203,6 +269,16 @@ def test_the_commands(platform: Platform) -> None:
     assert made["replica"]["name"] == "volume-AZ05 (replica)"
     assert [found["id"] for found in json.loads(run("list", "--json"))] == [made["id"]]
     _until(lambda: platform.get(f"{VOLUMES}/{made['id']}")["recoveryPoint"]["pointId"])
+    sides = (made["source"]["id"], made["replica"]["id"], made["replica"]["name"], made["id"])
+    assert [json.loads(run("show", side, "--json"))["id"] for side in sides] == [made["id"]] * 4
+    assert "no replicated volume 'volume-AZ06'" in " ".join(run("show", "volume-AZ06", code=1).split())
+    slow = ("--window", "22:00-06:00=none", "--window", "08:00-18:00=2MiB", "--time-zone", "Europe/Paris")
+    limits = json.loads(run("set", made["replica"]["name"], "--speed", "20MiB", *slow, "--json"))["limits"]
+    assert (limits["speed"], limits["timeZone"]) == (20 * MIB, "Europe/Paris")
+    assert "20 MiB/s, none in 22:00-06:00 Europe/Paris, 2 MiB/s in 08:00-18:00" in run("show", made["id"])
+    assert json.loads(run("set", "volume-AZ05", "--no-windows", "--speed", "none", "--json"))["limits"]["now"] is None
+    run("set", "volume-AZ05", code=2)
+    run("set", "volume-AZ05", "--window", "08:00-18:00", code=2)
     shown = run("show", "volume-AZ05")
     assert "kept" in shown
     assert "900 s" in shown

@@ -33,6 +33,8 @@ FIRST_LOOK, LONGEST_WAIT = 0.02, 1.0  # seconds between looks
 WORTH_GOING_ON = 64 * 2**20
 """Bytes of an unfinished point from which on the next one goes on from it, rather than sending them again."""
 STANDSTILL = 300.0  # seconds without one more byte
+STEP, STEPS_SEEN = 2**20, 8
+"""Bytes that an array sends at once, and how many times as long as a slow copy takes for them it may seem to stand still."""
 IMPATIENT = 15.0  # the same for a copy that yields: guests' writes may be waiting for it
 _TURN = 60.0  # seconds that a copy waits for another one of the same disk
 _AVERAGE = 10.0  # seconds over which a rate is measured
@@ -211,6 +213,8 @@ def follow(world: World, order: Order, progress: Callable[[Progress], None] = la
     """Wait until every copy has ended well. Raises EngineError for one that failed, Unreachable when nothing moves any more."""
     wait, began = FIRST_LOOK, time.monotonic()
     standstill = IMPATIENT if order.yielding else STANDSTILL
+    if order.speed is not None:
+        standstill = max(standstill, STEPS_SEEN * STEP / order.speed)
     moved, until = -1, began + standstill
     marks = [(began, 0)]
     while True:
@@ -230,6 +234,13 @@ def follow(world: World, order: Order, progress: Callable[[Progress], None] = la
             return
         time.sleep(wait)
         wait = min(wait * 2, LONGEST_WAIT)
+
+
+def pace(world: World, order: Order, speed: int | None) -> None:
+    """Let what is under way of a point go on at another speed: bytes a second for each disk. Raises EngineError."""
+    for lun_id, disk_ids in _volumes(order).items():
+        array, lun = luns.spec(world, lun_id)
+        world.rack.array(array).pace_point(lun, order.point_id, disk_ids, speed)
 
 
 def finish(world: World, order: Order, instant: datetime) -> Point:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from naos.engines.array import changes, disks, doors, jobs, nodes
-from naos.engines.array.errors import is_full
+from naos.engines.array.errors import DaemonRefused, is_full
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
 from naos.engines.errors import Busy, EngineError, NoSpace
@@ -83,6 +83,14 @@ def state(monitor: Monitor, place: Place, point_id: str, disk_ids: Sequence[str]
         done=sum(job.done for job in found.values()),
         total=sum(job.total for job in found.values()),
     )
+
+
+def pace(monitor: Monitor, point_id: str, disk_ids: Sequence[str], speed: int | None) -> None:
+    """Of copies that go on; those that have ended need none."""
+    for job in _jobs(monitor, point_id, disk_ids):
+        if not job.ended:
+            with contextlib.suppress(DaemonRefused):  # it has ended meanwhile
+                monitor.execute("block-job-set-speed", {"device": job.id, "speed": speed or 0})
 
 
 def close(monitor: Monitor, place: Place, point_id: str, disk_ids: Sequence[str]) -> None:

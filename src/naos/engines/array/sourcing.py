@@ -55,6 +55,11 @@ class PointSourcing(ABC):
         with served(place) as monitor:
             return outgoing.state(monitor, place, point_id, disk_ids)
 
+    def pace_point(self, lun: LunSpec, point_id: str, disk_ids: Sequence[str], speed: int | None) -> None:
+        place = self._place(lun)
+        with served(place) as monitor:
+            outgoing.pace(monitor, point_id, disk_ids, speed)
+
     def close_point(self, lun: LunSpec, point_id: str, disk_ids: Sequence[str]) -> None:
         place = self._place(lun)
         with served(place) as monitor:

@@ -78,6 +78,9 @@ class PointSource(Protocol):
         """How far the copies are, together: `total` is what has to travel. Raises EngineError when one failed, was ended, or was
         lost with the volume's daemon."""
 
+    def pace_point(self, lun: LunSpec, point_id: str, disk_ids: Sequence[str], speed: int | None) -> None:
+        """From now on the copies that go on travel at `speed` bytes a second each, None for as fast as it goes."""
+
     def close_point(self, lun: LunSpec, point_id: str, disk_ids: Sequence[str]) -> None:
         """Let the doors of complete copies go, all that was written to them flushed. Raises Busy while one goes on."""
 

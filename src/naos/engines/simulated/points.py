@@ -290,6 +290,11 @@ class SimulatedSourcing(SimulatedEngine):
         with self._source("point", lun, disk_ids) as db:
             return self._further(db, lun, point_id, disk_ids)
 
+    def pace_point(self, lun: LunSpec, point_id: str, disk_ids: Sequence[str], speed: int | None) -> None:
+        del point_id, speed  # nothing takes time here
+        with self._source("pace_point", lun, disk_ids):
+            pass
+
     def close_point(self, lun: LunSpec, point_id: str, disk_ids: Sequence[str]) -> None:
         with self._source("close_point", lun, disk_ids) as db:
             for row in _going(db, lun.id, point_id):

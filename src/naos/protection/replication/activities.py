@@ -18,6 +18,13 @@ def create(run: Run, arguments: dict[str, Any]) -> str:
     return str(arguments["replication_id"])
 
 
+@workflow("replication.note", steps=0)
+def note(run: Run, arguments: dict[str, Any]) -> str:
+    """The row changed when the request was checked."""
+    del run
+    return str(arguments["replication_id"])
+
+
 @workflow("replication.delete", steps=3)
 def delete(run: Run, arguments: dict[str, Any]) -> str:
     world, replication_id = cast(World, run.world), arguments["replication_id"]

@@ -98,3 +98,26 @@ class VolumeReplicated(NaosError):
     name: str
     role: str
     source: str
+
+
+@dataclass(eq=False)
+class LimitTooLow(NaosError):
+    code: ClassVar[str] = "replication.limit_too_low"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "The replication of volume {name!r} cannot be held to {speed} bytes a second: {slowest} is the least. "
+        "Give at least that, or 0 for no limit."
+    )
+    name: str
+    speed: int
+    slowest: int
+
+
+@dataclass(eq=False)
+class LimitWindow(NaosError):
+    code: ClassVar[str] = "replication.limit_window"
+    status: ClassVar[int] = 422
+    sentence: ClassVar[str] = (
+        "{window!r} is no window for a limit: two different times of the day are wanted, such as 08:00-18:00."
+    )
+    window: str

@@ -1,6 +1,7 @@
 """The table of replicated volumes."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -15,7 +16,8 @@ class LunReplication(Identified, Base):
     grown, shaped: the capacity and the class that the replica's array has been told. point_id and instant: the last complete point
     and the moment of its disks; no point for a volume that had none. running_id, running_since: the point that is being taken.
     done, total: its bytes. took, travelled: seconds and bytes of the last one. failure: why the last attempt ended, "" when it
-    ended well; failures: how many have in a row. alarmed_at: since when the promise is in danger.
+    ended well; failures: how many have in a row. alarmed_at: since when the promise is in danger. speed: bytes a second at most, 0 for no
+    limit; windows: the same between wall times of time_zone, `08:00-18:00` -> speed.
     """
 
     __tablename__ = "lun_replications"
@@ -37,3 +39,6 @@ class LunReplication(Identified, Base):
     failure: Mapped[str] = mapped_column(sa.Text, default="")
     failures: Mapped[int] = mapped_column(default=0)
     alarmed_at: Mapped[datetime | None]
+    speed: Mapped[int] = mapped_column(default=0)
+    windows: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    time_zone: Mapped[str] = mapped_column(sa.String(64), default="UTC")

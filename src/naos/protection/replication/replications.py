@@ -1,7 +1,9 @@
 """Replicated volumes: checks, and the steps that activities are made of."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -13,9 +15,10 @@ from naos.insistence import insist
 from naos.lifecycle import Lifecycle, check_ready
 from naos.protection import copying
 from naos.protection.copying import Order, Part, Where
-from naos.protection.replication import rules
+from naos.protection.replication import pacing, rules
 from naos.protection.replication.errors import ReplicatedAlready, ReplicatedClass, VolumeReplicated
 from naos.protection.replication.models import LunReplication
+from naos.protection.replication.pacing import Pace
 from naos.storage import luns
 from naos.storage.models import Disk, Lun
 from naos.storage.rules import check_array_room
@@ -25,8 +28,10 @@ ENDING = 60.0  # seconds that the end of a replication waits for the point that 
 
 
 def find(session: Session, tenant_id: str, reference: str) -> LunReplication:
-    """A replication of the tenant, by its id or its volume's. Raises Unknown."""
-    either = sa.or_(LunReplication.id == reference, LunReplication.lun_id == reference)
+    """A replication of the tenant, by its id or that of either of its volumes. Raises Unknown."""
+    either = sa.or_(
+        *(column == reference for column in (LunReplication.id, LunReplication.lun_id, LunReplication.replica_id))
+    )
     found = session.scalar(sa.select(LunReplication).where(LunReplication.tenant_id == tenant_id, either))
     if found is None:
         raise Unknown("replication", reference)
@@ -46,6 +51,10 @@ def order(session: Session, replication: LunReplication, point_id: str) -> Order
     return Order(replication.id, point_id, where(replication), parts, yielding=True)
 
 
+def pace(replication: LunReplication) -> Pace:
+    return pacing.pace_of(replication.speed, replication.windows, replication.time_zone)
+
+
 def where(replication: LunReplication) -> Where:
     return Where("lun", replication.replica_id)
 
@@ -53,7 +62,25 @@ def where(replication: LunReplication) -> Where:
 # ---------------------------------------------------------------------------------------------------------------- plans
 
 
-def plan_create(session: Session, world: World, *, tenant_id: str, lun_id: str, zone: str, mode: str) -> Plan:
+@dataclass(frozen=True)
+class Limits:
+    """What a client says of the speed; None: as it is, or no limit. windows: `08:00-18:00` -> bytes a second."""
+
+    speed: int | None = None
+    windows: Mapping[str, int] | None = None
+    time_zone: str | None = None
+
+
+def plan_create(
+    session: Session,
+    world: World,
+    *,
+    tenant_id: str,
+    lun_id: str,
+    zone: str,
+    mode: str,
+    limits: Limits = Limits(),
+) -> Plan:
     """Reserve the replica: as large as the volume, of its class, in another zone of the region."""
     rules.check_mode(mode)
     lun = luns.find(session, tenant_id, lun_id)
@@ -81,7 +108,11 @@ def plan_create(session: Session, world: World, *, tenant_id: str, lun_id: str, 
         replica_id=made.arguments["lun_id"],
         grown=lun.capacity,
         shaped=lun.storage_class,
+        speed=0,
+        windows={},
+        time_zone="UTC",
     )
+    _limit(row, lun.name, limits)
     session.add(row)
     session.flush()
     return Plan(
@@ -91,6 +122,30 @@ def plan_create(session: Session, world: World, *, tenant_id: str, lun_id: str, 
         locks=(luns.lock(lun.id, shared=True), *made.locks),
         concerned=(Item(lun.id, "datastore"),),
         undo=(*made.undo, Undo("replication.forget", {"replication_id": row.id}, "forgot the replication")),
+    )
+
+
+def _limit(row: LunReplication, name: str, limits: Limits) -> None:
+    """Raises LimitTooLow, LimitWindow, TimeZoneUnknown."""
+    speed = row.speed if limits.speed is None else limits.speed
+    windows = row.windows if limits.windows is None else dict(limits.windows)
+    time_zone = row.time_zone if limits.time_zone is None else limits.time_zone
+    pacing.check(name, speed, windows, time_zone)
+    row.speed, row.windows, row.time_zone = speed, windows, time_zone
+
+
+def plan_change(session: Session, *, tenant_id: str, reference: str, limits: Limits) -> Plan:
+    """How fast points travel, from now on: also the one that is being taken. Raises as `_limit` does."""
+    row = find(session, tenant_id, reference)
+    lun = session.get(Lun, row.lun_id)
+    name = row.lun_id if lun is None else lun.name
+    _limit(row, name, limits)
+    return Plan(
+        kind="replication.note",
+        description=f"Change how fast the points of volume {name} travel",
+        arguments={"replication_id": row.id},
+        concerned=(Item(row.lun_id, "datastore"),),
+        type="ReplicationActivity",
     )
 
 

@@ -4,10 +4,12 @@ The row holds what is under way: whoever leads next ends it first. The age of th
 and the alarm is given while there is time to do something.
 """
 
+import contextlib
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -15,11 +17,12 @@ import structlog
 
 from naos.activity import Engine
 from naos.engines.errors import EngineError
+from naos.engines.ports import Point
 from naos.errors import NaosError
 from naos.lifecycle import Lifecycle
 from naos.protection import copying
-from naos.protection.copying import Progress
-from naos.protection.replication import replications, rules
+from naos.protection.copying import Order, Progress
+from naos.protection.replication import pacing, replications, rules
 from naos.protection.replication.models import LunReplication
 from naos.protection.replication.rules import Health
 from naos.world import World
@@ -128,10 +131,23 @@ class Replicator:
         if not order.parts:
             self._note_end(row, None, began, began, 0)
             return
-        noted = _Noted(self._world, row.id, self._stop)
-        point = copying.take(self._world, order, progress=noted)
+        noted = _Noted(self._world, row.id, order, self._stop, self._clock)
+        point = self._copy(order, noted)
         self._note_end(row, point.id, point.instant, began, noted.total)
         self._tidy(row)
+
+    def _copy(self, order: Order, noted: "_Noted") -> Point:
+        """As `copying.take`, at the speed of the hour: what travels is limited, not what is only read to compare it."""
+        try:
+            copying.prepare(self._world, order)
+            paced = replace(order, speed=noted.speed())
+            instant = copying.begin(self._world, paced)
+            copying.follow(self._world, paced, noted)
+            return copying.finish(self._world, order, instant)
+        except BaseException:
+            with contextlib.suppress(EngineError):  # the first failure is the one to hear of
+                copying.cancel(self._world, order, keep=True)
+            raise
 
     def _tidy(self, row: LunReplication) -> None:
         """Only the last point is kept; one that is being read stays until the next time."""
@@ -159,12 +175,29 @@ class Replicator:
 
 
 class _Noted:
-    """Keeps a copy's progress in the row, now and then. Raises EngineError when the controller stops."""
+    """Keeps a copy's progress in the row, now and then, and the copy at the speed that the row says then. Raises EngineError when
+    the controller stops."""
 
-    def __init__(self, world: World, replication_id: str, stop: threading.Event) -> None:
-        self._world, self._id, self._stop = world, replication_id, stop
+    def __init__(
+        self,
+        world: World,
+        replication_id: str,
+        order: Order,
+        stop: threading.Event,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._world, self._id, self._order, self._stop, self._clock = world, replication_id, order, stop, clock
         self._at = 0.0
+        self._speed: int | None = None
         self.total = 0
+
+    def speed(self) -> int | None:
+        """What each disk may take at this moment."""
+        with self._world.database.read() as session:
+            row = session.get(LunReplication, self._id)
+        limit = None if row is None else replications.pace(row).at(self._clock())
+        self._speed = pacing.share(limit, len(self._order.parts))
+        return self._speed
 
     def __call__(self, progress: Progress) -> None:
         self.total = progress.total
@@ -173,3 +206,6 @@ class _Noted:
         if time.monotonic() >= self._at:
             self._at = time.monotonic() + _NOTED_EVERY
             replications.note(self._world, self._id, done=progress.done, total=progress.total)
+            before = self._speed
+            if self.speed() != before:
+                copying.pace(self._world, self._order, self._speed)

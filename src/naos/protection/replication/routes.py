@@ -14,7 +14,8 @@ from naos.fleet import cpools
 from naos.identity import Identity
 from naos.protection.replication import replications, views
 from naos.protection.replication.models import LunReplication
-from naos.protection.replication.wire import Replication, ReplicationRequest
+from naos.protection.replication.replications import Limits
+from naos.protection.replication.wire import LimitsRequest, Replication, ReplicationRequest
 
 router = APIRouter(prefix="/replication/v1/volumes", tags=["Replication"])
 
@@ -61,8 +62,29 @@ def create_replication(
             lun_id=body.volume_id,
             zone=cpools.find_zone(session, body.zone_id).name,
             mode=body.mode,
+            limits=_limits(body),
         ),
     )
+
+
+@router.patch("/{replication_id}", **ASYNCHRONOUS)
+def change_replication(
+    replication_id: ResourceId, body: LimitsRequest, identity: Builder, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Change how fast points travel; the one that is being taken goes on so within a second."""
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: replications.plan_change(
+            session, tenant_id=identity.tenant_id, reference=replication_id, limits=_limits(body)
+        ),
+    )
+
+
+def _limits(body: LimitsRequest) -> Limits:
+    windows = None if body.windows is None else {entry.window: entry.speed for entry in body.windows}
+    return Limits(body.speed, windows, body.time_zone)
 
 
 @router.delete("/{replication_id}", **ASYNCHRONOUS)

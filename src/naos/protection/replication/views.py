@@ -4,17 +4,20 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from naos.protection.replication import rules
+from naos.protection.replication import replications, rules
 from naos.protection.replication.models import LunReplication
 from naos.protection.replication.rules import Health
 from naos.protection.replication.wire import (
     LastPoint,
+    Limits,
+    LimitWindow,
     PointUnderWay,
     RecoveryPoint,
     ReplicatedVolume,
     Replication,
 )
 from naos.storage.models import Lun
+from naos.units import size_text
 
 
 def replication(session: Session, row: LunReplication, now: datetime) -> Replication:
@@ -37,9 +40,10 @@ def replication(session: Session, row: LunReplication, now: datetime) -> Replica
         ),
         running=None if since is None else _under_way(row, since.total_seconds()),
         last=None if row.instant is None else LastPoint(seconds=row.took, bytes=row.travelled),
+        limits=_limits(row, now),
         failure=row.failure or None,
         alarm_since=row.alarmed_at,
-        alarm=_alarm(health, row, reached),
+        alarm=_alarm(health, row, reached, now),
     )
 
 
@@ -50,10 +54,18 @@ def _under_way(row: LunReplication, seconds: float) -> PointUnderWay:
     return PointUnderWay(since=row.running_since, done=row.done, total=row.total, rate=rate, left=left)
 
 
-def _alarm(health: Health, row: LunReplication, reached: timedelta | None) -> str | None:
+def _limits(row: LunReplication, now: datetime) -> Limits:
+    windows = [LimitWindow(window=window, speed=speed) for window, speed in row.windows.items()]
+    held = replications.pace(row).at(now)
+    return Limits(speed=row.speed, windows=windows, time_zone=row.time_zone, now=held)
+
+
+def _alarm(health: Health, row: LunReplication, reached: timedelta | None, now: datetime) -> str | None:
     if reached is None or health in (Health.FIRST, Health.KEPT):
         return None
-    why = row.failure or f"the last point took {row.took:.0f} s and the volume changes faster than that"
+    held = replications.pace(row).at(now)
+    limit = "" if held is None else f", held to {size_text(held)} a second"
+    why = row.failure or f"the last point took {row.took:.0f} s and the volume changes faster than that{limit}"
     minutes, promised = reached.total_seconds() / 60, rules.PROMISE.total_seconds() / 60
     verb = "is" if health == Health.BROKEN else "will be"
     return f"The last complete point is {minutes:.1f} minutes old; the promise of {promised:.0f} {verb} broken: {why}"
