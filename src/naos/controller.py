@@ -32,7 +32,9 @@ from naos.engines.ports import Rack
 from naos.fleet import cpools
 from naos.inventory.catalogues import load_blades, load_storage
 from naos.inventory.model import Inventory, load
+from naos.protection.backup.instant_keeper import InstantKeeper
 from naos.protection.backup.scheduler import Scheduler
+from naos.protection.notices.postman import Postman
 from naos.protection.recovery.keeper import Keeper
 from naos.protection.replication.replicator import Replicator
 from naos.settings import Settings, settings
@@ -76,7 +78,19 @@ def running(
     engine.start()
     watches = [
         watch(world, engine)
-        for watch in (Supervisor, Sampler, Watcher, VolumeSampler, Balancer, Updater, Scheduler, Replicator, Keeper)
+        for watch in (
+            Supervisor,
+            Sampler,
+            Watcher,
+            VolumeSampler,
+            Balancer,
+            Updater,
+            Scheduler,
+            Replicator,
+            Keeper,
+            InstantKeeper,
+            Postman,
+        )
     ]
     for watch in watches:
         watch.start()

@@ -16,8 +16,10 @@ from naos.database import Base
 from naos.fleet.models import Cpool, PoolUpdate
 from naos.marketplace.models import MarketplaceItem
 from naos.network.models import Vlan
+from naos.protection.backup.instant_models import InstantStart
 from naos.protection.backup.models import BackupQuota, BackupSpace, Restore, RestorePoint
 from naos.protection.models import BackupJob, BackupPolicy, BackupRun, KnownDisk, KnownMachine
+from naos.protection.notices.models import NoticeTarget
 from naos.protection.recovery.models import RecoveryPlan, RecoveryRun, Replica
 from naos.protection.replication.models import LunReplication
 from naos.storage.models import DatastoreCluster, Lun
@@ -91,7 +93,7 @@ def install() -> None:
             "restore points",
             "backup_spp",
             _named(RestorePoint.machine_name, RestorePoint.tenant_id),
-            clear=_rows(BackupQuota, BackupSpace, Restore),
+            clear=_rows(BackupQuota, BackupSpace, InstantStart, Restore, NoticeTarget),
         ),
         Holding(
             "backup policies", "backup_spp", clear=_rows(BackupRun, BackupJob, BackupPolicy, KnownMachine, KnownDisk)

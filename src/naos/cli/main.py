@@ -25,6 +25,7 @@ from naos.cli import (
     login,
     marketplace,
     nic,
+    notice,
     organisation,
     placement,
     policy,
@@ -43,6 +44,9 @@ from naos.cli import (
     volume,
     zone,
 )
+from naos.cli import backup_instant as _backup_instant  # noqa: F401 - commands of backups
+from naos.cli import backup_reports as _backup_reports  # noqa: F401 - commands of backups
+from naos.cli import backup_restores as _backup_restores  # noqa: F401 - commands of backups
 from naos.cli import gpus as _gpus  # noqa: F401 - commands of blades and machines
 from naos.cli import master_keys as _master_keys  # noqa: F401 - commands of the controller
 from naos.cli import updating as _updating  # noqa: F401 - commands of pools
@@ -135,6 +139,7 @@ for noun in (
     marketplace,
     policy,
     backup,
+    notice,
     recovery,
     replication,
     activity,

@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from naos.database import Base, Identified
+from naos.protection.backup import instant_models as _instant  # noqa: F401 - the same
 from naos.protection.backup import models as _backup  # noqa: F401 - its tables
+from naos.protection.notices import models as _notices  # noqa: F401 - the same
 from naos.protection.recovery import models as _recovery  # noqa: F401 - the same
 from naos.protection.replication import models as _replication  # noqa: F401 - its table
 from naos.tenancy.models import Tenant

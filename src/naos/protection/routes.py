@@ -19,8 +19,10 @@ from naos.identity import Identity
 from naos.protection import assignments, inventory, metrics, policies, sites, views
 from naos.protection.backup import terms
 from naos.protection.backup import wire as terms_wire
+from naos.protection.backup.instant_routes import router as instant_router
 from naos.protection.backup.routes import router as backup_router
 from naos.protection.models import BackupJob
+from naos.protection.notices.routes import router as notices_router
 from naos.protection.processor import Meter
 from naos.protection.recovery.routes import router as recovery_router
 from naos.protection.replication.routes import router as replication_router
@@ -57,6 +59,8 @@ Reader = Annotated[Identity, Depends(require("backup_iaas_spp_read"))]
 Writer = Annotated[Identity, Depends(require("backup_iaas_spp_read", "backup_iaas_spp_write"))]
 
 router.include_router(backup_router)
+router.include_router(instant_router)
+router.include_router(notices_router)
 beside = [replication_router, recovery_router]
 
 _meter = Meter()

@@ -27,6 +27,9 @@ FLATTEN_POLL_SECONDS = 0.2
 FORGET_HOOKS: list[Callable[[Session, str], None]] = []
 """Areas above storage append to it: each removes its rows of the disk with that id, in the transaction that removes the disk's."""
 
+MOVED_OTHERWISE: list[Callable[[], sa.ColumnElement[bool]]] = []
+"""Areas above storage append to it: each says of which disks it brings in by itself what they share with something else."""
+
 
 def find(session: Session, tenant_id: str, disk_id: str) -> Disk:
     """A disk of the tenant. Raises Unknown."""
@@ -192,9 +195,10 @@ def flatten(world: World, disk_id: str, progress: Callable[[float], None], yield
 
 def resting_on_backing() -> sa.ColumnElement[bool]:
     """Disks that cannot be made independent now: snapshots in the image rest on the template as the disk does, and the image
-    of a volatile disk in use is not written."""
+    of a volatile disk in use is not written. And those that others see to."""
     held = sa.exists().where(SnapshotDisk.disk_id == Disk.id)
-    return sa.or_(held, sa.and_(Disk.mode == NONPERSISTENT, Disk.exported.is_(True)))
+    otherwise = (condition() for condition in MOVED_OTHERWISE)
+    return sa.or_(held, sa.and_(Disk.mode == NONPERSISTENT, Disk.exported.is_(True)), *otherwise)
 
 
 def stop_flattening(world: World, disk_id: str) -> None:

@@ -29,6 +29,7 @@ from naos.engines.array import (
     volume,
 )
 from naos.engines.array.daemon import served, served_or_dead
+from naos.engines.array.laying import PointLaying
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor, session
 from naos.engines.array.sourcing import PointSourcing
@@ -54,7 +55,7 @@ from naos.ids import normal_id
 PEERS_SECONDS = 6.0
 
 
-class StorageDaemonArray(PointSourcing):
+class StorageDaemonArray(PointSourcing, PointLaying):
     """Volumes of `host`, exported over NBD at `address`.
 
     backing: ``file``, a sparse file a volume on a loop device in the folder `path`; ``lvm``, a logical volume of the volume group
@@ -303,8 +304,9 @@ class StorageDaemonArray(PointSourcing):
     def disk(self, lun_id: str, disk_id: str) -> DiskFacts | None:
         """None when the volume does not hold it. Raises Unreachable while the volume is not mounted."""
         place = self._place(lun_id)
-        self._check_mounted(place)
         with served_or_dead(place) as monitor:
+            if monitor is None or not disks.is_open(monitor, disk_id):
+                self._check_mounted(place)
             return disks.describe(monitor, place, disk_id)
 
     def read_disk(self, lun_id: str, disk_id: str, *, key: LunKey | None = None) -> AbstractContextManager[str]:

@@ -25,7 +25,7 @@ _PREALLOCATION = {
     Provisioning.STATIC_DIFFERED: "falloc",
     Provisioning.STATIC_IMMEDIATE: "full",
 }
-_BACKING = re.compile(r"\.\./templates/([0-9a-f-]{36})\.qcow2")
+_BACKING = re.compile(r"\.\./templates/([0-9a-f-]{36})\.(?:qcow2|door)")
 _HEADER = struct.Struct(">4sIQII QIIQ QIIQ Q")  # qcow2, up to the incompatible features of version 3
 _DAMAGED, _EXTERNAL_DATA = 1 << 1, 1 << 2
 _SLOWEST = 20 * 2**20  # bytes a second: what an array writes at the least
@@ -64,13 +64,15 @@ file system's, and written zeroes are encrypted as all else."""
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """backing: id of the template that the image still needs. snapshots: names, oldest first."""
+    """backing: id of the template that the image still needs, or, behind_door, of the way to what it needs of a point store.
+    snapshots: names, oldest first."""
 
     size: int
     allocated: int
     backing: str | None
     snapshots: Sequence[str] = field(default=())
     encrypted: bool = False
+    behind_door: bool = False
 
 
 def facts(image: dict[str, Any]) -> ImageFacts:
@@ -81,6 +83,7 @@ def facts(image: dict[str, Any]) -> ImageFacts:
         backing=template_of(image.get("backing-filename")),
         snapshots=tuple(entry["name"] for entry in image.get("snapshots", ())),
         encrypted=bool(image.get("encrypted", False)),
+        behind_door=(image.get("backing-filename") or "").endswith(".door"),
     )
 
 
@@ -158,6 +161,15 @@ def make_over(place: Place, path: str, below: str, size: int, what: str) -> None
     """Create an image that takes what is written over the image `below`, a name in the same folder. Raises NoSpace."""
     try:
         _create(place, path, size, below)
+    except CommandFailed as error:
+        raise named(error, what, lambda: numbers(place, OVERHEAD)) from error
+
+
+def make_behind(place: Place, path: str, base_id: str, size: int, what: str) -> None:
+    """Create an image that takes what is written over what is behind a door, which is not opened for it. Raises NoSpace."""
+    below = ("-u", "-b", f"../templates/{base_id}.door", "-F", "raw")
+    try:
+        place.run("qemu-img", "create", "-q", "-f", "qcow2", *below, path, str(size))
     except CommandFailed as error:
         raise named(error, what, lambda: numbers(place, OVERHEAD)) from error
 

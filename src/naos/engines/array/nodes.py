@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from naos.engines.array import encryption
+from naos.engines.array import bases, encryption
 from naos.engines.array.daemon import LIMIT
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.images import ImageFacts, facts, read_closed
@@ -26,14 +26,28 @@ SCRATCH_FILE, SCRATCH = "w", "v"
 REMOTE = "r"  # a disk of another volume, which a copy fills
 NOTHING = "z"  # a disk of nothing, on which differences are marked
 DOOR = "p"  # where a point's copy of a disk is received
+KEY = "k"  # an object: with what a door is opened
 FILTER = "j"
 """A job's filter. It must have a name: QEMU 7.2 dies when its nodes are listed while a nameless one is being dropped."""
+FLEECE_FILE, FLEECE = "e", "b"  # where a disk's overwritten blocks are kept while a point of it is copied
+FLEECE_FILTER = "y"
+VIEW = "a"  # the disk as it was at a point's instant
 _LETTING_GO = 10.0  # seconds; a node is in use until its export's last request is answered
 
 
 def node(kind: str, object_id: str) -> str:
     """The name of a disk's or template's node: kind, a dot, the id in base 32."""
     return f"{kind}.{base64.b32encode(uuid.UUID(object_id).bytes).decode().rstrip('=').lower()}"
+
+
+def part_of(disk_id: str, point_id: str) -> str:
+    """The id of a disk's part in a point; several points of one disk can be under way."""
+    return str(uuid.uuid5(uuid.UUID(point_id), disk_id))
+
+
+def name_of(kind: str, disk_id: str, point_id: str) -> str:
+    """The name of a node, or an object, of a disk's part in a point."""
+    return node(kind, part_of(disk_id, point_id))
 
 
 def object_of(name: str) -> str:
@@ -70,7 +84,9 @@ def open_disk(monitor: Monitor, place: Place, disk_id: str, scratch: str | None 
     reserved = place.exists(place.disk_reserved(disk_id))
     found = read_closed(place, place.disk(disk_id))
     backing, sealed = found.backing, found.encrypted
-    if backing is not None:
+    if backing is not None and found.behind_door:
+        _open_base(monitor, place, backing)
+    elif backing is not None:
         _open_template(monitor, place, backing, encrypted=sealed)
     volatile = scratch is not None
     layer: dict[str, Any] = {"give_back": not reserved and not volatile, "read_only": volatile, "encrypted": sealed}
@@ -173,6 +189,8 @@ def close_template(monitor: Monitor, template_id: str) -> bool:
             monitor.execute("blockdev-del", {"node-name": name})
         except DaemonRefused:
             return False
+        if nodes[name]["drv"] == "nbd":
+            bases.forget_key(monitor, node(KEY, template_id))
     return True
 
 
@@ -196,6 +214,11 @@ def _open_template(monitor: Monitor, place: Place, template_id: str, *, encrypte
     close_template(monitor, template_id)
     path = place.template(template_id)
     open_image(monitor, template_id, path, backing=None, give_back=False, read_only=True, encrypted=encrypted)
+
+
+def _open_base(monitor: Monitor, place: Place, base_id: str) -> None:
+    if node(IMAGE, base_id) not in present(monitor):
+        bases.open_node(monitor, place, base_id, node(IMAGE, base_id), node(KEY, base_id))
 
 
 def _delete(monitor: Monitor, names: list[str]) -> None:

@@ -114,6 +114,10 @@ class Place:
     def template(self, template_id: str) -> str:
         return f"{self.templates}/{check_id(self.where, template_id)}.qcow2"
 
+    def base(self, base_id: str) -> str:
+        """A folder: the way to what lies below a disk in a point store."""
+        return f"{self.templates}/{check_id(self.where, base_id)}.door"
+
     def run(self, *argv: str, stdin: bytes = b"", timeout: float = 30.0, check: bool = True) -> Completed:
         """Run a command on the host. Raises as `Host.run`."""
         return self.host.run(argv, stdin=stdin, timeout=timeout, check=check)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from naos.engines.array import disks, encryption, images
+from naos.engines.array import disks, encryption, images, laying
 from naos.engines.array.daemon import served
 from naos.engines.array.places import SOCKET_PATH_LIMIT, Place
 from naos.engines.errors import EngineError, Unsupported
@@ -38,6 +38,7 @@ def reading(place: Place, disk_id: str) -> Iterator[str]:
     disks.check_present(place, disk_id)
     with served(place) as monitor:
         disks.check_closed(monitor, place, disk_id)
+        laying.check_moved_in(monitor, place, disk_id, "reading")
     socket = f"{place.folder}/r{disk_id[:6]}"
     if len(socket.encode()) > SOCKET_PATH_LIMIT:
         raise Unsupported(place.where, f"reading disk {disk_id}", f"{socket} is too long a path for a socket")

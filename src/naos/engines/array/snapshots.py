@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from naos.engines.array import changes, disks, encryption, jobs, nodes
+from naos.engines.array import changes, disks, encryption, jobs, laying, nodes
 from naos.engines.array.errors import DaemonRefused, named
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
@@ -24,6 +24,7 @@ def take(monitor: Monitor, place: Place, snapshot_id: str, disk_ids: Sequence[st
         return
     for disk_id in disk_ids:
         jobs.check_none(monitor, place.where, disk_id)
+        laying.check_moved_in(monitor, place, disk_id, "a snapshot of")
     with nodes.opened(monitor, place, list(disk_ids)):
         for disk_id in having:
             _delete(monitor, disk_id, snapshot_id)

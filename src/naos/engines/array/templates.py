@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from naos.engines.array import encryption, images, nodes, volume
+from naos.engines.array import bases, encryption, images, nodes, volume
 from naos.engines.array.errors import named
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
@@ -59,7 +59,7 @@ def drop(monitor: Monitor | None, place: Place, template_id: str, disk_ids: list
 
     disk_ids: every disk of the volume. monitor: a session, or None when the daemon is certainly dead.
     """
-    if not staged(place, template_id):
+    if not staged(place, template_id) and not place.exists(place.base(template_id)):
         return
     for disk_id in disk_ids:
         if nodes.disk_facts(monitor, place, disk_id).backing == template_id:
@@ -67,3 +67,4 @@ def drop(monitor: Monitor | None, place: Place, template_id: str, disk_ids: list
     if monitor is not None and not nodes.close_template(monitor, template_id):
         raise Busy(place.where, f"template {template_id}", "the daemon still has it open")
     place.run("rm", "-f", "--", place.template(template_id))
+    bases.remove(place, template_id)

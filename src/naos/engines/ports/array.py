@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from naos.engines.ports.laying import PointLaying
 from naos.engines.ports.points import Door, PointSource, PointStore
 from naos.engines.ports.volumes import (
     DiskCopy,
@@ -22,7 +23,7 @@ from naos.engines.ports.volumes import (
 )
 
 
-class Array(PointSource, Protocol):
+class Array(PointSource, PointLaying, Protocol):
     """One zone's block storage."""
 
     name: str

@@ -26,7 +26,7 @@ from naos.engines.ports import (
 from naos.engines.simulated import copies, guests, points, volumes
 from naos.engines.simulated.calls import checked_id
 from naos.engines.simulated.images import virtual_size, zeroes
-from naos.engines.simulated.points import SimulatedSourcing
+from naos.engines.simulated.laying import SimulatedLaying
 from naos.engines.simulated.store import Db, Store
 from naos.engines.simulated.volumes import Row
 
@@ -34,7 +34,7 @@ IMAGE_OVERHEAD = 256 * 1024
 """Bytes that an empty image takes."""
 
 
-class SimulatedArray(SimulatedSourcing):
+class SimulatedArray(SimulatedLaying):
     port = "array"
 
     def __init__(self, name: str, store: Store, address: str, capacity: int) -> None:

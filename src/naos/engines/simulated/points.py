@@ -212,7 +212,11 @@ class SimulatedPointStore(SimulatedEngine):
         return {disk_id: size for disk_id, size, _, _ in json.loads(row["disks"])}
 
     def _door(self, point_id: str, disk_id: str) -> Door:
-        return Door(NbdAddress(self._address, PORT, disk_id), uuid.uuid5(uuid.UUID(point_id), disk_id).hex)
+        return Door(NbdAddress(self._address, PORT, disk_id), door_key(point_id, disk_id))
+
+
+def door_key(point_id: str, disk_id: str) -> str:
+    return uuid.uuid5(uuid.UUID(point_id), disk_id).hex
 
 
 def stored(db: Db, place: str) -> int:

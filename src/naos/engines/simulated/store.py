@@ -69,6 +69,9 @@ CREATE TABLE IF NOT EXISTS points (
 CREATE TABLE IF NOT EXISTS readers (
     place TEXT NOT NULL, set_id TEXT NOT NULL, reader TEXT NOT NULL, point TEXT NOT NULL, PRIMARY KEY (place, set_id, reader)
 );
+CREATE TABLE IF NOT EXISTS doors (
+    lun TEXT NOT NULL, base TEXT NOT NULL, door_key TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (lun, base)
+);
 CREATE TABLE IF NOT EXISTS damages (
     place TEXT NOT NULL, set_id TEXT NOT NULL, point TEXT NOT NULL, disk TEXT NOT NULL, offset INTEGER NOT NULL
 );

@@ -43,9 +43,9 @@ def backing_size(db: Db, row: Row) -> int:
     return int(shared["allocated"]) if shared is not None else 0
 
 
-def flatten_further(db: Db, lun: Row, row: Row) -> JobState:
-    """Start the copy of a clone's shared blocks, or bring it on by one step."""
-    total = max(backing_size(db, row), 1)
+def flatten_further(db: Db, lun: Row, row: Row, shared: int | None = None) -> JobState:
+    """Start the copy of a clone's shared blocks, or bring it on by one step. shared: their bytes, where they are no template's."""
+    total = max(backing_size(db, row) if shared is None else shared, 1)
     if total > lun["capacity"] - used(db, lun):
         db.execute("UPDATE disks SET flattened = NULL WHERE id = ? AND lun = ?", (row["id"], row["lun"]))
         return JobState(running=False, total=total, error="No space left on device")

@@ -103,7 +103,7 @@ def expire_points(run: Run, arguments: dict[str, Any]) -> str:
 @workflow("restore_point.restore")
 def restore(run: Run, arguments: dict[str, Any]) -> str:
     world, machine_id, restore_id = _world(run), str(arguments["machine_id"]), arguments["restore_id"]
-    _bring_network(run, world, arguments["vlan_id"])
+    bring_network(run, world, arguments["vlan_id"])
     for filling in arguments["fillings"]:
         run.step(
             "make room for a disk",
@@ -137,7 +137,7 @@ def restore(run: Run, arguments: dict[str, Any]) -> str:
     return machine_id
 
 
-def _bring_network(run: Run, world: World, vlan_id: str | None) -> None:
+def bring_network(run: Run, world: World, vlan_id: str | None) -> None:
     if vlan_id is None:
         return
     for blade in run.step("list the blades", vlans.blades_with, world, vlan_id):

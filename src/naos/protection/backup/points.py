@@ -14,12 +14,15 @@ from naos.compute.models import VirtualMachine
 from naos.engines.errors import Busy
 from naos.errors import Unknown
 from naos.protection import copying
-from naos.protection.backup import retention, terms
+from naos.protection.backup import instant_holds, retention, terms
 from naos.protection.backup.errors import PointHeld, PointImmutable, PointLast, PointNotReady
+from naos.protection.backup.instant_errors import PointInUse
 from naos.protection.backup.models import PointDisk, RestorePoint
 from naos.protection.backup.retention import Kept
 from naos.protection.copying import Where
 from naos.protection.models import BackupPolicy
+from naos.protection.notices import outbox
+from naos.protection.notices.rules import Event
 from naos.world import World
 
 DAMAGED = "damaged: "
@@ -131,7 +134,9 @@ def expiring(session: Session, set_id: str, now: datetime) -> list[str]:
         if row.state in (PointState.GOOD, PointState.DAMAGED)
     ]
     leaving = [row.id for row in rows if row.state == PointState.DELETING]
-    return [*leaving, *retention.expired(complete, found.keep, found.zone, now)]
+    needed = instant_holds.held(session)
+    going = [*leaving, *retention.expired(complete, found.keep, found.zone, now)]
+    return [point_id for point_id in going if point_id not in needed]
 
 
 def expire(world: World, set_id: str) -> int:
@@ -188,13 +193,16 @@ def note_space(world: World, set_id: str) -> None:
 
 
 def check_deletable(session: Session, point: RestorePoint, now: datetime, *, force: bool) -> None:
-    """Raises PointImmutable, PointHeld; and PointLast for the last good point of a machine that is still there, unless forced."""
+    """Raises PointImmutable, PointHeld, PointInUse; and PointLast for the last good point of a machine that is still there, unless forced."""
     taken = moment(point.taken_at)
     if point.immutable_until is not None and point.immutable_until > now:
         raise PointImmutable(point.machine_name, taken, moment(point.immutable_until))
     policy = session.get(BackupPolicy, point.policy_id)
     if policy is not None and policy.held:
         raise PointHeld(point.machine_name, taken, policy.name)
+    machine = instant_holds.machine_on(session, point.id)
+    if machine is not None:
+        raise PointInUse(machine, taken)
     if force or point.state != PointState.GOOD or session.get(VirtualMachine, point.machine_id) is None:
         return
     others = sa.select(RestorePoint.id).where(
@@ -278,6 +286,17 @@ def verify(world: World, point_id: str) -> dict[str, Any]:
             if told:
                 row.state, row.note = PointState.DAMAGED, f"{DAMAGED}{'; '.join(told)}"
                 _log.error("restore_point.damaged", point=point_id, machine=row.machine_name, found=told)
+                outbox.tell(
+                    session,
+                    row.tenant_id,
+                    Event.POINT_DAMAGED,
+                    f"Restore point of {row.machine_name} of {moment(row.taken_at)} is damaged",
+                    f"The restore point of {row.machine_name} of {moment(row.taken_at)} in {row.vault} is not what was written:\n"
+                    + "\n".join(f"- {line}" for line in told),
+                    point=point_id,
+                    machine=row.machine_name,
+                    policy=row.policy_name,
+                )
             elif row.state == PointState.DAMAGED:
                 row.state, row.note = PointState.GOOD, ""
     return {"read": verdict.read, "damages": len(verdict.damages)}

@@ -57,6 +57,20 @@ def _check_complete(folder: str, point: str) -> dict[str, Any]:
     raise Refused("missing", f"point {point}", "it was never completed here, or it was dropped")
 
 
+@contextlib.contextmanager
+def held(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is kept of a complete point, while nothing of its set is dropped: until every copy of the open lock is closed, those of processes
+    that were begun inside too. Raises Refused."""
+    folder = _folder(request)
+    if not os.path.isdir(folder):
+        raise Refused("missing", f"point {request['point']}", "the set is unknown")
+    with contextlib.ExitStack() as stack:
+        with _turn(folder):
+            kept = _check_complete(folder, request["point"])
+            stack.enter_context(_reading(folder))
+        yield kept
+
+
 def _doors(request: dict[str, Any], session: dict[str, Any]) -> dict[str, Any]:
     return {"port": session["port"], "key": session["key"], "user": sessions.USER, "disks": request.get("disks", [])}
 
@@ -271,7 +285,10 @@ def serve(request: dict[str, Any]) -> Any:
         with _reading(folder) as held:
             images = [(disk, layers.image(folder, disk, point)) for disk in named]
             purpose = {"point": point}
-            session = sessions.start(session_folder, request["address"], images, purpose, writable=False, held=held)
+            before = session if session is not None and session["point"] == point else None
+            session = sessions.start(
+                session_folder, request["address"], images, purpose, writable=False, held=held, before=before
+            )
         return _doors(request, session)
 
 

@@ -43,31 +43,45 @@ def read(folder: str) -> dict[str, Any] | None:
     return None
 
 
-def listen(address: str) -> socket.socket:
-    """On a free port. QEMU before 8.1 leaves Nagle's algorithm on where it answers; sockets inherit this option."""
+def listen(address: str, port: int = 0) -> socket.socket:
+    """On the port, or a free one. QEMU before 8.1 leaves Nagle's algorithm on where it answers; sockets inherit this option."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listening.bind((address, 0))
+    try:
+        listening.bind((address, port))
+    except OSError:
+        if not port:
+            raise
+        listening.bind((address, 0))  # somebody else has it by now
     listening.listen(64)
     return listening
 
 
 def start(
-    folder: str, address: str, images: Sequence[tuple[str, str]], purpose: dict[str, Any], *, writable: bool, held: int
+    folder: str,
+    address: str,
+    images: Sequence[tuple[str, str]],
+    purpose: dict[str, Any],
+    *,
+    writable: bool,
+    held: int,
+    before: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Start a session. images: disk ids and their images' paths. held: an open lock that the daemon is to hold as well.
+    """Start a session. images: disk ids and their images' paths. held: an open lock that the daemon is to hold as well. before: the session
+    whose clients are to find this one under the same port and key.
 
     Returns what `read` does: purpose, port, key. Raises Refused with the daemon's own words.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     remove(f"{folder}/session.json", f"{folder}/pid")
-    key = secrets.token_hex(32)
+    port, key = (0, secrets.token_hex(32)) if before is None else (before["port"], before["key"])
     with open(
         os.open(f"{folder}/keys.psk", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
     ) as file:
         file.write(f"{USER}:{key}\n")
-    with listen(address) as listening, open(f"{folder}/lock", "ab") as lock:
+    with listen(address, port) as listening, open(f"{folder}/lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         server = {"addr": {"type": "fd", "str": str(listening.fileno())}, "tls-creds": "tls"}
         argv = ["qemu-storage-daemon", "--daemonize", "--pidfile", f"{folder}/pid"]

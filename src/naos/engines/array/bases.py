@@ -1,0 +1,73 @@
+"""What a disk begins with when that lies in a point store: a way there, kept on the volume.
+
+The way is a folder beside the templates, so that a daemon that is started anew finds it: `keys.psk` is the session's key, `address` where
+the store serves the point's disk. The node that reads through it has the place that a template's image has below a clone.
+"""
+
+import contextlib
+import json
+from typing import Any
+
+from naos.engines.array.errors import DaemonRefused
+from naos.engines.array.places import Place
+from naos.engines.array.qmp import Monitor
+from naos.engines.ports import Door
+
+CONNECTING = 5  # seconds
+RECONNECTING = 5
+"""Seconds for which a request waits for a store that has gone, before it fails and its guest stands still. Not long: whatever wants to
+change the daemon's nodes waits as well."""
+_WRITE = """
+umask 077 && mkdir -p -- "$1" && cat > "$1/keys.psk.new" && printf %s "$2" > "$1/address.new" &&
+mv -T -- "$1/keys.psk.new" "$1/keys.psk" && mv -T -- "$1/address.new" "$1/address" && sync -- "$1/keys.psk" "$1/address" "$1"
+"""
+
+
+def write(place: Place, base_id: str, door: Door) -> None:
+    """The way is this one from now on; a node that is open keeps the one that it has."""
+    where = {"host": door.address.host, "port": door.address.port, "export": door.address.name, "user": door.user}
+    key = f"{door.user}:{door.key}\n".encode()
+    place.run("sh", "-c", _WRITE, "write", place.base(base_id), json.dumps(where), stdin=key)
+
+
+def read(place: Place, base_id: str) -> dict[str, Any]:
+    """host, port, export and user. Raises CommandFailed when there is no such way."""
+    found: dict[str, Any] = json.loads(place.run("cat", "--", f"{place.base(base_id)}/address").stdout)
+    return found
+
+
+def open_node(monitor: Monitor, place: Place, base_id: str, name: str, key: str) -> None:
+    """Add the node `name`, with its key as the object `key`. Raises DaemonRefused when nobody answers there."""
+    where = read(place, base_id)
+    forget_key(monitor, key)
+    credentials = {"qom-type": "tls-creds-psk", "id": key, "endpoint": "client", "dir": place.base(base_id)}
+    monitor.execute("object-add", {**credentials, "username": where["user"]})
+    node = {
+        "driver": "nbd",
+        "node-name": name,
+        "server": {"type": "inet", "host": where["host"], "port": str(where["port"]), "keep-alive": True},
+        "export": where["export"],
+        "tls-creds": key,
+        "open-timeout": CONNECTING,
+        "reconnect-delay": RECONNECTING,
+        "read-only": True,
+    }
+    monitor.execute("blockdev-add", node)
+
+
+def forget_key(monitor: Monitor, key: str) -> None:
+    """None is fine."""
+    with contextlib.suppress(DaemonRefused):
+        monitor.execute("object-del", {"id": key})
+
+
+def cut(place: Place, base_id: str) -> None:
+    """Break the connection: one to a host that lost its power waits for ever otherwise. A store that answers is connected anew."""
+    where = read(place, base_id)
+    argv = ("ss", "-K", "-t", "-n", "dst", where["host"], "dport", "=", f":{where['port']}")
+    place.run(*argv, check=False)
+
+
+def remove(place: Place, base_id: str) -> None:
+    """An absent one is left alone."""
+    place.run("rm", "-rf", "--", place.base(base_id))
