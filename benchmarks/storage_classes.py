@@ -8,8 +8,11 @@ stands the same load on the same disks without a limit, in the same run: where t
 burst: the busiest second over the nominal, of the seconds after the first. p50 and p99: milliseconds from asking to answer, the wait for the limit
 included. The first second is left out of everything: a limit lets through at once what a tenth of a second would have let.
 
+With --guest the load comes from inside a guest instead: as many `dd` that read or write past its cache as the depth says, for each disk;
+counted are the requests of its devices, each second by its own clock. Its processor, emulated where there is no KVM, may end first.
+
     python benchmarks/storage_classes.py [--seconds S] [--classes essential,ultra] [--depths 1,4,32] [--disks 1,8] [--blocks 4,64]
-                                         [--size GB] [--folder FOLDER]
+                                         [--size GB] [--limited-only | --guest] [--folder FOLDER]
 
 `--seconds 60` is the whole measure; the default is a short look.
 """
@@ -23,16 +26,18 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 from nbd_path import ADDRESS, MIB, PORT, LocalHost
+from snapshots import Guest, booted
 
 from naos.engines.array.driver import StorageDaemonArray
 from naos.engines.ports import LunSpec, NbdAddress, Provisioning
 from naos.inventory.catalogues import iops_limit, load_storage
 
 DISK = 32 * MIB
+CLASSES = {name: kind for name, kind in load_storage().classes.items() if kind.iops_per_to}
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,12 @@ def measure(folder: Path, addresses: Sequence[NbdAddress], load: Load, seconds: 
 
 
 @contextlib.contextmanager
-def volume(folder: Path, disks: int) -> Iterator[tuple[StorageDaemonArray, LunSpec, list[NbdAddress]]]:
+def volume(
+    folder: Path, disks: int, port: int = PORT
+) -> Iterator[tuple[StorageDaemonArray, LunSpec, list[NbdAddress]]]:
     """A served volume with so many disks that are written whole."""
     array = StorageDaemonArray("benchmark", LocalHost(), ADDRESS, "file", str(folder))
-    lun = LunSpec(str(uuid.uuid4()), max(512, disks * 48 + 128) * MIB, None, PORT)
+    lun = LunSpec(str(uuid.uuid4()), max(512, disks * 48 + 128) * MIB, None, port)
     array.create_lun(lun)
     made = [str(uuid.uuid4()) for _ in range(disks)]
     try:
@@ -102,24 +109,67 @@ def volume(folder: Path, disks: int) -> Iterator[tuple[StorageDaemonArray, LunSp
         array.delete_lun(lun.id)
 
 
+def inside(guest: Guest, load: Load, seconds: int) -> tuple[float, float, float]:
+    """Requests a second, those of the busiest second, and milliseconds that one took on average, by a guest's own counters."""
+    devices = [f"vd{chr(ord('b') + number)}" for number in range(load.disks)]
+    guest.type("rm -f /tmp/busy; touch /tmp/busy")
+    for device in devices:
+        for number in range(load.depth):
+            ends = f"if=/dev/{device} of=/dev/null iflag=direct"
+            if number % 2:
+                ends = f"if=/dev/zero of=/dev/{device} oflag=direct conv=notrunc"
+            guest.type(
+                f"(while [ -e /tmp/busy ]; do dd {ends} bs={load.block}k count={32 * 1024 // load.block}; done) 2> /dev/null &"
+            )
+    counted = " ".join(f"/sys/block/{device}/stat" for device in devices)
+    look = f"cat /proc/uptime {counted} | awk 'NR == 1 {{ at = $1 }} NR > 1 {{ n += $1 + $5; t += $4 + $8 }} END {{ print \"S\", at, n, t }}'"
+    said = guest.type(
+        f"sleep 1; for s in $(seq {seconds + 1}); do {look}; sleep 1; done; rm /tmp/busy; killall dd; wait"
+    )
+    looks = [tuple(map(float, line.split()[1:])) for line in said.splitlines() if line.startswith("S ")]
+    each = [(more[1] - less[1]) / (more[0] - less[0]) for less, more in pairwise(looks)]
+    (begin, before, waited), (end, after, more_waited) = looks[0], looks[-1]
+    return (after - before) / (end - begin), max(each), (more_waited - waited) / (after - before)
+
+
+def from_a_guest(folder: Path, chosen: argparse.Namespace, loads: Sequence[Load]) -> None:
+    with volume(folder, max(chosen.disks), PORT + 20) as (array, lun, addresses), booted(folder, addresses) as guest:
+        print("class       depth disks  KiB  nominal   measured  of nominal  burst  mean ms   (from inside a guest)")
+        for kind in chosen.classes:
+            nominal = iops_limit(CLASSES[kind], chosen.size * 10**9) or 0
+            array.limit_lun(replace(lun, iops=nominal))
+            for load in loads:
+                rate, busiest, mean = inside(guest, load, chosen.seconds)
+                print(
+                    f"{kind:11} {load.depth:5} {load.disks:5} {load.block:4} {nominal:8,} {rate:10,.1f}"
+                    f" {rate / nominal:10.1%} {busiest / nominal:6.1%} {mean:8.2f}",
+                    flush=True,
+                )
+
+
 def numbers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
 def main() -> None:
-    classes = {name: kind for name, kind in load_storage().classes.items() if kind.iops_per_to}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--classes", type=lambda text: text.split(","), default=list(classes))
+    parser.add_argument("--classes", type=lambda text: text.split(","), default=list(CLASSES))
     parser.add_argument("--depths", type=numbers, default=[1, 4, 32])
     parser.add_argument("--disks", type=numbers, default=[1, 8])
     parser.add_argument("--blocks", type=numbers, default=[4, 64])
     parser.add_argument(
         "--size", type=int, default=500, help="GB of the volume whose limit is set (it is not made so large)"
     )
+    parser.add_argument("--limited-only", action="store_true", help="leave out the same load without a limit")
+    parser.add_argument("--guest", action="store_true", help="from inside a guest")
     parser.add_argument("--folder", type=Path, default=None, help="where the volume lies (default: a temporary folder)")
     chosen = parser.parse_args()
     loads = [Load(*load) for load in product(chosen.depths, chosen.disks, chosen.blocks)]
+    if chosen.guest:
+        with tempfile.TemporaryDirectory(prefix="sc", dir=chosen.folder) as name:
+            from_a_guest(Path(name), chosen, loads)
+        return
     with (
         tempfile.TemporaryDirectory(prefix="sc", dir=chosen.folder) as name,
         volume(Path(name), max(chosen.disks)) as (array, lun, addresses),
@@ -131,16 +181,17 @@ def main() -> None:
             "class       depth disks  KiB  nominal   measured  of nominal  unlimited  of it  burst  p50 ms  p99 ms  p99/p50"
         )
         for kind in chosen.classes:
-            nominal = iops_limit(classes[kind], chosen.size * 10**9) or 0
+            nominal = iops_limit(CLASSES[kind], chosen.size * 10**9) or 0
             for load in loads:
                 array.limit_lun(lun)
-                if load not in free:
+                if load not in free and not chosen.limited_only:
                     free[load] = measure(logs, addresses, load, chosen.seconds).rate
+                of_free = f"{free[load]:10,.0f} {{:6.2f}}" if load in free else f"{'':10} {'':6}"
                 array.limit_lun(replace(lun, iops=nominal))
                 found = measure(logs, addresses, load, chosen.seconds)
                 print(
                     f"{kind:11} {load.depth:5} {load.disks:5} {load.block:4} {nominal:8,} {found.rate:10,.1f}"
-                    f" {found.rate / nominal:10.1%} {free[load]:10,.0f} {found.rate / free[load]:6.2f}"
+                    f" {found.rate / nominal:10.1%} {of_free.format(found.rate / free.get(load, 1.0))}"
                     f" {found.busiest / nominal:6.1%} {found.p50:7.2f} {found.p99:7.2f} {found.p99 / found.p50:8.2f}",
                     flush=True,
                 )
