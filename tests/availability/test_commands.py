@@ -34,11 +34,11 @@ def ha(available: Platform) -> Commands:
 
 
 def test_a_pool_is_set_and_shown(ha: Commands) -> None:
-    assert "Tolerated losses" in ha.ok("set", "pool-AZ05", "--tolerate", "1", "--frozen-after", "60")
+    assert "Tolerated losses" in ha.ok("set", "pool-AZ05", "--tolerate", "1", "--keep", "30", "--frozen-after", "60")
     shown = ha.json("show", "pool-AZ05")
-    assert (shown["enabled"], shown["toleratedLosses"], shown["frozenAfter"]) == (True, 1, 60)
+    assert (shown["enabled"], shown["toleratedLosses"], shown["keptPercent"], shown["frozenAfter"]) == (True, 1, 30, 60)
     assert "GiB" in ha.ok("show", "pool-AZ05")
-    ha.ok("set", "pool-AZ05", "--off", "--tolerate", "0")
+    ha.ok("set", "pool-AZ05", "--off", "--tolerate", "0", "--keep", "0")
     assert ha.json("show", "pool-AZ05")["enabled"] is False
     assert {row["name"][:4] for row in ha.json("blades")} == {"az06"}
     ha.ok("set", "pool-AZ05", "--on")

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from simulated_platform import COMPUTE, POWER, Platform
+from simulated_platform import COMPUTE, GIB, POWER, Platform
 
 from naos import insistence
 from naos.activity.models import Activity
+from naos.availability.errors import AdmissionRefused
+from naos.compute import steps
 from naos.engines.errors import EngineError, Unreachable
 
 AVAILABILITY = f"{COMPUTE}/availability"
@@ -261,11 +263,30 @@ def test_room_is_kept_for_a_loss_shown_before_it_bites_and_checked_at_power_on(a
     big = available.deploy("big", zone="AZ06", memory=shown["room"] + 2**20, powerOn=False)
     error = available.refused("PATCH", POWER, {"id": big, "powerAction": "on"})
     assert error["code"] == "availability.admission_refused"
-    available.done("PATCH", POWER, {"id": second, "powerAction": "on"})
-    available.done("PATCH", path, {"toleratedLosses": 0})
-    for machine in (first, second):
+    # of two that ask at once, and of which one fits, one starts
+    third = available.deploy("third", zone="AZ06", memory=size, powerOn=False)
+    asked = [available.client.patch(POWER, json={"id": machine, "powerAction": "on"}) for machine in (second, third)]
+    ended = [available.ended(answer.headers["Location"])["state"] for answer in asked if "Location" in answer.headers]
+    said = [answer.text for answer in asked if "Location" not in answer.headers]  # the first was quick
+    said += [state["failed"]["reason"] for state in ended if "failed" in state]
+    assert sum("completed" in state for state in ended) == len(said) == 1
+    assert "keeps room for the loss of 1 of its 2" in said[0]
+    assert available.get(path)["usedMemory"] == 2 * size
+    # nor does one that runs grow into the room, nor does a blade leave
+    with pytest.raises(AdmissionRefused, match="Machine 'first' gets no memory"):
+        steps.reserve(available.services.world, first, 3 * GIB, 1)
+    available.done("PATCH", path, {"toleratedLosses": 0, "keptPercent": 60})
+    shown = available.get(path)
+    assert (shown["keptMemory"], shown["room"]) == (int(8 * GIB * 0.4), int(8 * GIB * 0.4) - 2 * size)
+    error = available.refused("PATCH", POWER, {"id": big, "powerAction": "on"})
+    assert "60 % of the memory of its 2 connected blade(s)" in error["message"]
+    available.done("PATCH", path, {"keptPercent": 0})
+    for machine in (first, second, third):
         available.remove(machine)
     available.done("DELETE", f"{COMPUTE}/virtual_machines/{big}")
+    empty = available.get(f"{COMPUTE}/hosts", name="az06-blade2")[0]["id"]
+    error = available.refused("DELETE", f"{COMPUTE}/host_clusters/{available.made['pool-AZ06']}/hosts/{empty}")
+    assert error["code"] == "availability.too_few_blades"
 
 
 def test_a_guest_whose_agent_fell_silent_is_reset_by_policy(available: Platform) -> None:

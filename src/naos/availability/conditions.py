@@ -20,32 +20,47 @@ from naos.availability.models import (
 from naos.compute import hooks
 from naos.compute.models import VirtualMachine
 from naos.engines.ports import PowerState
-from naos.fleet import cpools
 from naos.fleet.models import Blade, Cpool
-from naos.fleet.rules import lent_memory, resting
+from naos.fleet.rules import lent_memory
 
 CRASHED, MISSING = "crashed", "missing"
 HOUR = timedelta(hours=1)
 
 
 def may_start(session: Session, machine: VirtualMachine) -> None:
+    """Raises AdmissionRefused."""
+    may_take(session, machine, machine.cpool_id, machine.memory)
+
+
+def may_take(session: Session, machine: VirtualMachine, cpool_id: str, memory: int) -> None:
     """Raises AdmissionRefused, but not for a machine that was lost: the room is kept for it."""
-    pool = settings.of_pool(session, machine.cpool_id)
-    if not pool.enabled or pool.tolerated == 0 or recoveries.open_of(session, machine.id) is not None:
+    pool = settings.of_pool(session, cpool_id)
+    promise = settings.promise_of(pool)
+    if not pool.enabled or not promise or recoveries.open_of(session, machine.id) is not None:
         return
-    cpool = session.get_one(Cpool, machine.cpool_id)
-    connected = sum(
-        blade.connected and not resting(blade.maintenance) for blade in cpools.blades_of(session, [cpool.id])
-    )
+    cpool = session.get_one(Cpool, cpool_id)
     rules.check_admission(
         cpool.name,
         machine.name,
-        machine.memory,
+        memory,
         settings.running_memory(session, cpool.id, but=machine.id),
-        blades=connected,
+        blades=settings.open_blades(session, cpool.id),
         blade_memory=lent_memory(pool.blade_memory, cpool.memory_overcommit),
-        tolerated=pool.tolerated,
+        promise=promise,
     )
+
+
+def may_shrink(session: Session, cpool: Cpool, blades: int, overcommit: int) -> None:
+    """Raises TooFewBlades, ToleratedTooMany, RoomPromised. Blades that are silent or rest for a while are counted: they come back."""
+    pool = settings.of_pool(session, cpool.id)
+    if pool.enabled:
+        rules.check_smaller(
+            cpool.name,
+            settings.running_memory(session, cpool.id),
+            blades=blades,
+            blade_memory=lent_memory(pool.blade_memory, overcommit),
+            promise=settings.promise_of(pool),
+        )
 
 
 def closed_blades(session: Session, cpool_id: str) -> Mapping[str, str]:
@@ -105,6 +120,8 @@ def _register() -> None:
     if may_start in hooks.START_CONDITIONS:
         return
     hooks.START_CONDITIONS.append(may_start)
+    hooks.MEMORY_CONDITIONS.append(may_take)
+    hooks.SHRINK_CONDITIONS.append(may_shrink)
     hooks.BLADE_CONDITIONS.append(closed_blades)
     hooks.JOIN_CONDITIONS.append(may_join)
     hooks.LOSS_HOOKS.append(plan_for_loss)

@@ -37,17 +37,31 @@ class AdmissionRefused(NaosError):
     code: ClassVar[str] = "availability.admission_refused"
     status: ClassVar[int] = 409
     sentence: ClassVar[str] = (
-        "Machine {machine!r} does not start: cpool {cpool!r} keeps room for the loss of {tolerated} of its {blades} connected blade(s), "
-        "which leaves {kept}; {used} run already and the machine needs {needed}, and not all of it would find a place. "
-        "Stop a machine, add a blade, or keep room for fewer (naos ha set --tolerate)."
+        "Machine {machine!r} gets no memory: cpool {cpool!r} keeps room for {promise}, which leaves {kept}; {used} run already and the "
+        "machine needs {needed}, and not all of it would find a place. Stop a machine, add a blade, or keep less (naos ha set)."
     )
     machine: str
     cpool: str
-    tolerated: int
-    blades: int
+    promise: str
     kept: str
     used: str
     needed: str
+
+
+@dataclass(eq=False)
+class RoomPromised(NaosError):
+    """The cpool would get smaller than what it promises to keep allows."""
+
+    code: ClassVar[str] = "availability.room_promised"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Cpool {cpool!r} cannot get that small: it keeps room for {promise}, which would leave {kept}, and {used} run. "
+        "Stop a machine, or keep less (naos ha set)."
+    )
+    cpool: str
+    promise: str
+    kept: str
+    used: str
 
 
 @dataclass(eq=False)

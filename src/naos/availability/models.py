@@ -38,7 +38,8 @@ def _now() -> datetime:
 
 
 class PoolAvailability(Base):
-    """Settings of a cpool; without a row it is off. tolerated: the loss of how many blades room is kept for, 0 for none.
+    """Settings of a cpool; without a row it is off. tolerated: the loss of how many blades room is kept for, 0 for none; percent: how
+    much of all blades' memory is kept free.
     frozen_after: seconds after which a blade whose network answers, but nothing else, counts as frozen; 0: never.
     blade_memory: bytes that each of its blades has."""
 
@@ -46,6 +47,7 @@ class PoolAvailability(Base):
     cpool_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     enabled: Mapped[bool] = mapped_column(default=False)
     tolerated: Mapped[int] = mapped_column(default=0)
+    percent: Mapped[int] = mapped_column(default=0, server_default="0")
     frozen_after: Mapped[int] = mapped_column(default=0)
     blade_memory: Mapped[int]
 

@@ -47,10 +47,10 @@ def read_pool(cpool_id: ResourceId, identity: Reader, services: ServicesOf) -> P
 def set_pool(
     cpool_id: ResourceId, body: PoolAvailabilityRequest, identity: Writer, services: ServicesOf, key: RequestKeyOf
 ) -> JSONResponse:
-    """Switch high availability on or off, and say the loss of how many blades room is kept for."""
+    """Switch high availability on or off, and say what room is kept: for the loss of blades, or a share of all memory."""
     given = body.model_dump(exclude_none=True)
-    if "tolerated_losses" in given:
-        given["tolerated"] = given.pop("tolerated_losses")
+    columns = {"tolerated_losses": "tolerated", "kept_percent": "percent"}
+    given = {columns.get(name, name): value for name, value in given.items()}
     return submit(
         services,
         identity,
@@ -166,6 +166,7 @@ def _pool(session: Session, world: World, cpool: Cpool) -> PoolAvailabilityWire:
         host_cluster_id=cpool.id,
         enabled=row.enabled,
         tolerated_losses=row.tolerated,
+        kept_percent=row.percent,
         frozen_after=row.frozen_after,
         connected_hosts=found.blades,
         kept_memory=found.kept,

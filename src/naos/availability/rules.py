@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from naos.availability.errors import AdmissionRefused, ToleratedTooMany, TooFewBlades
+from naos.availability.errors import AdmissionRefused, RoomPromised, ToleratedTooMany, TooFewBlades
 from naos.availability.models import RESTART_LIMIT, Priority
 from naos.units import size_text
 
@@ -23,13 +23,29 @@ def check_tolerated(cpool: str, tolerated: int, blades: int) -> None:
 
 
 @dataclass(frozen=True)
-class Room:
-    """What a cpool has left for machines if the loss of `tolerated` of its blades shall not keep one from starting again.
+class Kept:
+    """The room that a cpool promises to keep: for the loss of so many blades, and so many per cent of all their memory."""
 
-    kept: what the other blades have. used: what its running machines take. fits: whether they all find a place there.
+    tolerated: int = 0
+    percent: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.tolerated or self.percent)
+
+    def told(self, blades: int) -> str:
+        said = [f"the loss of {self.tolerated} of its {blades} connected blade(s)"] if self.tolerated else []
+        if self.percent:
+            said.append(f"{self.percent} % of the memory of its {blades} connected blade(s)")
+        return " and ".join(said) or "nothing"
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a cpool has left for machines while it keeps what it promises.
+
+    kept: what machines may take in all then. used: what those that run take. fits: whether they do, each with a place after a loss.
     """
 
-    tolerated: int
     blades: int
     kept: int
     used: int
@@ -40,10 +56,12 @@ class Room:
         return max(self.kept - self.used, 0)
 
 
-def room(machines: Sequence[int], *, blades: int, blade_memory: int, tolerated: int) -> Room:
+def room(machines: Sequence[int], *, blades: int, blade_memory: int, promise: Kept) -> Room:
     """The room with `blades` that are alive. machines: the memory of each running one."""
-    left = max(blades - tolerated, 0)
-    return Room(tolerated, blades, left * blade_memory, sum(machines), _fits(machines, [blade_memory] * left))
+    left, used = max(blades - promise.tolerated, 0), sum(machines)
+    kept = min(left * blade_memory, blades * blade_memory * (100 - promise.percent) // 100)
+    placed = not promise.tolerated or _fits(machines, [blade_memory] * left)
+    return Room(blades, kept, used, used <= kept and placed)
 
 
 def _fits(machines: Sequence[int], free: list[int]) -> bool:
@@ -56,17 +74,25 @@ def _fits(machines: Sequence[int], free: list[int]) -> bool:
 
 
 def check_admission(
-    cpool: str, machine: str, needed: int, machines: Sequence[int], *, blades: int, blade_memory: int, tolerated: int
+    cpool: str, machine: str, needed: int, machines: Sequence[int], *, blades: int, blade_memory: int, promise: Kept
 ) -> None:
-    """Raises AdmissionRefused when, with this machine, not all could run after the loss of `tolerated` blades."""
-    if tolerated == 0:
+    """Raises AdmissionRefused when, with this machine, the cpool would not keep what it promises."""
+    if not promise:
         return
-    found = room([*machines, needed], blades=blades, blade_memory=blade_memory, tolerated=tolerated)
+    found = room([*machines, needed], blades=blades, blade_memory=blade_memory, promise=promise)
     if not found.fits:
-        before = room(machines, blades=blades, blade_memory=blade_memory, tolerated=tolerated)
-        raise AdmissionRefused(
-            machine, cpool, tolerated, blades, *(size_text(value) for value in (before.kept, before.used, needed))
-        )
+        before = room(machines, blades=blades, blade_memory=blade_memory, promise=promise)
+        figures = (before.kept, before.used, needed)
+        raise AdmissionRefused(machine, cpool, promise.told(blades), *(size_text(value) for value in figures))
+
+
+def check_smaller(cpool: str, machines: Sequence[int], *, blades: int, blade_memory: int, promise: Kept) -> None:
+    """Raises TooFewBlades, ToleratedTooMany, RoomPromised when the cpool with so many blades would not keep what it promises."""
+    check_blades(cpool, blades)
+    check_tolerated(cpool, promise.tolerated, blades)
+    found = room(machines, blades=blades, blade_memory=blade_memory, promise=promise)
+    if promise and not found.fits:
+        raise RoomPromised(cpool, promise.told(blades), size_text(found.kept), size_text(found.used))
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,24 @@ from sqlalchemy.orm import Session
 from naos.activity import Item, Plan
 from naos.availability import rules
 from naos.availability.models import MachineAvailability, PoolAvailability
-from naos.availability.rules import Room, Settings
+from naos.availability.rules import Kept, Room, Settings
 from naos.compute import machines
-from naos.compute.models import Power, VirtualMachine
+from naos.compute.models import VirtualMachine
 from naos.fleet import cpools
-from naos.fleet.models import Cpool
-from naos.fleet.rules import lent_memory
+from naos.fleet.models import Blade, Cpool
+from naos.fleet.rules import lent_memory, resting
 from naos.world import World
 
 
 def of_pool(session: Session, cpool_id: str) -> PoolAvailability:
     """The row, or a new one that is not kept, with what holds without one."""
     found = session.get(PoolAvailability, cpool_id)
-    return found or PoolAvailability(cpool_id=cpool_id, enabled=False, tolerated=0, frozen_after=0, blade_memory=0)
+    off = {"enabled": False, "tolerated": 0, "percent": 0, "frozen_after": 0, "blade_memory": 0}
+    return found or PoolAvailability(cpool_id=cpool_id, **off)
+
+
+def promise_of(row: PoolAvailability) -> Kept:
+    return Kept(row.tolerated, row.percent)
 
 
 def of_machine(session: Session, machine_id: str) -> Settings:
@@ -34,21 +39,29 @@ def of_row(row: MachineAvailability) -> Settings:
 
 
 def running_memory(session: Session, cpool_id: str, *, but: str = "") -> list[int]:
-    """The memory of each running machine of a cpool."""
-    query = sa.select(VirtualMachine.memory).where(
-        VirtualMachine.cpool_id == cpool_id, VirtualMachine.power == Power.RUNNING, VirtualMachine.id != but
+    """The memory of each machine that runs in a cpool, is being started, or comes to it."""
+    coming = sa.select(Blade.name).where(Blade.cpool_id == cpool_id)
+    query = sa.select(VirtualMachine.reserved).where(
+        sa.or_(VirtualMachine.cpool_id == cpool_id, VirtualMachine.moving_to.in_(coming)),
+        VirtualMachine.reserved > 0,
+        VirtualMachine.id != but,
     )
     return list(session.scalars(query))
 
 
+def open_blades(session: Session, cpool_id: str) -> int:
+    """How many blades of a cpool answer and take machines."""
+    found = cpools.blades_of(session, [cpool_id])
+    return sum(blade.connected and not resting(blade.maintenance) for blade in found)
+
+
 def room(session: Session, world: World, cpool: Cpool) -> Room:
-    """What is left if the loss of the tolerated number of blades shall be survived."""
-    connected = sum(blade.connected for blade in cpools.blades_of(session, [cpool.id]))
+    """What is left while the cpool keeps what it promises."""
     return rules.room(
         running_memory(session, cpool.id),
-        blades=connected,
+        blades=open_blades(session, cpool.id),
         blade_memory=lent_memory(cpools.model_of(world, cpool.model).physical_memory, cpool.memory_overcommit),
-        tolerated=of_pool(session, cpool.id).tolerated,
+        promise=promise_of(of_pool(session, cpool.id)),
     )
 
 
@@ -67,7 +80,7 @@ def plan_pool(session: Session, world: World, tenant_id: str, cpool_id: str, cha
     return Plan(
         kind="cpool.set_availability",
         description=f"High availability of {cpool.name}: {'on' if row.enabled else 'off'}, "
-        f"room for the loss of {row.tolerated} blade(s)",
+        f"room for {promise_of(row).told(blades)}",
         arguments={"cpool_id": cpool_id},
         concerned=(Item(cpool_id, "host_cluster"),),
     )

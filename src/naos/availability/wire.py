@@ -8,11 +8,12 @@ from naos.wire import Request, Whole, Wire
 
 
 class PoolAvailabilityWire(Wire):
-    """`room`: bytes that machines may still take when the tolerated number of blades shall be lost without one staying down."""
+    """`room`: bytes that machines may still take while room is kept for the tolerated losses, and `keptPercent` of all memory."""
 
     host_cluster_id: str
     enabled: bool
     tolerated_losses: int
+    kept_percent: int
     frozen_after: int
     connected_hosts: int
     kept_memory: int
@@ -26,6 +27,7 @@ class PoolAvailabilityRequest(Request):
 
     enabled: Annotated[bool, Strict()] | None = None
     tolerated_losses: Annotated[Whole | None, Field(ge=0, le=31)] = None
+    kept_percent: Annotated[Whole | None, Field(ge=0, le=90)] = None
     frozen_after: Annotated[Whole | None, Field(ge=0, le=86_400)] = None
 
 

@@ -28,6 +28,7 @@ class Priority(StrEnum):
 POOL_FIELDS = (
     field("ENABLED", "enabled"),
     field("TOLERATED LOSSES", "toleratedLosses"),
+    field("KEPT FREE", "keptPercent", show=lambda percent: f"{percent} %"),
     field("CONNECTED BLADES", "connectedHosts"),
     field("KEPT MEMORY", "keptMemory", show=gib),
     field("USED MEMORY", "usedMemory", show=gib),
@@ -86,6 +87,12 @@ def set_pool(
         int | None,
         typer.Option(min=0, help="Keep room for the loss of so many blades; 0 keeps none.", show_default=False),
     ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=90, metavar="PERCENT", help="Keep so much of all blades' memory free.", show_default=False
+        ),
+    ] = None,
     frozen_after: Annotated[
         int | None,
         typer.Option(
@@ -100,7 +107,7 @@ def set_pool(
     """Change a pool's settings."""
     with connect(context) as api:
         path = f"{POOL.path}/{find_id(api, POOL, name)}/availability"
-        body = {"enabled": on, "toleratedLosses": tolerate, "frozenAfter": frozen_after}
+        body = {"enabled": on, "toleratedLosses": tolerate, "keptPercent": keep, "frozenAfter": frozen_after}
         if _change(api, path, body, no_wait=no_wait, as_json=as_json):
             show_object(api.get(path), POOL_FIELDS, as_json=as_json)
 

@@ -7,10 +7,18 @@ from sqlalchemy.orm import Session
 from naos.activity import Plan
 from naos.compute.models import VirtualMachine
 from naos.engines.ports import PowerState
+from naos.fleet.models import Cpool
 from naos.world import World
 
 START_CONDITIONS: list[Callable[[Session, VirtualMachine], None]] = []
 """Each is asked before a machine starts, when the request is checked and again in the activity; it raises a NaosError to refuse."""
+
+MEMORY_CONDITIONS: list[Callable[[Session, VirtualMachine, str, int], None]] = []
+"""Each is asked in the transaction that sets memory aside: whether the machine may have so many bytes in the cpool with that id, at a
+start, as it grows while it runs, or as it comes from another cpool. No two transactions ask for one cpool at the same time."""
+
+SHRINK_CONDITIONS: list[Callable[[Session, Cpool, int, int], None]] = []
+"""Each is asked whether a cpool may have so few blades, and so little over-commit of memory (per cent)."""
 
 FORGET_HOOKS: list[Callable[[Session, str], None]] = []
 """Each removes its rows of the machine with that id, in the transaction that removes the machine's own."""
@@ -32,6 +40,18 @@ def check_start(session: Session, machine: VirtualMachine) -> None:
     """Raises what a condition raises, for a machine that may not start."""
     for condition in START_CONDITIONS:
         condition(session, machine)
+
+
+def check_memory(session: Session, machine: VirtualMachine, cpool_id: str, memory: int) -> None:
+    """Raises what a condition raises, for a machine that may not have so much memory there."""
+    for condition in MEMORY_CONDITIONS:
+        condition(session, machine, cpool_id, memory)
+
+
+def check_shrinking(session: Session, cpool: Cpool, blades: int, overcommit: int) -> None:
+    """Raises what a condition raises, for a cpool that may not get that small."""
+    for condition in SHRINK_CONDITIONS:
+        condition(session, cpool, blades, overcommit)
 
 
 def check_start_of(world: World, machine_id: str) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan
-from naos.compute import choosing
+from naos.compute import choosing, hooks
 from naos.compute.models import BladeLoad, VirtualMachine
 from naos.compute.pool_errors import BladeInUse, NothingChanges
 from naos.errors import Unknown
@@ -52,6 +52,8 @@ def check(session: Session, world: World, cpool: Cpool, changes: Mapping[str, An
     if "memory" in changes:
         floor, ceiling = memory_floor(model, blades), memory_ceiling(model, blades)
         rules.check_memory(cpool.model, blades, memory, floor=floor, ceiling=ceiling)
+    if leaving or overcommit < cpool.memory_overcommit:
+        hooks.check_shrinking(session, cpool, blades, overcommit)
     lent = rules.lent_memory(memory, overcommit)
     if lent < rules.lent_memory(cpool.memory, cpool.memory_overcommit):
         running = [(machine.name, machine.reserved) for machine in _running(session, cpool.id)]

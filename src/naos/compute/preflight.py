@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from naos.compute import affinity, blockers, choosing, destinations, machines, relocation
+from naos.compute import affinity, blockers, choosing, destinations, hooks, machines, relocation
 from naos.compute.blockers import Blocker
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.relocation import Wish
@@ -77,7 +77,10 @@ def _of_every_blade(
             lambda: machines.check_size(world, cpool, machine.cpu, machine.memory),
         ]
     if cpool.id != present.id and machine.power == Power.RUNNING:
-        trials.append(lambda: choosing.check_pool(session, cpool, machine, machine.memory))
+        trials += [
+            lambda: choosing.check_pool(session, cpool, machine, machine.memory),
+            lambda: hooks.check_memory(session, machine, cpool.id, machine.memory),
+        ]
     for trial in trials:
         try:
             trial()

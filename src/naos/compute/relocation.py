@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Run, Undo, workflow
-from naos.compute import affinity, destinations, machines, movements, rules, seeds, steps, swapping
+from naos.compute import affinity, destinations, hooks, machines, movements, rules, seeds, steps, swapping
 from naos.compute.errors import PlacementUnsupported
 from naos.compute.models import Power, VirtualMachine
 from naos.errors import Changed, Unknown
@@ -171,6 +171,8 @@ def _check_live(
     along: Mapping[str, str | None],
 ) -> None:
     _check_model(machine, present, cpool)
+    if cpool.id != present.id:
+        hooks.check_memory(session, machine, cpool.id, machine.memory)
     if cpool.id != present.id or blade not in (None, machine.blade):
         destinations.blade_with_room(session, world, machine, cpool, blade, new=False, along=along)
 

@@ -96,6 +96,7 @@ def place(world: World, machine_id: str, wished: str | None = None, only: bool =
         if machine is None:
             raise Unknown("virtual machine", machine_id)
         cpool = choosing.held(session, machine.cpool_id)
+        hooks.check_memory(session, machine, cpool.id, machine.memory)
         need = choosing.need_of(session, machine, wished=wished)
         blade = choosing.blade_for(session, world, machine, cpool, need, only=wished if only else None)
         machine.blade, machine.moving_to, machine.reserved = blade, None, machine.memory
@@ -118,6 +119,8 @@ def claim(world: World, machine_id: str, cpool_id: str, target: str | None, alon
         cpool = choosing.held(session, cpool_id)
         machine.moving_to = None  # what an earlier try has set aside does not stand in its own way
         session.flush()
+        if not stays:
+            hooks.check_memory(session, machine, cpool.id, machine.memory)
         model = session.get_one(Cpool, machine.cpool_id).model
         need = choosing.need_of(session, machine, wished=target, model=model, devices=stays, along=along)
         blade = choosing.blade_for(session, world, machine, cpool, need, only=target)
@@ -139,6 +142,8 @@ def reserve(world: World, machine_id: str, memory: int, vcpus: int) -> None:
         machine = session.get_one(VirtualMachine, machine_id)
         if memory > machine.reserved or vcpus > machine.cpu:
             cpool = choosing.held(session, machine.cpool_id)
+            if memory > machine.reserved:
+                hooks.check_memory(session, machine, cpool.id, memory)
             choosing.blade_for(session, world, machine, cpool, Need(memory, vcpus), only=machine.blade)
         machine.reserved, machine.cpu = memory, vcpus
 
@@ -157,11 +162,16 @@ def _let_go(world: World, machine_id: str) -> None:
 
 
 def bring_networks(world: World, machine_id: str, blade: str) -> None:
-    """Make sure that the blade carries the machine's VLANs."""
+    """Make sure that the blade carries the machine's VLANs, and lets its adapters speak with their own addresses."""
     with world.database.read() as session:
         wanted = {adapter.vlan_id for adapter in adapters.of_machine(session, machine_id)}
+        there = sa.or_(VirtualMachine.blade == blade, VirtualMachine.moving_to == blade)
+        machines_there = session.scalars(sa.select(VirtualMachine.id).where(there)).all()
+        guests = adapters.addresses(session, {machine_id, *machines_there})
     for vlan_id in sorted(wanted):
         vlans.bring(world, vlan_id, blade)
+    if wanted:
+        world.rack.fabric(blade).admit(guests)
 
 
 def _nics(world: World, machine_id: str, blade: str) -> list[DomainNic]:

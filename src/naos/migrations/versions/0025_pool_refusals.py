@@ -18,6 +18,8 @@ def upgrade() -> None:
         table.add_column(sa.Column("steal", WHOLE, nullable=False, server_default="0"))
         table.add_column(sa.Column("swap", WHOLE, nullable=False, server_default="0"))
         table.add_column(sa.Column("balloon", WHOLE, nullable=False, server_default="0"))
+    with op.batch_alter_table("pool_availability") as table:
+        table.add_column(sa.Column("percent", WHOLE, nullable=False, server_default="0"))
     op.create_table(
         "pool_memory",
         sa.Column("cpool_id", sa.String(length=36), nullable=False),
