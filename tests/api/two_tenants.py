@@ -13,7 +13,9 @@ from simulated_platform import COMPUTE, GIB, Platform, inventory_text
 from naos.compute.models import VirtualMachine
 from naos.fleet.models import HypervisorBuild, PoolUpdate
 from naos.protection.backup import describing
+from naos.protection.backup.instant_models import InstantStart
 from naos.protection.backup.models import PointDisk, Restore, RestorePoint
+from naos.protection.notices.models import Notice
 from naos.protection.recovery.models import RecoveryPlan, RecoveryRun, Replica, ReplicaPoint
 from naos.protection.replication.models import LunReplication
 from naos.tenancy import members
@@ -94,6 +96,7 @@ def settle_in(platform: Platform, mark: str) -> Home:
     ids["update"] = _update(home)
     _recovery(home, mark)
     ids["replication"] = _replication(home)
+    _notices(home, mark)
     ids["activity"] = platform.get("/activity/v1/activities", limit=1)[0]["id"]
     return home
 
@@ -185,6 +188,31 @@ def _recovery(home: Home, mark: str) -> None:
         ids |= {"recovery_plan": plan.id, "recovery_run": run.id}
 
 
+def _notices(home: Home, mark: str) -> None:
+    """A target of notices that is not told of anything, and a notice that was given up."""
+    webhook = {"url": "https://hooks.naos.invalid/", "secret": f"a secret of {mark}"}
+    body = {"name": f"{mark} target", "webhook": webhook, "events": []}
+    answer = home.platform.client.post(f"{BACKUP}/notice_targets", json=body)
+    assert answer.is_success, answer.text
+    home.ids["notice_target"] = answer.json()["id"]
+    now = datetime.now(UTC)
+    with home.platform.services.database.write() as session:
+        made = Notice(
+            tenant_id=home.ids["tenant"],
+            target_id=home.ids["notice_target"],
+            event="test",
+            subject=mark,
+            text=mark,
+            details={},
+            state="given_up",
+            next_at=now,
+            created_at=now,
+        )
+        session.add(made)
+        session.flush()
+        home.ids["notice"] = made.id
+
+
 def _replication(home: Home) -> str:
     """The volume's, whose replica is not there yet."""
     with home.platform.services.database.write() as session:
@@ -233,6 +261,9 @@ def _protection(home: Home, mark: str) -> None:
             state="done",
         )
         session.add(restore)
+        session.flush()
+        mine = {"restore_id": restore.id, "tenant_id": ids["tenant"], "point_id": point.id, "machine_id": machine.id}
+        session.add(InstantStart(**mine, machine_name=machine.name, mode="clone", state="done"))
         session.flush()
         ids |= {"restore_point": point.id, "restore": restore.id}
 

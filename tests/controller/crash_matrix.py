@@ -239,11 +239,19 @@ def _restore(mode: str) -> Callable[[Platform], str]:
     return lambda p: p.write("POST", f"{BACKUP}/restore_points/{p.made['point']}/restore", {"mode": mode})
 
 
+def _start_instantly(mode: str) -> Callable[[Platform], str]:
+    return lambda p: p.write("POST", f"{BACKUP}/restore_points/{p.made['point']}/instant_start", {"mode": mode})
+
+
 SCENARIOS = {
     "machine backup": Scenario("virtual_machine.backup", _back_up, _protected, vault=True),
     "backup run": Scenario("backup_job.protect", _back_up, _protected, vault=True),
     "restore test": Scenario("restore_point.restore", _restore("test"), _protected, vault=True),
     "restore production": Scenario("restore_point.restore", _restore("production"), _protected, vault=True),
+    "instant test": Scenario("restore_point.instant_start", _start_instantly("test"), _protected, vault=True),
+    "instant production": Scenario(
+        "restore_point.instant_start", _start_instantly("production"), _protected, vault=True
+    ),
     "point delete": Scenario(
         "restore_point.delete",
         lambda p: p.write("DELETE", f"{BACKUP}/restore_points/{p.made['point']}?force=true"),

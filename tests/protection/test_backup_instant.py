@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from simulated_platform import COMPUTE, POWER, Platform
+from test_backup_commands import Cli
 
 from naos.engines.errors import EngineError, Unreachable
 from naos.protection.backup import instant_keeper, instant_steps
@@ -192,6 +193,18 @@ def test_production_starts_the_machine_itself_and_keeps_its_old_disks(started: P
     _move(started, start)
     assert _readers(started) == 0
     assert started.findings() == []
+
+
+def test_the_commands(started: Platform) -> None:
+    cli = Cli(started)
+    made = cli.json("backup", "instant-start", "web", "--mode", "clone", "--name", "web-4", "--speed", "50MiB")
+    assert (made["name"], made["state"], made["speed"]) == ("web-4", "moving", 50 * 2**20)
+    assert "web-4" in cli.run("backup", "moves")
+    assert cli.json("backup", "limit-move", "web-4", "--speed", "none")["speed"] == 0
+    cli.run("backup", "limit-move", "nobody", "--speed", "none", code=1)
+    _move(started, made)
+    assert "100 %" in cli.run("backup", "moves")
+    started.remove(made["virtualMachineId"])
 
 
 def test_another_tenant_sees_and_changes_nothing(started: Platform) -> None:
