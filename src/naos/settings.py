@@ -26,6 +26,8 @@ class Settings:
     replica that tenants may choose.
     volume_keys: file of the master keys that wrap those of encrypted volumes; None: there are no such volumes.
     kmip_certificates: folder with what key servers that the file names are met with; None: it names none.
+    notice_networks: what notices may go to beside public addresses. notice_authorities: PEM file of further authorities that the
+    certificates there are checked with.
     migration_bandwidth, migration_downtime, migration_patience: bytes a second, milliseconds, seconds; see
     `engines.ports.MigrationLimits`.
     requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
@@ -45,6 +47,8 @@ class Settings:
     public_url: str | None = None
     login_authorities: Path | None = None
     volume_keys: Path | None = None
+    notice_networks: tuple[Network, ...] = ()
+    notice_authorities: Path | None = None
     kmip_certificates: Path | None = None
     migration_bandwidth: int | None = None
     migration_downtime: int = 300
@@ -65,7 +69,9 @@ def settings() -> Settings:
         token_lifetime_seconds=int(os.environ.get("NAOS_TOKEN_LIFETIME", "1800")),
         credentials=Path(os.environ.get("NAOS_CREDENTIALS", str(home.parent / "credentials"))),
         requests_per_second=_rate(os.environ.get("NAOS_RATE_LIMIT", "25")),
-        trusted_proxies=_networks(os.environ.get("NAOS_TRUSTED_PROXIES", "")),
+        trusted_proxies=_networks("NAOS_TRUSTED_PROXIES"),
+        notice_networks=_networks("NAOS_NOTICE_NETWORKS"),
+        notice_authorities=Path(file) if (file := os.environ.get("NAOS_NOTICE_AUTHORITIES")) else None,
         mac_prefix=_mac_prefix(os.environ.get("NAOS_MAC_PREFIX", "02:4e:00")),
         download_namespace=Path(namespace) if (namespace := os.environ.get("NAOS_DOWNLOAD_NAMESPACE")) else None,
         public_url=_url(os.environ.get("NAOS_PUBLIC_URL", "")),
@@ -80,13 +86,14 @@ def settings() -> Settings:
     )
 
 
-def _networks(text: str) -> tuple[Network, ...]:
+def _networks(name: str) -> tuple[Network, ...]:
     """Networks or addresses, with commas between. Raises ValueError."""
+    text = os.environ.get(name, "")
     try:
         return tuple(parse_network(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ValueError(
-            f"NAOS_TRUSTED_PROXIES is {text!r}, and {error}; write networks such as 10.0.0.0/24, 2001:db8::7"
+            f"{name} is {text!r}, and {error}; write networks such as 10.0.0.0/24, 2001:db8::7"
         ) from error
 
 

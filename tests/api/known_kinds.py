@@ -35,6 +35,7 @@ PATHS = {
     "machine_id": "machine",
     "moref": SHARED,
     "plan_id": "recovery_plan",
+    "notice_id": "notice",
     "number": SHARED,  # a number means nothing to another tenant; tests/protection tries it
     "point_id": "restore_point",
     "policy_id": "policy",
@@ -51,6 +52,7 @@ PATHS = {
     "snapshot_id": "snapshot",
     "switch_id": SHARED,
     "target": SHARED,
+    "target_id": "notice_target",
     "tenant_id": "tenant",
     "token_id": "token",
     "update_id": "update",
@@ -79,6 +81,7 @@ FILTERS = {
     "roleId": SHARED,
     "sppServerId": SHARED,
     "subjectId": "recovery_plan",
+    "targetId": "notice_target",
     "tenantId": "tenant",
     "token": "token",
     "user": "user",
@@ -172,6 +175,10 @@ QUIET = {"DELETE /tag/v1/tags/resources/{resource_id}/keys/{key}"}
 """Deleting what is not there has nothing to do and says so; that nothing was done, `unharmed` sees."""
 
 WORDS: dict[str, Any] = {
+    "digestAt": "07:00",
+    "events": ["digest"],
+    "timeZone": "UTC",
+    "webhook": None,
     "command": "true",
     "count": 1,
     "severity": "low",

@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 
 from naos.activity import Engine
 from naos.activity.models import UNFINISHED, Activity
+from naos.addresses import parse_network
 from naos.api.app import create_app
 from naos.api.services import Services
 from naos.catalogue import library
@@ -74,6 +75,8 @@ def settings_in(folder: Path, database_url: str | None = None, blades_per_zone: 
         credentials=folder / "credentials",
         requests_per_second=None,
         volume_keys=folder / "volume-keys",  # a test that wants encrypted volumes writes it
+        notice_networks=(parse_network("127.0.0.1"),),
+        notice_authorities=folder / "notice-authorities",  # a test that wants notices under TLS writes it
     )
 
 

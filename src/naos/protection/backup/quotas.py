@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 from naos.protection.backup import points
 from naos.protection.backup.errors import QuotaReached
 from naos.protection.backup.models import BackupQuota, BackupSpace
+from naos.protection.notices import outbox
+from naos.protection.notices.rules import Event
 from naos.storage import space_rules
 from naos.units import size_text
 
@@ -41,6 +43,9 @@ def watch(session: Session, tenant_id: str, now: datetime) -> None:
     if level != row.alarm:
         row.alarm, row.alarm_since = level, (row.alarm_since if level and row.alarm else now) if level else None
         _log.warning("backup.space_alarm", tenant=tenant_id, level=level or "cleared", used=used, quota=row.size)
+        said = f"{size_text(used)} of {size_text(row.size)} in vaults are used"
+        subject = f"Backup space: {level}, {said}" if level else f"Backup space: no alarm any more, {said}"
+        outbox.tell(session, tenant_id, Event.QUOTA, subject, f"{said}.", alarm=level, used=used, quota=row.size)
 
 
 def change(session: Session, tenant_id: str, size: int | None, now: datetime) -> None:

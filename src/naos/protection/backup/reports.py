@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.compute.models import VirtualMachine
+from naos.errors import Unknown
 from naos.protection.backup import members
 from naos.protection.backup.models import BackupTask, PolicyRun, RestorePoint
 from naos.protection.backup.points import PointState
@@ -45,17 +46,23 @@ def days_until(last: date, count: int) -> list[date]:
 
 
 def matrix(
-    session: Session, tenant_id: str, days: Sequence[date], zone: ZoneInfo, policy_id: str | None = None
+    session: Session,
+    tenant_id: str,
+    days: Sequence[date],
+    zone: ZoneInfo,
+    policy_id: str | None = None,
+    machine_id: str | None = None,
 ) -> list[Row]:
-    """By machine (deleted ones too, while there is something of them), what happened on each day. `policy_id`: under it only."""
+    """By machine (deleted ones too, while there is something of them), what happened on each day. `policy_id`: under it only;
+    `machine_id`: to it only."""
     since = datetime.combine(days[0], time(0), zone).astimezone(UTC)
     until = datetime.combine(days[-1] + timedelta(days=1), time(0), zone).astimezone(UTC)
     found: dict[str, dict[date, str]] = {}
     names: dict[str, str] = {}
 
-    def note(machine_id: str, name: str, at: datetime, what: str) -> None:
-        names.setdefault(machine_id, name)
-        cells = found.setdefault(machine_id, {})
+    def note(key: str, name: str, at: datetime, what: str) -> None:
+        names.setdefault(key, name)
+        cells = found.setdefault(key, {})
         day = at.astimezone(zone).date()
         cells[day] = min(cells.get(day, ""), what, key=_BEST.index)
 
@@ -74,6 +81,9 @@ def matrix(
     if policy_id is not None:
         points = points.where(RestorePoint.policy_id == policy_id)
         tasks = tasks.where(PolicyRun.policy_id == policy_id)
+    if machine_id is not None:
+        points = points.where(RestorePoint.machine_id == machine_id)
+        tasks = tasks.where(BackupTask.machine_id == machine_id)
     for point in session.scalars(points.order_by(RestorePoint.taken_at.desc())):
         note(point.machine_id, point.machine_name, point.taken_at, point.state)
     for task in session.scalars(tasks):
@@ -82,6 +92,18 @@ def matrix(
     names.update(_names(session, found))
     rows = [Row(key, names[key], [cells.get(day, "") for day in days]) for key, cells in found.items()]
     return sorted(rows, key=lambda row: (row.name, row.machine_id))
+
+
+def check_known(session: Session, tenant_id: str, machine_id: str) -> None:
+    """Raises Unknown for what is no machine of the tenant, and was none of which something is left."""
+    machine = session.get(VirtualMachine, machine_id)
+    if machine is not None and machine.tenant_id == tenant_id:
+        return
+    for table in (RestorePoint, BackupTask):
+        mine = sa.select(sa.true()).where(table.machine_id == machine_id, table.tenant_id == tenant_id)
+        if session.scalar(mine.limit(1)):
+            return
+    raise Unknown("virtual machine", machine_id)
 
 
 def _names(session: Session, machine_ids: Iterable[str]) -> dict[str, str]:

@@ -22,6 +22,8 @@ from naos.protection.backup import points, restores
 from naos.protection.backup.models import Restore, RestorePoint
 from naos.protection.backup.restores import State
 from naos.protection.models import DiskChoice, DiskPolicy
+from naos.protection.notices import outbox
+from naos.protection.notices.rules import Event
 from naos.storage import disks, luns, snapshots
 from naos.storage.models import Disk
 from naos.world import World
@@ -192,6 +194,18 @@ def note_boot(world: World, point_id: str, found: str) -> None:
         point = session.get(RestorePoint, point_id)
         if point is not None:
             point.booted_at, point.boot_note = datetime.now(UTC), found
+            if found.startswith("failed"):
+                taken = points.moment(point.taken_at)
+                outbox.tell(
+                    session,
+                    point.tenant_id,
+                    Event.BOOT_FAILED,
+                    f"Boot test of {point.machine_name} failed",
+                    f"A machine of the restore point of {point.machine_name} of {taken} was started apart. It {found}.",
+                    point=point_id,
+                    machine=point.machine_name,
+                    policy=point.policy_name,
+                )
     if not found.startswith("alive"):
         _log.warning("restore_point.boot_test", point=point_id, found=found)
 

@@ -1,10 +1,10 @@
-"""Backup over HTTP: the terms of policies, runs machine by machine, restore points, reports, the quota."""
+"""Backup over HTTP: the terms of policies, runs machine by machine, restore points. Reports have a module of their own."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Plan
@@ -13,25 +13,20 @@ from naos.api.parameters import ASYNCHRONOUS, Moment, RequestKeyOf, ResourceId, 
 from naos.api.services import ServicesOf
 from naos.errors import Unknown
 from naos.identity import Identity
-from naos.protection import policies
-from naos.protection.backup import points, quotas, reports, restores, runs, schedule, terms, views
+from naos.protection.backup import points, restores, runs, terms, views
+from naos.protection.backup.report_routes import router as report_router
 from naos.protection.backup.restore_wire import ConvertRequest, RestoreRequest, RestoreWire
 from naos.protection.backup.wire import (
-    MatrixRow,
-    MatrixWire,
-    MissingWire,
     PointWire,
-    QuotaRequest,
-    QuotaWire,
     TaskWire,
     TermsRequest,
     TermsWire,
     wish_of,
 )
-from naos.protection.errors import NoBackupFixed
-from naos.protection.models import BackupPolicy, BackupRun
+from naos.protection.models import BackupRun
 
 router = APIRouter()
+router.include_router(report_router)
 
 Reader = Annotated[Identity, Depends(require("backup_iaas_spp_read"))]
 Writer = Annotated[Identity, Depends(require("backup_iaas_spp_read", "backup_iaas_spp_write"))]
@@ -52,18 +47,11 @@ LARGEST_NUMBER = 2**63 - 1
 # ---------------------------------------------------------------------------------------------------------------- terms
 
 
-def _storing(session: Session, tenant_id: str, policy_id: str) -> BackupPolicy:
-    policy = policies.find(session, tenant_id, policy_id)
-    if policy.zone is None:
-        raise NoBackupFixed("changed")
-    return policy
-
-
 @router.get("/policies/{policy_id}/terms")
 def read_terms(policy_id: ResourceId, identity: Reader, services: ServicesOf) -> TermsWire:
     """When a policy runs, what it keeps and how it copies."""
     with services.database.read() as session:
-        return views.shown_terms(session, _storing(session, identity.tenant_id, policy_id), datetime.now(UTC))
+        return views.shown_terms(session, terms.storing(session, identity.tenant_id, policy_id), datetime.now(UTC))
 
 
 @router.patch("/policies/{policy_id}/terms", **ASYNCHRONOUS)
@@ -73,7 +61,7 @@ def change_terms(
     """Change a policy's terms. What is kept no longer is let go at the next look; what is immutable stays so."""
 
     def check(session: Session) -> Plan:
-        policy = _storing(session, identity.tenant_id, policy_id)
+        policy = terms.storing(session, identity.tenant_id, policy_id)
         terms.change(session, policy, wish_of(body))
         return Plan(
             kind="backup_policy.terms",
@@ -235,95 +223,3 @@ def convert_restore(
         key,
         lambda session: restores.plan_convert(session, identity.tenant_id, restore_id, body.networks),
     )
-
-
-# -------------------------------------------------------------------------------------------------------------- reports
-
-Days = Annotated[int, Query(ge=1, le=366, description="How many days, up to today.")]
-
-
-def _matrix(session: Session, identity: Identity, days: int, policy_id: str | None) -> MatrixWire:
-    zone = schedule.zone_of("UTC")
-    if policy_id is not None:
-        zone = terms.read(session, _storing(session, identity.tenant_id, policy_id)).zone
-    dates = reports.days_until(datetime.now(zone).date(), days)
-    rows = reports.matrix(session, identity.tenant_id, dates, zone, policy_id)
-    return MatrixWire(
-        days=[day.isoformat() for day in dates],
-        machines=[MatrixRow(virtual_machine_id=row.machine_id, name=row.name, days=list(row.days)) for row in rows],
-    )
-
-
-@router.get("/reports/matrix")
-def matrix(
-    identity: Reader,
-    services: ServicesOf,
-    days: Days = 14,
-    policyId: str | None = None,  # noqa: N803
-) -> MatrixWire:
-    """What happened to each machine on each day."""
-    with services.database.read() as session:
-        return _matrix(session, identity, days, policyId)
-
-
-class CsvResponse(PlainTextResponse):
-    media_type = "text/csv"
-
-
-@router.get("/reports/matrix.csv", response_class=CsvResponse)
-def matrix_as_csv(
-    identity: Reader,
-    services: ServicesOf,
-    days: Days = 14,
-    policyId: str | None = None,  # noqa: N803
-) -> CsvResponse:
-    """The same for a spreadsheet."""
-    with services.database.read() as session:
-        found = _matrix(session, identity, days, policyId)
-    rows = [reports.Row(row.virtual_machine_id, row.name, row.days) for row in found.machines]
-    return CsvResponse(reports.as_csv(found.days, rows))
-
-
-@router.get("/reports/unprotected")
-def unprotected(identity: Reader, services: ServicesOf) -> list[MissingWire]:
-    """Machines of which nothing is copied."""
-    with services.database.read() as session:
-        return views.shown_lacking(reports.unprotected(session, identity.tenant_id))
-
-
-@router.get("/reports/stale")
-def stale(
-    identity: Reader,
-    services: ServicesOf,
-    hours: Annotated[int, Query(ge=1, le=24 * 3660, description="Without a good restore point for so long.")] = 26,
-) -> list[MissingWire]:
-    """Machines under a policy without a good restore point of late."""
-    with services.database.read() as session:
-        since = datetime.now(UTC) - timedelta(hours=hours)
-        return views.shown_lacking(reports.stale(session, identity.tenant_id, since))
-
-
-# ---------------------------------------------------------------------------------------------------------------- quota
-
-
-@router.get("/quota")
-def read_quota(identity: Reader, services: ServicesOf) -> QuotaWire:
-    """What the tenant has in vaults, and may have."""
-    with services.database.read() as session:
-        return views.shown_quota(session, identity.tenant_id)
-
-
-@router.put("/quota", **ASYNCHRONOUS)
-def change_quota(body: QuotaRequest, identity: Writer, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Set what the tenant may have in vaults. From there on machines are not copied; what is under way comes to its end."""
-
-    def check(session: Session) -> Plan:
-        quotas.change(session, identity.tenant_id, body.size, datetime.now(UTC))
-        return Plan(
-            kind="backup_quota.set",
-            description="Set the quota of backup space",
-            arguments={"id": identity.tenant_id},
-            type="BackupActivity",
-        )
-
-    return submit(services, identity, key, check)

@@ -15,11 +15,15 @@ from naos.protection.backup.errors import JobRunning, NothingToRun
 from naos.protection.backup.models import BackupTask, PolicyRun
 from naos.protection.errors import JobHeld
 from naos.protection.models import BackupJob, BackupPolicy, BackupRun
+from naos.protection.notices import outbox
+from naos.protection.notices.rules import Event
 from naos.protection.rules import RunStatus
 from naos.world import World
 
 POLL_SECONDS = 0.1
 ENDED = ("COMPLETED", "FAILED", "SKIPPED")
+MOST_TOLD = 50
+"""Machines that a notice of a run names."""
 _log = structlog.get_logger()
 
 
@@ -175,11 +179,11 @@ def close(world: World, run_number: int, counts: dict[str, int]) -> None:
     success, failed, skipped = (counts.get(status, 0) for status in ENDED)
     status = RunStatus.COMPLETED if not failed else RunStatus.PARTIAL if success else RunStatus.FAILED
     with world.database.write() as session:
-        session.execute(
-            sa.update(BackupRun)
-            .where(BackupRun.number == run_number, BackupRun.ended_at.is_(None))
-            .values(status=status, ended_at=datetime.now(UTC), success=success, failed=failed, skipped=skipped)
-        )
+        run = session.get_one(BackupRun, run_number)
+        if run.ended_at is None:
+            run.status, run.ended_at = status, datetime.now(UTC)
+            run.success, run.failed, run.skipped = success, failed, skipped
+            _tell(session, run)
 
 
 def abandon(world: World, activity_id: str) -> None:
@@ -193,11 +197,39 @@ def abandon(world: World, activity_id: str) -> None:
             .where(BackupTask.run_number == number, BackupTask.status == TaskStatus.WAITING)
             .values(status=TaskStatus.SKIPPED, reason="the run was given up", ended_at=datetime.now(UTC))
         )
-        session.execute(
-            sa.update(BackupRun)
-            .where(BackupRun.number == number, BackupRun.ended_at.is_(None))
-            .values(status=RunStatus.FAILED, ended_at=datetime.now(UTC))
-        )
+        run = session.get_one(BackupRun, number)
+        if run.ended_at is None:
+            run.status, run.ended_at = RunStatus.FAILED, datetime.now(UTC)
+            session.flush()
+            _tell(session, run)
+
+
+def _tell(session: Session, run: BackupRun) -> None:
+    """Whoever wants to hear of runs hears how this one ended, and of the machines that were not copied."""
+    policy_id = session.scalar(sa.select(PolicyRun.policy_id).where(PolicyRun.run_number == run.number))
+    policy = session.get(BackupPolicy, policy_id) if policy_id is not None else None
+    name = policy.name if policy is not None else f"job {run.job_number}"
+    tasks = tasks_of(session, run.number)
+    counts = {what: sum(task.status == what for task in tasks) for what in ENDED}
+    said = f"{counts['COMPLETED']} of {len(tasks)} machines copied"
+    lines = [f"Run {run.number} of policy {name}: {said}."]
+    lacking = [task for task in tasks if task.status in (TaskStatus.FAILED, TaskStatus.SKIPPED)]
+    lines += [f"- {task.name} {task.status.lower()}: {task.reason}" for task in lacking[:MOST_TOLD]]
+    lines += [f"- and {len(lacking) - MOST_TOLD} more"] if len(lacking) > MOST_TOLD else []
+    event = Event.RUN_COMPLETED if run.status == RunStatus.COMPLETED else Event.RUN_FAILED
+    outbox.tell(
+        session,
+        run.tenant_id,
+        event,
+        f"Backup {name}: {'ended' if event is Event.RUN_COMPLETED else 'failed'}, {said}",
+        "\n".join(lines),
+        run=run.number,
+        policy=name,
+        status=str(run.status),
+        copied=counts["COMPLETED"],
+        failed=counts["FAILED"],
+        skipped=counts["SKIPPED"],
+    )
 
 
 def end_task(

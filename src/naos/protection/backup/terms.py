@@ -13,6 +13,7 @@ from naos.protection.backup import cron, retention, schedule
 from naos.protection.backup.models import BackupPlan
 from naos.protection.backup.retention import Keep
 from naos.protection.backup.schedule import Rhythm, Window
+from naos.protection.errors import NoBackupFixed
 from naos.protection.models import BackupPolicy, BackupSchedule
 from naos.protection.rules import Schedule, Trigger
 
@@ -57,6 +58,14 @@ class Terms:
 
     def next_due(self, after: datetime) -> datetime | None:
         return schedule.next_due(self.rhythms, self.zone, after)
+
+
+def storing(session: Session, tenant_id: str, policy_id: str) -> BackupPolicy:
+    """A policy of the tenant that stores something. Raises Unknown, NoBackupFixed."""
+    policy = policies.find(session, tenant_id, policy_id)
+    if policy.zone is None:
+        raise NoBackupFixed("changed")
+    return policy
 
 
 def schedules_of(rows: Sequence[BackupSchedule]) -> list[Schedule]:

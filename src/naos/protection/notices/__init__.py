@@ -1,0 +1,1 @@
+"""Notices: what went wrong in backup, told by mail and to web addresses."""
