@@ -12,10 +12,12 @@ from naos.engines.chassis.lab import LabChassis
 from naos.engines.chassis.redfish import RedfishChassis
 from naos.engines.errors import EngineError, Missing
 from naos.engines.fabric.driver import LinuxFabric
+from naos.engines.files.driver import HostPointFiles
 from naos.engines.hosts import address_of, host_for
 from naos.engines.hypervisor.driver import LibvirtHypervisor
 from naos.engines.points.driver import HostPointStore
 from naos.engines.ports import Array, Chassis, Fabric, Host, Hypervisor, PointStore
+from naos.engines.ports.files import PointFiles
 from naos.inventory import model
 from naos.inventory.model import Inventory
 
@@ -98,6 +100,14 @@ class ConnectedRack:
             lambda: HostPointStore(
                 vault, self.vault_host(vault), address_of(found.access), str(PurePosixPath(found.path, "points"))
             ),
+        )
+
+    def vault_files(self, vault: str) -> PointFiles:
+        """Of the points that `vault_points` knows."""
+        found = _named(self._vaults, "vault", vault)
+        return self._engine(
+            ("files", vault),
+            lambda: HostPointFiles(vault, self.vault_host(vault), str(PurePosixPath(found.path, "points"))),
         )
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from typing import Protocol
 from naos.engines.ports.array import Array
 from naos.engines.ports.chassis import Chassis
 from naos.engines.ports.fabric import Fabric
+from naos.engines.ports.files import PointFiles
 from naos.engines.ports.host import Host
 from naos.engines.ports.hypervisor import Hypervisor
 from naos.engines.ports.points import PointStore
@@ -22,5 +23,8 @@ class Rack(Protocol):
     def vault_host(self, vault: str) -> Host: ...
     def vault_points(self, vault: str) -> PointStore:
         """What a vault keeps."""
+
+    def vault_files(self, vault: str) -> PointFiles:
+        """The files inside what a vault keeps."""
 
     def close(self) -> None: ...

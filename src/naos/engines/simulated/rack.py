@@ -6,12 +6,14 @@ from typing import TypeVar
 
 from naos.engines.errors import Missing
 from naos.engines.ports import Array, Chassis, Fabric, Host, Hypervisor, PointStore
+from naos.engines.ports.files import PointFiles
 from naos.engines.simulated.array import SimulatedArray
 from naos.engines.simulated.chassis import SimulatedChassis
 from naos.engines.simulated.consoles import Consoles
 from naos.engines.simulated.events import Events
 from naos.engines.simulated.fabric import SimulatedFabric
 from naos.engines.simulated.faults import Faults
+from naos.engines.simulated.files import SimulatedPointFiles
 from naos.engines.simulated.host import SimulatedHost
 from naos.engines.simulated.hypervisor import SimulatedHypervisor
 from naos.engines.simulated.points import SimulatedPointStore
@@ -46,6 +48,7 @@ class SimulatedRack:
         self._vault_points = {
             vault.name: SimulatedPointStore(vault.name, store, vault.name, vault.name) for vault in inventory.vaults
         }
+        self._vault_files = {vault.name: SimulatedPointFiles(vault.name, store) for vault in inventory.vaults}
         self._arrays = {
             array.name: SimulatedArray(array.name, store, str(array.address), array.capacity)
             for array in inventory.arrays
@@ -87,6 +90,9 @@ class SimulatedRack:
 
     def vault_points(self, vault: str) -> PointStore:
         return _named(self._vault_points, "vault", vault)
+
+    def vault_files(self, vault: str) -> PointFiles:
+        return _named(self._vault_files, "vault", vault)
 
     def close(self) -> None:
         """Ends this process's listeners and consoles; the world stays as it is."""

@@ -1,0 +1,1 @@
+"""Reading the file systems of a restore point where it is kept, by a process that can do nothing else."""
