@@ -233,6 +233,34 @@ def test_8_a_machine_without_room_waits_with_one_reason_and_starts_once_there_is
     available.done("DELETE", f"{COMPUTE}/virtual_machines/{machines[1]}")
 
 
+def test_a_lost_machine_heeds_a_rule_that_must_hold_and_not_one_that_only_should(available: Platform) -> None:
+    _seen(available, "az06-blade1", "az06-blade2")
+    machines = [available.deploy(f"apart-{number}", zone="AZ06", memory=3 * GIB) for number in range(2)]
+    hosts = [_host(available, machine) for machine in machines]
+    assert sorted(hosts) == ["az06-blade1", "az06-blade2"]
+    with available.services.database.write() as session:
+        session.execute(sa.text("UPDATE virtual_machines SET memory = :m, reserved = :m").bindparams(m=GIB))
+    body = {"name": "apart", "type": "anti-affinity", "hostClusterId": available.made["pool-AZ06"], "must": True}
+    made = available.client.post(f"{COMPUTE}/affinity_rules", json={**body, "virtualMachineIds": machines})
+    assert made.status_code == 201, made.text
+    rule = f"{COMPUTE}/affinity_rules/{made.json()['id']}"
+    available.rack.chassis(hosts[0]).off()
+    waiting = until(
+        lambda: [row for row in _recoveries(available, machines[0]) if row["progress"] == "waiting" and row["reason"]],
+        "it waits",
+    )
+    until(lambda: "'apart'" in _recoveries(available, machines[0])[0]["reason"], f"the rule is named, not {waiting}")
+    assert _running_on(available, machines[0]) == []
+    assert available.client.patch(rule, json={"must": False}).status_code == 200
+    until(lambda: _running_on(available, machines[0]) == [f"{hosts[1]}:running"], "it starts")
+    available.rack.chassis(hosts[0]).on()
+    _whole(available, *hosts)
+    assert available.client.delete(rule).status_code == 204
+    assert available.settled() == []
+    for machine in machines:
+        available.remove(machine)
+
+
 def test_10_what_somebody_stopped_while_it_waited_stays_off(available: Platform) -> None:
     """Row 10 of the complaints: a desired state of `stopped` never starts, neither then nor when its blade returns."""
     size = 3 * 2**30

@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, POWER, Platform
 
 from naos.activity import Engine
-from naos.compute import hooks
+from naos.compute import hooks, relocation
 from naos.compute.balancer import Balancer
 from naos.compute.models import VirtualMachine
+from naos.fleet.models import Blade, Maintenance
 
 MIB = 2**20
 POOLS, RULES = f"{COMPUTE}/host_clusters", f"{COMPUTE}/affinity_rules"
@@ -212,10 +213,35 @@ def test_automation_does_what_its_level_says(platform: Platform) -> None:
     _on_again = [_on(platform, name, int(_home(platform, three)[-1]), 512) for name in ("four", "five")]
     assert balancer.look() == []
     platform.done("PATCH", _pool(platform), {"automationLevel": "full"})
+    hosts = {platform.machine(machine)["host"]["id"] for machine in (three, *_on_again)}
+    (other,) = {_blade(platform, 1), _blade(platform, 2)} - hosts
+    platform.done("POST", f"{COMPUTE}/hosts/{other}/maintenance")
+    assert balancer.look() == [], "nobody moves machines while a blade is in maintenance"
+    with platform.services.database.write() as session:  # open again, without what an exit moves
+        session.execute(sa.update(Blade).values(maintenance=Maintenance.OPEN))
     (levelled,) = balancer.look()
     engine.wait(levelled, 60)
     assert len({_home(platform, machine) for machine in (three, *_on_again)}) == 2
     assert balancer.look() == []
+
+
+def test_7_a_target_that_closes_after_the_request_was_accepted_leaves_the_machine_where_it_runs(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = _on(platform, "stays", 1, 512)
+    look_again = relocation._check_again
+
+    def closes(*arguments: Any) -> None:
+        look_again(*arguments)
+        monkeypatch.setattr(hooks, "BLADE_CONDITIONS", [lambda _session, _cpool: {"az05-blade2": "in maintenance"}])
+
+    monkeypatch.setattr(relocation, "_check_again", closes)
+    body = {"virtualMachines": [machine], "hostId": _blade(platform, 2), "priority": "highPriority"}
+    reason = platform.failed("POST", f"{COMPUTE}/virtual_machines/relocate", body)
+    assert "az05-blade2: in maintenance" in reason
+    assert (_home(platform, machine), platform.machine(machine)["powerState"]) == ("az05-blade1", "running")
+    assert platform.rack.hypervisor("az05-blade2").domains() == {}
+    assert platform.rack.hypervisor("az05-blade1").state(machine) == "running"
 
 
 def test_a_move_sets_its_memory_aside_at_the_target_until_it_arrives_or_fails(platform: Platform) -> None:
