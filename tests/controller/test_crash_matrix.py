@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,8 +67,18 @@ def rooms(request: pytest.FixtureRequest, tmp_path: Path) -> Rooms:
     return Rooms(tmp_path, request.getfixturevalue("postgres") if request.param == "postgresql" else None)
 
 
-def _kill_everywhere(rooms: Rooms, name: str, wanted: str, *, few: bool = False) -> None:
-    """`wanted`: the end of a point's name that chooses the points, empty for all; few: only the first, one amid, and the last."""
+def kill_everywhere(
+    rooms: Rooms,
+    name: str,
+    wanted: str,
+    *,
+    few: bool = False,
+    acts: tuple[Callable[..., None], ...] = (prepare, strike, recover),
+    sure: bool = True,
+) -> None:
+    """`wanted`: the end of a point's name that chooses the points, empty for all; few: only the first, one amid, and the last. acts: how
+    a place is prepared, struck and recovered; sure: whether a controller comes to as many points each time."""
+    prepare, strike, recover = acts
     assert run(prepare, rooms.first(), name) == 0
     with rooms.copy() as whole:
         assert run(strike, whole, name, None) == 0
@@ -85,7 +95,7 @@ def _kill_everywhere(rooms: Rooms, name: str, wanted: str, *, few: bool = False)
                 ended = run(strike, place, name, index)
                 if ended == FENCED:
                     continue
-                assert ended == KILLED, where
+                assert ended in ((KILLED,) if sure else (KILLED, 0)), where
                 assert run(recover, place, name) == 0, where
                 _check(json.loads((place.folder / "outcome.json").read_text(encoding="utf-8")), where)
                 return
@@ -109,18 +119,18 @@ def _check(outcome: dict[str, Any], where: str) -> None:
 )
 def test_a_kill_after_a_step(rooms: Rooms, name: str) -> None:
     """The hardest moment of each: its effect is there, and nothing says so."""
-    _kill_everywhere(rooms, name, EFFECT, few=rooms.on_postgres or name not in EVERYWHERE)
+    kill_everywhere(rooms, name, EFFECT, few=rooms.on_postgres or name not in EVERYWHERE)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_kill_after_every_step(rooms: Rooms, name: str) -> None:
-    _kill_everywhere(rooms, name, EFFECT)
+    kill_everywhere(rooms, name, EFFECT)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_kill_at_every_point(rooms: Rooms, name: str) -> None:
-    _kill_everywhere(rooms, name, "")
+    kill_everywhere(rooms, name, "")

@@ -82,27 +82,22 @@ def _cut_off(course: Course, scope: Scope, down: bool) -> dict[str, bool]:  # no
 
 
 def _shut_down(course: Course, scope: Scope) -> None:
-    """In the order that is the reverse of starting; undone, they start again where they were."""
-    world = course.world
-    order = [
-        one for group in rules.turns(rules.Turn(m.machine_id, m.turn, m.delay) for m in scope.members) for one in group
-    ]
-    by_id = {member.machine_id: member for member in scope.members}
-    for one in reversed(order):
-        member = by_id[one.machine_id]
-        back = {"machine_id": member.machine_id, "home_cpool_id": scope.home_cpool_id}
-        if course.step(f"look at {member.name}", _runs, world, member.machine_id, member=member):
+    """In the order that is the reverse of starting, those of one turn at the same time; undone, they start again where they were."""
+    world, by_id = course.world, {member.machine_id: member for member in scope.members}
+    for group in reversed(rules.turns(rules.Turn(m.machine_id, m.turn, m.delay) for m in scope.members)):
+        members = [by_id[one.machine_id] for one in reversed(group)]
+        pressed: dict[str, str] = {}
+        for member in members:
+            back = {"machine_id": member.machine_id, "home_cpool_id": scope.home_cpool_id}
             again = Undo("recovery.restart", back, f"started {member.name} again where it was")
-            course.step(
-                f"shut {member.name} down",
-                guests.shut_down,
-                world,
-                member.machine_id,
-                scope.shutdown,
-                member=member,
-                undo=again,
-            )
-        course.step(f"cut {member.name} off", starting.stop, world, member.machine_id, member=member)
+            if course.step(f"look at {member.name}", _runs, world, member.machine_id, member=member):
+                pressing = (f"press the button of {member.name}", guests.press_button, world, member.machine_id)
+                pressed[member.machine_id] = course.step(*pressing, member=member, undo=again)
+        for member in members:
+            if member.machine_id in pressed:
+                waiting = (world, member.machine_id, pressed[member.machine_id], scope.shutdown)
+                course.step(f"shut {member.name} down", guests.await_end, *waiting, member=member)
+            course.step(f"cut {member.name} off", starting.stop, world, member.machine_id, member=member)
 
 
 def _runs(world: World, machine_id: str) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from naos.compute import steps
@@ -41,15 +42,19 @@ def standing(world: World, wanted: Order, machine_id: str) -> Callable[[], Abstr
     return hold
 
 
-def shut_down(world: World, machine_id: str, patience: int) -> str:
-    """Press the button and wait; a guest that ignores it loses its power. What was done, in words."""
-    if not steps.is_running(world, machine_id):
-        return "it was off"
-    with contextlib.suppress(EngineError):  # its power is cut below all the same
+def press_button(world: World, machine_id: str) -> str:
+    """Ask a guest to shut down; when, as a time."""
+    with contextlib.suppress(EngineError):  # its power is cut afterwards all the same
         steps.press_button(world, machine_id)
-    until = time.monotonic() + patience
+    return datetime.now(UTC).isoformat()
+
+
+def await_end(world: World, machine_id: str, pressed: str, patience: int) -> str:
+    """Wait until the guest is off, for `patience` seconds from the button on; then its power is cut by the next step. What it did,
+    in words."""
+    until = datetime.fromisoformat(pressed) + timedelta(seconds=patience)
     while steps.is_running(world, machine_id):
-        if time.monotonic() > until:
+        if datetime.now(UTC) > until:
             return f"the guest ignored the power button for {patience} s; its power was cut"
         time.sleep(_POLL)
     return "the guest shut down"
