@@ -79,8 +79,8 @@ class InstantKeeper:
             instant_steps.find_vault(self._world, row.restore_id)
         finally:
             with self._world.database.read() as session:
-                stays = session.get(InstantStart, row.restore_id) is not None
-            if not stays:  # what undid it has ended the reading, perhaps a moment too early
+                now = session.get(InstantStart, row.restore_id)
+            if now is None or now.state == State.DONE:  # whoever saw to that ended the reading, perhaps too early
                 restoring.end_serving(self._world, row.point_id, row.restore_id)
 
     def _is_due(self, row: InstantStart) -> bool:

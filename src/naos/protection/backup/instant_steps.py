@@ -87,10 +87,12 @@ def forget(world: World, restore_id: str) -> bool | None:
     if not restoring.is_under_way(world, restore_id):
         return False
     with contextlib.suppress(Unknown):
-        restoring.end_serving(world, _row(world, restore_id).point_id, restore_id)
-    with world.database.write() as session:
-        session.execute(sa.delete(InstantDisk).where(InstantDisk.restore_id == restore_id))
-        session.execute(sa.delete(InstantStart).where(InstantStart.restore_id == restore_id))
+        point_id = _row(world, restore_id).point_id
+        restoring.end_serving(world, point_id, restore_id)
+        with world.database.write() as session:
+            session.execute(sa.delete(InstantDisk).where(InstantDisk.restore_id == restore_id))
+            session.execute(sa.delete(InstantStart).where(InstantStart.restore_id == restore_id))
+        restoring.end_serving(world, point_id, restore_id)  # whoever kept it served until the row had gone
     return None
 
 
@@ -107,11 +109,8 @@ def find_vault(world: World, restore_id: str) -> None:
         return
     if row.state == State.MOVING:
         with world.database.read() as session:
-            sources = dict(
-                session.execute(
-                    sa.select(InstantDisk.disk_id, InstantDisk.source_id).where(InstantDisk.restore_id == restore_id)
-                ).tuples()
-            )
+            mine = sa.select(InstantDisk).where(InstantDisk.restore_id == restore_id)
+            sources = {entry.disk_id: entry.source_id for entry in session.scalars(mine)}
             open_disks = instant.resting(session, restore_id)
         for disk in open_disks:
             array, lun = luns.spec(world, disk.lun_id)
@@ -200,5 +199,7 @@ def finish(world: World, restore_id: str) -> bool:
     if left or row.state == State.STARTING:
         return False
     restoring.end_serving(world, row.point_id, restore_id)
-    _update(world, restore_id, state=State.DONE.value, ended_at=datetime.now(UTC), note="")
+    if row.state != State.DONE:
+        _update(world, restore_id, state=State.DONE.value, ended_at=datetime.now(UTC), note="")
+    restoring.end_serving(world, row.point_id, restore_id)  # whoever kept it served until the table said so
     return True
