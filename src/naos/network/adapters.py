@@ -1,7 +1,7 @@
 """Network adapters: rows, MAC addresses, and what the hypervisor must know of them."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -28,6 +28,12 @@ def find(session: Session, tenant_id: str, adapter_id: str) -> Adapter:
 def of_machine(session: Session, machine_id: str) -> list[Adapter]:
     """The machine's adapters in the order of their units."""
     return list(session.scalars(sa.select(Adapter).where(Adapter.machine_id == machine_id).order_by(Adapter.unit)))
+
+
+def addresses(session: Session, machine_ids: Iterable[str]) -> dict[str, str]:
+    """Id -> MAC address of all adapters of these machines."""
+    wanted = sa.select(Adapter.id, Adapter.mac).where(Adapter.machine_id.in_(list(machine_ids)))
+    return {found.id: found.mac for found in session.execute(wanted)}
 
 
 def reserve(

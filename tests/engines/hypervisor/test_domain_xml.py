@@ -133,6 +133,7 @@ def test_what_is_not_naos_own_stays_as_it_is(kept):
         *hidden,
         ("domain/devices/disk/driver", stopping, ""),
         ("domain/devices/disk/serial", (), identity(2)),
+        ("domain/devices/interface/target", (("dev", "ng0000000000a1"),), ""),
     ]
     assert [path for path, _, _ in gone if not path.startswith("domain/devices/memory")] == []
     assert ("domain/devices/memory/alias", (("name", "ua-memory-module-1"),), "") in gone

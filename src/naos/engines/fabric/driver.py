@@ -6,13 +6,14 @@ applies just that, so that a repeated call changes nothing and a call after a cr
 
 import ipaddress
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from naos.engines.errors import Busy, CommandFailed, EngineError, Missing, Unsupported
-from naos.engines.fabric import plan
+from naos.engines.fabric import guarding, plan
 from naos.engines.fabric.state import NOBODY, SEALS, Link, parse_entries, parse_links, parse_seals
-from naos.engines.ports import Completed, Host, VlanSpec
+from naos.engines.ports import Completed, Host, VlanSpec, guest_port
 
 ATTEMPTS = 4  # others may change the host between the reading and the doing; then it is read again
 LINKS = ("ip", "-details", "-json", "link", "show")
@@ -78,6 +79,24 @@ class LinuxFabric:
                     if attempt == ATTEMPTS:
                         raise
         return wanted.bridge
+
+    def admit(self, guests: Mapping[str, str]) -> None:
+        """Let these adapters (id -> MAC address) speak, each with its own address only; those that were let in earlier stay."""
+        wanted = {guest_port(adapter_id): mac.lower() for adapter_id, mac in guests.items()}
+        with self._lock:
+            listed = self._run(guarding.LIST, check=False)
+            known = guarding.parse(listed.stdout) if listed.code == 0 else guarding.NOTHING
+            if not wanted or guarding.lets_in(known, wanted):
+                return
+            after = guarding.merged(known, wanted, self._links(), int(time.time()) // 3600)
+            result = self._run(("nft", "-f", "-"), stdin=guarding.text(after).encode(), check=False)
+        if result.code != 0:
+            raise Unsupported(
+                self.name,
+                "keeping guests to their own MAC addresses",
+                f"{' '.join(result.stderr.split()) or f'exit code {result.code}'}; "
+                "install nftables, on a kernel with its bridge family",
+            )
 
     def remove_vlan(self, tag: int) -> None:
         """Remove the VLAN's bridge and uplink, if they are there. Raises Busy while a guest's port is on it."""

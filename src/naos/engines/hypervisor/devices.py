@@ -5,7 +5,7 @@ from string import ascii_lowercase
 
 from lxml import etree
 
-from naos.engines.ports import DomainDisk, DomainNic, NbdAddress
+from naos.engines.ports import DomainDisk, DomainNic, NbdAddress, guest_port
 
 Element = etree._Element  # noqa: SLF001 - lxml has no public name for the type
 
@@ -234,6 +234,7 @@ def edit_nic(element: Element, wanted: DomainNic) -> None:
     child(element, "model").set("type", wanted.model)
     child(element, "mac").set("address", wanted.mac)
     child(element, "mtu").set("size", str(wanted.mtu))
+    child(element, "target").set("dev", guest_port(wanted.id))
     connect_nic(element, wanted)
 
 

@@ -10,7 +10,7 @@ Areas know only these; drivers are chosen by the inventory (see `engines.rack`).
 
 from naos.engines.ports.array import Array
 from naos.engines.ports.chassis import BladePower, Chassis
-from naos.engines.ports.fabric import Fabric, VlanSpec
+from naos.engines.ports.fabric import Fabric, VlanSpec, guest_port
 from naos.engines.ports.host import Completed, Host
 from naos.engines.ports.hypervisor import (
     BladeFacts,
@@ -107,4 +107,5 @@ __all__ = [
     "Unfinished",
     "Verdict",
     "VlanSpec",
+    "guest_port",
 ]
