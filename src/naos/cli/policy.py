@@ -191,6 +191,13 @@ def assign(
             )
 
 
+class Encrypted(StrEnum):
+    """What becomes of disks of encrypted volumes, as `--encrypted` names it."""
+
+    REFUSE = "refuse"
+    CLEAR = "clear"
+
+
 def _kept(terms: Json) -> str:
     said = [f"{number} {unit}" for unit, number in terms["keep"].items() if number]
     return ", ".join(said)
@@ -207,6 +214,7 @@ TERMS = (
     field("SPEED", "speed"),
     field("VERIFY DAYS", "verifyDays"),
     field("BOOT TEST DAYS", "bootDays"),
+    field("ENCRYPTED", "inClear", show=lambda allowed: "clear" if allowed else "refuse"),
     field("OVERRUNS", "overruns"),
     field("LAST OVERRUN", "overranAt", show=lambda at: "" if at is None else since_epoch(at)),
 )
@@ -253,6 +261,12 @@ def terms(
             metavar="DAYS", min=0, help="Boot each machine's newest point every so many days.", show_default=False
         ),
     ] = None,
+    encrypted: Annotated[
+        Encrypted | None,
+        typer.Option(
+            help="Disks of encrypted volumes: refuse them, or keep them in the vault in clear.", show_default=False
+        ),
+    ] = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -266,6 +280,7 @@ def terms(
         "speed": speed,
         "verifyDays": verify,
         "bootDays": boot_test,
+        "inClear": None if encrypted is None else encrypted is Encrypted.CLEAR,
     }
     body: Json = {key: value for key, value in given.items() if value is not None}
     if keep is not None:

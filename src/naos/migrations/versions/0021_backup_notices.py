@@ -16,6 +16,8 @@ IDENTIFIER = sa.String(length=36)
 
 
 def upgrade() -> None:
+    with op.batch_alter_table("backup_plans") as plans:
+        plans.add_column(sa.Column("in_clear", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.create_table(
         "notice_targets",
         sa.Column("id", IDENTIFIER, nullable=False),

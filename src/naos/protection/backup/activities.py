@@ -150,7 +150,12 @@ def bring_network(run: Run, world: World, vlan_id: str | None) -> None:
 def boot_test(run: Run, arguments: dict[str, Any]) -> str:
     """Ends well however the guest does: what it did is noted with the point, and nothing stays of the test."""
     world, machine_id = _world(run), str(arguments["machine_id"])
-    restore(run, arguments)
+    try:
+        restore(run, arguments)
+    except NaosError as error:
+        said = f"failed: it could not be restored: {error}"
+        run.step("note why it failed", restoring.note_boot, world, arguments["point_id"], said)
+        raise
     try:
         start(run, world, machine_id)
         found = run.step("wait for a sign of life", restoring.await_life, world, machine_id, run.progress)

@@ -99,6 +99,21 @@ class QuotaReached(NaosError):
 
 
 @dataclass(eq=False)
+class EncryptedInClear(NaosError):
+    """`disks`: those on encrypted volumes, by name."""
+
+    code: ClassVar[str] = "protection.encrypted_in_clear"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "Machine {machine!r} has disks on encrypted volumes ({disks}), and what is kept in a vault lies there in clear: it is not copied. "
+        "Allow that for the policy (naos policy terms {policy} --encrypted clear), or give these disks no policy."
+    )
+    machine: str
+    disks: str
+    policy: str
+
+
+@dataclass(eq=False)
 class NotQuiesced(NaosError):
     code: ClassVar[str] = "protection.not_quiesced"
     status: ClassVar[int] = 409

@@ -17,7 +17,8 @@ class BackupPlan(Base):
     """cron: in place of the policy's schedules, None: these. keep_*: see `retention.Keep`. immutable_days: for so long nobody
     deletes a point. window: wall times between which runs begin, `22:00-06:00`, "" for always. quiesce: auto, required or off.
     speed: bytes a second that a copy takes, 0 for no limit. verify_days: every how many days each point is read and checked, 0
-    for never; boot_days: the same for a boot of each machine's newest point. handled_until: the instants up to here are decided.
+    for never; boot_days: the same for a boot of each machine's newest point. in_clear: disks of encrypted volumes are copied too, and
+    lie in the vault in clear. handled_until: the instants up to here are decided.
     overruns: how many found a run still under way."""
 
     __tablename__ = "backup_plans"
@@ -34,6 +35,7 @@ class BackupPlan(Base):
     speed: Mapped[int] = mapped_column(default=0)
     verify_days: Mapped[int] = mapped_column(default=30)
     boot_days: Mapped[int] = mapped_column(default=0)
+    in_clear: Mapped[bool] = mapped_column(default=False)
     handled_until: Mapped[datetime]
     overruns: Mapped[int] = mapped_column(default=0)
     overran_at: Mapped[datetime | None]

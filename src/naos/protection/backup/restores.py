@@ -1,15 +1,14 @@
-"""Restores: planned from a point's description, and what is decided about them afterwards. Steps are in `restoring`."""
+"""Restores, planned from a point's description. What is decided about them afterwards is in `deciding`, steps are in `restoring`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from naos.activity import Item, Lock, Plan, Undo
+from naos.activity import Item, Plan, Undo
 from naos.compute import hooks, machines, rules
 from naos.compute.models import VirtualMachine
 from naos.errors import Unknown
@@ -23,7 +22,6 @@ from naos.protection.backup.errors import (
     DisksUnknown,
     NotForProduction,
     PlaceGone,
-    RestoreState,
     RestoreUndecided,
 )
 from naos.protection.backup.models import PointDisk, Restore, RestorePoint
@@ -343,97 +341,6 @@ def plan_boot_test(session: Session, world: World, tenant_id: str, point_id: str
     made = plan(session, world, tenant_id, point_id, RestoreRequest(mode=Mode.TEST, name=name))
     description = f"Boot-test the restore point of {point.machine_name} of {points.moment(point.taken_at)}"
     return replace(made, kind="restore_point.boot_test", description=description)
-
-
-# ----------------------------------------------------------------------------------------------------- what follows
-
-
-def _plan_after(restore: Restore, word: str, description: str, locks: tuple[Lock, ...], **more: Any) -> Plan:
-    return Plan(
-        kind=f"restore.{word}",
-        description=description,
-        arguments={
-            "restore_id": restore.id,
-            "machine_id": restore.machine_id,
-            "vlan_id": restore.vlan_id,
-            "old_disks": list(restore.old_disks),
-            **more,
-        },
-        locks=locks,
-        concerned=(machines.item(restore.machine_id), Item(restore.id, "restore")),
-        type="BackupActivity",
-    )
-
-
-def _check_state(restore: Restore, verb: str, wanted: State) -> None:
-    if restore.state != wanted:
-        raise RestoreState(restore.machine_name, restore.mode, restore.state, verb, f"one that is {wanted.value}")
-
-
-def plan_confirm(session: Session, tenant_id: str, restore_id: str) -> Plan:
-    """The old disks go. Raises Unknown, RestoreState."""
-    restore = find(session, tenant_id, restore_id)
-    _check_state(restore, "confirmed", State.REPLACED)
-    return _plan_after(
-        restore,
-        "confirm",
-        f"Confirm the restore of {restore.machine_name}: its old disks are deleted",
-        (machines.lock(restore.machine_id),),
-    )
-
-
-def plan_take_back(session: Session, tenant_id: str, restore_id: str) -> Plan:
-    """The machine gets its old disks again, and the restored ones go. Raises Unknown, RestoreState, WrongPower."""
-    restore = find(session, tenant_id, restore_id)
-    _check_state(restore, "taken back", State.REPLACED)
-    machine = machines.find(session, tenant_id, restore.machine_id)
-    rules.check_stopped(machine.name, machine.power)
-    return _plan_after(
-        restore,
-        "take_back",
-        f"Take the restore of {restore.machine_name} back",
-        machines.locks_of(session, machine),
-    )
-
-
-def plan_clean_up(session: Session, tenant_id: str, restore_id: str) -> Plan:
-    """A test's machine and network go. Raises Unknown, RestoreState."""
-    restore = find(session, tenant_id, restore_id)
-    _check_state(restore, "cleaned up", State.TEST)
-    machine = machines.find(session, tenant_id, restore.machine_id)
-    return _plan_after(
-        restore,
-        "clean_up",
-        f"Clean the test restore {restore.machine_name} up",
-        (
-            *machines.locks_of(session, machine),
-            *(disks.flatten_lock(disk.id) for disk in disks.of_machine(session, machine.id)),
-        ),
-    )
-
-
-def plan_convert(session: Session, tenant_id: str, restore_id: str, networks: Sequence[NetworkChoice]) -> Plan:
-    """A test's machine stays: on the networks of then, or those chosen. Raises Unknown, RestoreState, WrongPower, PlaceGone."""
-    restore = find(session, tenant_id, restore_id)
-    choices = chosen_networks(session, tenant_id, networks)
-    _check_state(restore, "converted", State.TEST)
-    machine = machines.find(session, tenant_id, restore.machine_id)
-    rules.check_stopped(machine.name, machine.power)
-    point = session.get(RestorePoint, restore.point_id)
-    entries = point.machine["adapters"] if point is not None else []
-    cpool = session.get_one(Cpool, machine.cpool_id)
-    wanted = {}
-    for entry in entries:
-        vlan = rebuilding.vlan_of(session, machine, entry, choices)
-        vlans.check_propagated(session, vlan, cpool.id, cpool.name)
-        wanted[str(entry["unit"])] = vlan.id
-    return _plan_after(
-        restore,
-        "convert",
-        f"Keep the test restore {restore.machine_name} as a machine",
-        machines.locks_of(session, machine),
-        vlans=wanted,
-    )
 
 
 def note(session: Session, restore_id: str, state: State) -> None:

@@ -13,7 +13,7 @@ from naos.api.parameters import ASYNCHRONOUS, Moment, RequestKeyOf, ResourceId, 
 from naos.api.services import ServicesOf
 from naos.errors import Unknown
 from naos.identity import Identity
-from naos.protection.backup import points, restores, runs, terms, views
+from naos.protection.backup import deciding, points, restores, runs, terms, views
 from naos.protection.backup.report_routes import router as report_router
 from naos.protection.backup.restore_wire import ConvertRequest, RestoreRequest, RestoreWire
 from naos.protection.backup.wire import (
@@ -188,7 +188,7 @@ def confirm_restore(
 ) -> JSONResponse:
     """Delete the disks that a restore to production replaced."""
     return submit(
-        services, identity, key, lambda session: restores.plan_confirm(session, identity.tenant_id, restore_id)
+        services, identity, key, lambda session: deciding.plan_confirm(session, identity.tenant_id, restore_id)
     )
 
 
@@ -198,7 +198,7 @@ def take_restore_back(
 ) -> JSONResponse:
     """Give a machine the disks again that a restore to production replaced, and delete the restored ones."""
     return submit(
-        services, identity, key, lambda session: restores.plan_take_back(session, identity.tenant_id, restore_id)
+        services, identity, key, lambda session: deciding.plan_take_back(session, identity.tenant_id, restore_id)
     )
 
 
@@ -208,7 +208,7 @@ def clean_restore_up(
 ) -> JSONResponse:
     """Delete a test's machine and network."""
     return submit(
-        services, identity, key, lambda session: restores.plan_clean_up(session, identity.tenant_id, restore_id)
+        services, identity, key, lambda session: deciding.plan_clean_up(session, identity.tenant_id, restore_id)
     )
 
 
@@ -221,5 +221,5 @@ def convert_restore(
         services,
         identity,
         key,
-        lambda session: restores.plan_convert(session, identity.tenant_id, restore_id, body.networks),
+        lambda session: deciding.plan_convert(session, identity.tenant_id, restore_id, body.networks),
     )

@@ -15,7 +15,7 @@ from naos.activity import Caller, Engine, Plan
 from naos.activity.models import UNFINISHED, Activity
 from naos.errors import Changed, NaosError
 from naos.protection import policies
-from naos.protection.backup import points, restores, runs, taking, terms
+from naos.protection.backup import points, restores, restoring, runs, taking, terms
 from naos.protection.backup.models import BackupPlan, BackupTask, RestorePoint
 from naos.protection.backup.points import PointState
 from naos.protection.backup.runs import TaskStatus
@@ -28,6 +28,8 @@ DUE_SECONDS = 1.0
 AT_ONCE = 4
 """Machines that are copied at the same time."""
 SWEEP_SECONDS = 300.0
+AGAIN = timedelta(hours=1)
+"""A point that could not be verified or booted is left alone for so long: others have their turn."""
 SYSTEM = "naos"
 """The actor of activities that nobody asked for."""
 _log = structlog.get_logger()
@@ -52,6 +54,7 @@ class Scheduler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="backup scheduler", daemon=True)
         self._swept = self._looked = time.monotonic()
+        self._tried: dict[str, datetime] = {}  # points that were to be verified or booted, and when
 
     def start(self) -> None:
         self._thread.start()
@@ -145,6 +148,7 @@ class Scheduler:
         """Sets with points that their policy keeps no longer (its terms changed, an immutability ended), the point whose
         verification is due longest, and a machine whose boot test is due."""
         now = self._clock()
+        self._tried = {key: at for key, at in self._tried.items() if now - AGAIN < at <= now}
         with self._world.database.read() as session:
             rows = session.execute(sa.select(RestorePoint.set_id, RestorePoint.tenant_id).distinct()).all()
             going = [(set_id, tenant_id) for set_id, tenant_id in rows if points.expiring(session, set_id, now)]
@@ -182,6 +186,7 @@ class Scheduler:
             query = sa.select(RestorePoint).where(
                 RestorePoint.policy_id == policy.id,
                 RestorePoint.state == PointState.GOOD,
+                RestorePoint.id.not_in(list(self._tried)),
                 seen < now - timedelta(days=every),
             )
             found = session.scalar(query.order_by(seen).limit(1))
@@ -204,6 +209,7 @@ class Scheduler:
             query = sa.select(RestorePoint).where(
                 RestorePoint.policy_id == policy.id,
                 RestorePoint.state == PointState.GOOD,
+                RestorePoint.id.not_in(list(self._tried)),
                 RestorePoint.set_id.not_in(recent),
             )
             found = session.scalar(query.order_by(RestorePoint.taken_at.desc()).limit(1))
@@ -215,19 +221,26 @@ class Scheduler:
         def check(session: Session) -> Plan:
             return restores.plan_boot_test(session, self._world, point.tenant_id, point.id)
 
-        self._quietly(check, Caller(point.tenant_id, SYSTEM))
+        self._tried[point.id] = self._clock()
+        refusal = self._quietly(check, Caller(point.tenant_id, SYSTEM))
+        if refusal is not None and not refusal.retryable:
+            restoring.note_boot(self._world, point.id, f"failed: it could not be begun: {refusal}")
 
     def _verify(self, point: RestorePoint) -> None:
         def check(session: Session) -> Plan:
             return points.plan_verify(session, point.tenant_id, point.id)
 
+        self._tried[point.id] = self._clock()
         self._quietly(check, Caller(point.tenant_id, SYSTEM))
 
-    def _quietly(self, check: Callable[[Session], Plan], caller: Caller) -> None:
+    def _quietly(self, check: Callable[[Session], Plan], caller: Caller) -> NaosError | None:
+        """Why it was not begun, if so."""
         try:
             self._engine.submit_now(check, caller)
         except NaosError as refusal:
             _log.info("backup_scheduler.left_alone", reason=str(refusal))
+            return refusal
+        return None
 
 
 def _may_be_due(row: BackupPlan | None, schedules: Sequence[BackupSchedule], now: datetime) -> bool:

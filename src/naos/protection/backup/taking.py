@@ -1,7 +1,7 @@
 """The copy of one machine in a run: all its disks at one instant, brought to the policy's vault as a restore point."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from naos.inventory.model import Inventory
 from naos.lifecycle import Lifecycle
 from naos.protection import copying, policies, rules, sites
 from naos.protection.backup import describing, members, points, quotas, runs, terms
-from naos.protection.backup.errors import NotQuiesced
+from naos.protection.backup.errors import EncryptedInClear, NotQuiesced
 from naos.protection.backup.models import BackupTask, PointDisk, PolicyRun, RestorePoint
 from naos.protection.backup.points import Consistency, PointState
 from naos.protection.backup.runs import TaskStatus
@@ -34,7 +34,7 @@ from naos.protection.backup.terms import Quiesce, Terms
 from naos.protection.copying import Order, Part, Progress, Where
 from naos.protection.models import BackupPolicy, VaultSample
 from naos.storage import disks
-from naos.storage.models import Disk
+from naos.storage.models import Disk, Lun
 from naos.world import World
 
 FREEZE_SECONDS = 10
@@ -76,7 +76,7 @@ def _policy_of_run(run_number: int) -> sa.Select[Any]:
 def reserve(world: World, arguments: dict[str, Any], activity_id: str) -> dict[str, Any] | None:
     """The order of the point to take, its rows written; None when there is nothing to copy, which the task says.
 
-    A point of an earlier round that was not completed is dropped. Raises SameZone, QuotaReached, Unreachable.
+    A point of an earlier round that was not completed is dropped. Raises SameZone, QuotaReached, EncryptedInClear, Unreachable.
     """
     run, machine_id, policy_id = arguments["run"], arguments["machine_id"], arguments["policy_id"]
     drop_unfinished(world, machine_id, policy_id)
@@ -97,6 +97,7 @@ def reserve(world: World, arguments: dict[str, Any], activity_id: str) -> dict[s
         vault = choose_vault(session, world.inventory, policy, machine_id)
         chosen, left_out = members.disks_of(session, machine_id, policy_id)
         found = terms.read(session, policy)
+        left_out += _in_clear(session, machine, policy, chosen, allowed=found.in_clear)
         now = datetime.now(UTC)
         point = RestorePoint(
             tenant_id=machine.tenant_id,
@@ -122,6 +123,18 @@ def reserve(world: World, arguments: dict[str, Any], activity_id: str) -> dict[s
         parts = tuple(Part(disk.lun_id, disk.id) for disk in chosen)
         order = Order(point.set_id, point.id, Where("vault", vault), parts, found.speed, yielding=True)
     return order.plain()
+
+
+def _in_clear(
+    session: Session, machine: VirtualMachine, policy: BackupPolicy, chosen: Sequence[Disk], *, allowed: bool
+) -> list[str]:
+    """What the point has to say of disks that are encrypted on their volumes. Raises EncryptedInClear unless it is allowed."""
+    wanted = sa.select(Lun.id).where(Lun.id.in_({disk.lun_id for disk in chosen}), Lun.wrapped_key.is_not(None))
+    encrypted = set(session.scalars(wanted))
+    names = [disk.name for disk in chosen if disk.lun_id in encrypted]
+    if names and not allowed:
+        raise EncryptedInClear(machine.name, ", ".join(names), policy.name)
+    return [f"{name}: encrypted on its volume, in clear here" for name in names]
 
 
 def _nothing_to_copy(session: Session, policy: BackupPolicy | None, machine: VirtualMachine | None) -> str | None:

@@ -40,6 +40,7 @@ class Wish:
     speed: int | None = None
     verify_days: int | None = None
     boot_days: int | None = None
+    in_clear: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Terms:
     speed: int | None
     verify_days: int
     boot_days: int
+    in_clear: bool
 
     def next_due(self, after: datetime) -> datetime | None:
         return schedule.next_due(self.rhythms, self.zone, after)
@@ -92,6 +94,7 @@ def of(row: BackupPlan, schedules: Sequence[Schedule]) -> Terms:
         speed=row.speed or None,
         verify_days=row.verify_days,
         boot_days=row.boot_days,
+        in_clear=row.in_clear,
     )
 
 
@@ -121,6 +124,7 @@ def _first(policy: BackupPolicy, schedules: Sequence[Schedule]) -> BackupPlan:
         speed=0,
         verify_days=30,
         boot_days=0,
+        in_clear=False,
         handled_until=datetime.now(UTC),
         overruns=0,
         overran_at=None,
@@ -144,7 +148,7 @@ def change(session: Session, policy: BackupPolicy, wish: Wish) -> BackupPlan:
     if wish.keep is not None:
         row.keep_days, row.keep_weeks = wish.keep.days, wish.keep.weeks
         row.keep_months, row.keep_years = wish.keep.months, wish.keep.years
-    for name in ("immutable_days", "speed", "verify_days", "boot_days"):
+    for name in ("immutable_days", "speed", "verify_days", "boot_days", "in_clear"):
         value = getattr(wish, name)
         if value is not None:
             setattr(row, name, value)

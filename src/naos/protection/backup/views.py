@@ -43,6 +43,7 @@ def shown_terms(session: Session, policy: BackupPolicy, now: datetime) -> TermsW
         speed=found.speed or 0,
         verify_days=found.verify_days,
         boot_days=found.boot_days,
+        in_clear=found.in_clear,
         next_run=milliseconds(upcoming),
         overruns=row.overruns if row is not None else 0,
         overran_at=milliseconds(row.overran_at if row is not None else None),

@@ -28,7 +28,8 @@ class KeepRequest(Request):
 
 class TermsRequest(Request):
     """What is left out stays as it is, or gets its default. `cron`: "" for the policy's schedules again; `window`: "" for always;
-    `speed`: bytes a second, 0 for no limit; `verify_days`, `boot_days`: 0 for never."""
+    `speed`: bytes a second, 0 for no limit; `verify_days`, `boot_days`: 0 for never. `in_clear`: copy disks of encrypted volumes
+    too, whose copies lie in the vault in clear."""
 
     time_zone: str | None = Field(default=None, max_length=63)
     cron: str | None = Field(default=None, max_length=128)
@@ -39,6 +40,7 @@ class TermsRequest(Request):
     speed: Whole | None = Field(default=None, ge=0, le=2**40)
     verify_days: Whole | None = Field(default=None, ge=0, le=3660)
     boot_days: Whole | None = Field(default=None, ge=0, le=3660)
+    in_clear: bool | None = None
 
 
 class TermsWire(Wire):
@@ -54,6 +56,7 @@ class TermsWire(Wire):
     speed: int
     verify_days: int
     boot_days: int
+    in_clear: bool
     next_run: int | None
     overruns: int
     overran_at: int | None
@@ -73,6 +76,7 @@ def wish_of(body: TermsRequest | None) -> Wish:
         speed=body.speed,
         verify_days=body.verify_days,
         boot_days=body.boot_days,
+        in_clear=body.in_clear,
     )
 
 
