@@ -21,6 +21,7 @@ from naos.protection.backup import terms
 from naos.protection.backup import wire as terms_wire
 from naos.protection.backup.instant_routes import router as instant_router
 from naos.protection.backup.routes import router as backup_router
+from naos.protection.files.routes import router as files_router
 from naos.protection.models import BackupJob
 from naos.protection.notices.routes import router as notices_router
 from naos.protection.processor import Meter
@@ -59,6 +60,7 @@ Reader = Annotated[Identity, Depends(require("backup_iaas_spp_read"))]
 Writer = Annotated[Identity, Depends(require("backup_iaas_spp_read", "backup_iaas_spp_write"))]
 
 router.include_router(backup_router)
+router.include_router(files_router)
 router.include_router(instant_router)
 router.include_router(notices_router)
 beside = [replication_router, recovery_router]

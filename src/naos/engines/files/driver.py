@@ -57,9 +57,9 @@ class HostPointFiles:
 
     @contextlib.contextmanager
     def content(
-        self, set_id: str, point_id: str, disks: Sequence[PlacedDisk], *, volume: str, path: str
+        self, set_id: str, point_id: str, disks: Sequence[PlacedDisk], *, volume: str, path: str, again: bool = False
     ) -> Iterator[Iterator[FileEvent]]:
-        question = {"call": "content", "volume": volume, "path": path}
+        question = {"call": "content", "volume": volume, "path": path, "again": again}
         with self._asked(set_id, point_id, disks, question) as reading:
             first = entry(reading.answer())
             yield reading.events(first)

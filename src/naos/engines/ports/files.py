@@ -83,9 +83,10 @@ class PointFiles(Protocol):
         """Entries of a folder in the order of their names' bytes, those behind the name `after` ("" for the first ones)."""
 
     def content(
-        self, set_id: str, point_id: str, disks: Sequence[PlacedDisk], *, volume: str, path: str
+        self, set_id: str, point_id: str, disks: Sequence[PlacedDisk], *, volume: str, path: str, again: bool = False
     ) -> AbstractContextManager[Iterator[FileEvent]]:
-        """A file, or a folder with all below it: each entry, and after a file's its content, exactly as long as it says.
+        """A file, or a folder with all below it: each entry, and after a file's its content, exactly as long as it says. again: a file of
+        several names has its content under each, not under the first alone.
 
         What cannot be found is told when the context is entered.
         """

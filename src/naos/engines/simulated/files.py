@@ -48,7 +48,7 @@ class SimulatedPointFiles(SimulatedEngine):
 
     @contextmanager
     def content(
-        self, set_id: str, point_id: str, disks: Sequence[PlacedDisk], *, volume: str, path: str
+        self, set_id: str, point_id: str, disks: Sequence[PlacedDisk], *, volume: str, path: str, again: bool = False
     ) -> Iterator[Iterator[FileEvent]]:
         with self._opened("content", set_id, point_id, disks) as point:
             events: list[FileEvent] = []
@@ -57,7 +57,7 @@ class SimulatedPointFiles(SimulatedEngine):
                 events.append(driver.entry(answer))
                 events.extend(Hole(length) if data is None else data for length, data in pieces or ())
 
-            self._answered(lambda: requests.content(point, {"volume": volume, "path": path}, send))
+            self._answered(lambda: requests.content(point, {"volume": volume, "path": path, "again": again}, send))
             yield iter(events)
 
     def end(self, point_id: str) -> None:

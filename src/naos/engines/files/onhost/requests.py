@@ -108,14 +108,14 @@ def folder(point: Point, request: Answer) -> Answer:
 def content(point: Point, request: Answer, send: Send) -> None:
     """One file, or a folder with all that is below it: each entry with its path, content after it.
 
-    relative: paths begin with the name of what was asked. same: the path of a file that was sent before, and is this one.
+    Paths begin with the name of what was asked. same: the path of a file that was sent before, and is this one; again: without that.
     """
     system, path = _opened(point, request["volume"]), names.named(request["path"])
     key = _found(system, path)
     node = system.node(key)
     first = path[-1:]
     if node.kind == FOLDER:
-        _Walk(system, send).folder(first, key, ())
+        _Walk(system, send, again=bool(request.get("again"))).folder(first, key, ())
     elif node.kind == FILE:
         send({**_entry(path[-1], node, system), "path": names.path(first)}, system.pieces(key))
     else:
@@ -124,8 +124,8 @@ def content(point: Point, request: Answer, send: Send) -> None:
 
 
 class _Walk:
-    def __init__(self, system: FileSystem, send: Send) -> None:
-        self._system, self._send = system, send
+    def __init__(self, system: FileSystem, send: Send, *, again: bool) -> None:
+        self._system, self._send, self._again = system, send, again
         self._sent: dict[Any, str] = {}
 
     def folder(self, path: list[bytes], key: Any, above: tuple[Any, ...]) -> None:
@@ -163,9 +163,9 @@ class _Walk:
             self._skip(path, reason(error))
             return
         if node.kind == FILE:
-            if node.links > 1 and key in self._sent:
+            if key in self._sent:
                 answer["same"] = self._sent[key]
-            elif node.links > 1:
+            elif node.links > 1 and not self._again:
                 self._sent[key] = answer["path"]
             self._send(answer, None if "same" in answer else self._system.pieces(key))
         else:
