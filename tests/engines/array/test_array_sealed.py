@@ -1,5 +1,6 @@
 """Empty encrypted images that naos makes, as QEMU reads them."""
 
+import json
 import shutil
 import subprocess
 
@@ -19,10 +20,19 @@ def tool(*words, secret=SECRET):
     return subprocess.run(argv, input=secret, capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("size", [512, 2**20, GIB // 2, GIB // 2 + 512, 20 * 2**40])
-def test_it_is_whole_has_its_size_and_keeps_what_is_written_to_its_end(tmp_path, size):
+@pytest.mark.parametrize(
+    ("size", "bits"),
+    [
+        *((size, 16) for size in (512, 2**20, GIB // 2, GIB // 2 + 512, 20 * 2**40)),
+        *((size, 18) for size in (512, 64 * GIB, 64 * GIB + 512, 1024 * GIB)),
+        *((size, 19) for size in (256 * GIB, 20 * 2**40)),
+    ],
+)
+def test_it_is_whole_has_its_size_and_keeps_what_is_written_to_its_end(tmp_path, size, bits):
     path = tmp_path / "image.qcow2"
-    path.write_bytes(sealed.image(size, SECRET))
+    path.write_bytes(sealed.image(size, SECRET, bits=bits))
+    shown = subprocess.run(["qemu-img", "info", "--output=json", str(path)], capture_output=True, check=True)
+    assert json.loads(shown.stdout)["cluster-size"] == 2**bits
     name = encryption.file_name(str(path))
     end = size - 512
     words = (
@@ -46,7 +56,7 @@ def test_it_is_whole_has_its_size_and_keeps_what_is_written_to_its_end(tmp_path,
 
 def test_two_of_them_have_keys_of_their_own():
     one, other = (sealed.image(2**20, SECRET) for _ in range(2))
-    begin = 3 * sealed.CLUSTER + 4096  # the key, spread over 256,000 bytes
+    begin = 3 * 65536 + 4096  # the key, spread over 256,000 bytes
     material = slice(begin, begin + 256_000)
     same = sum(a == b for a, b in zip(one[material], other[material], strict=True))
     assert same < 256_000 / 100

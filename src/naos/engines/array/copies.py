@@ -2,7 +2,7 @@
 
 import time
 
-from naos.engines.array import disks, images, jobs, nodes, volume
+from naos.engines.array import disks, images, jobs, layouts, nodes, volume
 from naos.engines.array.daemon import served
 from naos.engines.array.errors import is_full
 from naos.engines.array.places import Place
@@ -127,7 +127,7 @@ def _start_copy(monitor: Monitor, place: Place, source_id: str, disk_id: str) ->
     place.run("rm", "-f", "--", part)
     what = f"a copy of disk {source_id}"
     try:
-        images.make(place, part, size, what)
+        images.make(place, part, size, what, layouts.cluster_bits(size))
         if place.exists(place.disk_reserved(source_id)):
             place.run("touch", "--", place.disk_reserved(disk_id))
             images.reserve(place, part, images.full_size(size), what)

@@ -12,7 +12,7 @@ from the same write, when it is resumed.
 from collections.abc import Sequence
 from typing import Any
 
-from naos.engines.array import disks, images, jobs, nodes, tls, volume
+from naos.engines.array import disks, images, jobs, layouts, nodes, tls, volume
 from naos.engines.array.errors import DaemonRefused, is_full
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
@@ -104,7 +104,7 @@ def _open(monitor: Monitor, place: Place, copy: DiskCopy) -> None:
     what = f"a copy of disk {copy.source_id}"
     nodes.close_disk(monitor, copy.disk_id)
     place.run("rm", "-f", "--", part)
-    images.make(place, part, size, what)
+    images.make(place, part, size, what, layouts.cluster_bits(size))
     if place.exists(place.disk_reserved(copy.source_id)):
         place.run("touch", "--", place.disk_reserved(copy.disk_id))
         images.reserve(place, part, images.full_size(size), what)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from naos.engines.array import changes, doors, exports, images, jobs, nodes, scratches
+from naos.engines.array import changes, doors, exports, images, jobs, layouts, nodes, scratches
 from naos.engines.array.daemon import served
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
@@ -31,7 +31,7 @@ def create(place: Place, disk_id: str, size: int, provisioning: Provisioning, te
             part = place.disk_unfinished(disk_id)
             with _removed_on_failure(place, part):
                 place.run("rm", "-f", "--", part)
-                images.make(place, part, size, f"disk {disk_id}")
+                images.make(place, part, size, f"disk {disk_id}", layouts.cluster_bits(size))
             keep(place, disk_id)
             return
     with _removed_on_failure(place, place.disk_reserved(disk_id)):

@@ -9,7 +9,7 @@ import gzip
 import json
 from typing import Any
 
-from naos.engines.array import sealed
+from naos.engines.array import layouts, sealed
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
 from naos.engines.ports import Completed, LunKey
@@ -24,10 +24,10 @@ def encoded(key: LunKey) -> str:
     return base64.b64encode(key()).decode()
 
 
-def empty(place: Place, size: int, below: str | None = None) -> bytes:
-    """A new image, compressed with gzip. below: the image that it backs on, as seen from its folder."""
+def empty(place: Place, size: int, below: str | None = None, bits: int = layouts.PLAIN) -> bytes:
+    """A new image, compressed with gzip. below: the image that it backs on, as seen from its folder. bits: of its clusters."""
     assert place.key is not None  # noqa: S101 - callers look
-    return gzip.compress(sealed.image(size, encoded(place.key).encode(), below), compresslevel=1)
+    return gzip.compress(sealed.image(size, encoded(place.key).encode(), below, bits), compresslevel=1)
 
 
 def give(monitor: Monitor, place: Place) -> None:

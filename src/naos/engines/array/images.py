@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from naos.engines.array import encryption
+from naos.engines.array import encryption, layouts
 from naos.engines.array.errors import named
 from naos.engines.array.places import Place
 from naos.engines.array.volume import numbers
@@ -31,14 +31,14 @@ _DAMAGED, _EXTERNAL_DATA = 1 << 1, 1 << 2
 _SLOWEST = 20 * 2**20  # bytes a second: what an array writes at the least
 _MAKE_RESERVED = """
 test -e "$4" && exit 0
-qemu-img create -q -f qcow2 -o "preallocation=$1" "$2" "$3" &&
+qemu-img create -q -f qcow2 -o "preallocation=$1,$6" "$2" "$3" &&
     { test -z "$5" || qemu-img convert -q -n --target-is-zero -f qcow2 -O qcow2 "$5" "$2"; } &&
     sync -- "$2" && mv --no-clobber -T -- "$2" "$4" && exit 0
 code=$?
 rm -f -- "$2"
 exit "$code"
 """
-"""Preallocation, unfinished path, size, final path, path of the template that it is filled from or nothing."""
+"""Preallocation, unfinished path, size, final path, path of the template that it is filled from or nothing, layout."""
 _MAKE_RESERVED_SEALED = """
 test -e "$4" && exit 0
 read -r key
@@ -104,19 +104,19 @@ def read_closed(place: Place, path: str) -> ImageFacts:
     return facts(json.loads(done.stdout))
 
 
-def _create(place: Place, path: str, size: int, below: str | None = None) -> None:
-    """below: another image's path, as seen from this one's folder."""
+def _create(place: Place, path: str, size: int, below: str | None = None, bits: int = layouts.PLAIN) -> None:
+    """below: another image's path, as seen from this one's folder. bits: of its clusters (see `layouts`)."""
     if place.key is not None:
-        place.run("sh", "-c", 'gzip -dc > "$1"', "make", path, stdin=encryption.empty(place, size, below))
+        place.run("sh", "-c", 'gzip -dc > "$1"', "make", path, stdin=encryption.empty(place, size, below, bits))
         return
     over = () if below is None else ("-b", below, "-F", "qcow2")
-    place.run("qemu-img", "create", "-q", "-f", "qcow2", *over, path, str(size))
+    place.run("qemu-img", "create", "-q", "-f", "qcow2", "-o", layouts.options(bits), *over, path, str(size))
 
 
-def make(place: Place, path: str, size: int, what: str) -> None:
+def make(place: Place, path: str, size: int, what: str, bits: int = layouts.PLAIN) -> None:
     """Create an image under `path` that takes space as it is written; `what` it is, for messages. Raises NoSpace."""
     try:
-        _create(place, path, size)
+        _create(place, path, size, bits=bits)
     except CommandFailed as error:
         raise named(error, what, lambda: numbers(place, OVERHEAD)) from error
 
@@ -133,7 +133,8 @@ def make_reserved(
     locked = ("flock", "--wait", f"{deadline:.0f}", part, "sh", "-c")
     way, made = _PREALLOCATION[provisioning], place.disk(disk_id)
     filling = place.template(template_id) if template_id is not None else ""
-    script, arguments, stdin = _MAKE_RESERVED, [way, part, str(size), made, filling], b""
+    bits = layouts.cluster_bits(size)
+    script, arguments, stdin = _MAKE_RESERVED, [way, part, str(size), made, filling, layouts.options(bits)], b""
     if place.key is not None:
         zeroes = "json:" + json.dumps({"driver": "null-co", "size": size, "read-zeroes": True})
         sealed = encryption.file_name(filling) if filling else ""
@@ -141,7 +142,7 @@ def make_reserved(
             _MAKE_RESERVED_SEALED,
             [way, part, str(full_size(size)), made, sealed, encryption.OBJECT, zeroes],
         )
-        stdin = encryption.encoded(place.key).encode() + b"\n" + encryption.empty(place, size)
+        stdin = encryption.encoded(place.key).encode() + b"\n" + encryption.empty(place, size, bits=bits)
     try:
         place.run(*locked, script, "make", *arguments, stdin=stdin, timeout=2 * deadline)
     except CommandFailed as error:
@@ -152,7 +153,7 @@ def make_clone(place: Place, path: str, template_id: str, size: int) -> None:
     """Create a copy-on-write image. Raises NoSpace."""
     backing = f"../templates/{template_id}.qcow2"
     try:
-        _create(place, path, size, backing)
+        _create(place, path, size, backing, layouts.cluster_bits(size))
     except CommandFailed as error:
         raise named(error, "a clone", lambda: numbers(place, OVERHEAD)) from error
 
@@ -167,7 +168,7 @@ def make_over(place: Place, path: str, below: str, size: int, what: str) -> None
 
 def make_behind(place: Place, path: str, base_id: str, size: int, what: str) -> None:
     """Create an image that takes what is written over what is behind a door, which is not opened for it. Raises NoSpace."""
-    below = ("-u", "-b", f"../templates/{base_id}.door", "-F", "raw")
+    below = ("-o", layouts.options(layouts.cluster_bits(size)), "-u", "-b", f"../templates/{base_id}.door", "-F", "raw")
     try:
         place.run("qemu-img", "create", "-q", "-f", "qcow2", *below, path, str(size))
     except CommandFailed as error:

@@ -11,7 +11,8 @@ import uuid
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-CLUSTER = 65536
+from naos.engines.array import layouts
+
 _SECTOR = 512
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 _EXTENSION = struct.Struct(">II")
@@ -27,30 +28,31 @@ _SLOT_SECTORS = 504  # 4000 times the key, in whole pages
 _LUKS_SECTORS = _FIRST_SLOT + _SLOTS * _SLOT_SECTORS
 
 
-def image(size: int, passphrase: bytes, backing: str | None = None) -> bytes:
-    """A whole image of `size` bytes that reads as zeroes, or as `backing` (qcow2, a path seen from its folder) does.
+def image(size: int, passphrase: bytes, backing: str | None = None, bits: int = layouts.PLAIN) -> bytes:
+    """A whole image of `size` bytes that reads as zeroes, or as `backing` (qcow2, a path seen from its folder) does. bits: of its clusters.
 
     Every image has a random key of its own, which the passphrase opens.
     """
     size = -(-size // _SECTOR) * _SECTOR
     luks = _luks(os.urandom(_KEY_BYTES), passphrase)
-    luks_at, luks_clusters = 3, -(-len(luks) // CLUSTER)
-    entries = max(1, -(-size // (CLUSTER * CLUSTER // 8)))
-    table_at, table_clusters = luks_at + luks_clusters, -(-entries * 8 // CLUSTER)
+    cluster = 1 << bits
+    luks_at, luks_clusters = 3, -(-len(luks) // cluster)
+    entries = max(1, -(-size // (cluster * cluster // 8)))
+    table_at, table_clusters = luks_at + luks_clusters, -(-entries * 8 // cluster)
     used = table_at + table_clusters
-    extensions = _extension(_CRYPTO, struct.pack(">QQ", luks_at * CLUSTER, len(luks)))
+    extensions = _extension(_CRYPTO, struct.pack(">QQ", luks_at * cluster, len(luks)))
     if backing is not None:
         extensions += _extension(_BACKING_FORMAT, b"qcow2")
     extensions += _EXTENSION.pack(0, 0)
     name = b"" if backing is None else backing.encode()
     header = _HEADER.pack(
-        *(b"QFI\xfb", 3, _HEADER.size + 8 + len(extensions) if name else 0, len(name), 16, size, _LUKS, entries),
-        *(table_at * CLUSTER, CLUSTER, 1, 0, 0, 0, 0, 0, 4, _HEADER.size + 8),
+        *(b"QFI\xfb", 3, _HEADER.size + 8 + len(extensions) if name else 0, len(name), bits, size, _LUKS, entries),
+        *(table_at * cluster, cluster, 1, 0, 0, 0, 0, 0, 4, _HEADER.size + 8),
     )
     first = header + bytes(8) + extensions + name
-    pieces = (first, struct.pack(">Q", 2 * CLUSTER), struct.pack(f">{used}H", *[1] * used), luks)
-    made = b"".join(piece.ljust(-(-len(piece) // CLUSTER) * CLUSTER, b"\0") for piece in pieces)
-    return made + bytes(table_clusters * CLUSTER)
+    pieces = (first, struct.pack(">Q", 2 * cluster), struct.pack(f">{used}H", *[1] * used), luks)
+    made = b"".join(piece.ljust(-(-len(piece) // cluster) * cluster, b"\0") for piece in pieces)
+    return made + bytes(table_clusters * cluster)
 
 
 def _extension(kind: int, data: bytes) -> bytes:

@@ -1,0 +1,23 @@
+"""How finely a disk's image is divided. A snapshot notes every cluster of a disk while its volume's daemon does nothing else, so the
+clusters of large disks are larger. Not too large: the first write to one after a snapshot copies it whole, and what a guest gives back
+is free again where it covers whole ones.
+
+QEMU's subclusters (`extended_l2`) would allow more, but in QEMU 7.2 making such a clone independent ends the daemon.
+"""
+
+_GIB = 2**30
+_BITS = ((16 * _GIB, 16), (1024 * _GIB, 18))
+"""Largest disk, and the power of two of its clusters: 64 KiB, 256 KiB."""
+_LARGEST_BITS = 19
+PLAIN = 16
+"""QEMU's own choice, for images that are no disks and have no snapshots."""
+
+
+def cluster_bits(size: int) -> int:
+    """Of a disk of so many bytes; a disk that grows keeps what it was made with."""
+    return next((bits for largest, bits in _BITS if size <= largest), _LARGEST_BITS)
+
+
+def options(bits: int) -> str:
+    """As `qemu-img create` takes them."""
+    return f"cluster_size={1 << bits}"

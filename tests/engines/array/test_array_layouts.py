@@ -1,0 +1,22 @@
+"""How finely disks are divided: the larger, the fewer clusters a snapshot has to note."""
+
+import pytest
+
+from naos.engines.array import layouts
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("size", "bits"),
+    [
+        (1, 16),
+        (16 * GIB, 16),
+        (16 * GIB + 1, 18),
+        (1024 * GIB, 18),
+        (1024 * GIB + 1, 19),
+    ],
+)
+def test_large_disks_have_large_clusters(size: int, bits: int) -> None:
+    assert layouts.cluster_bits(size) == bits
+    assert layouts.options(bits) == f"cluster_size={2**bits}"
