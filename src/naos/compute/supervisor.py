@@ -7,7 +7,7 @@ It only looks; whatever must be done is an activity like any other, under the sa
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -33,6 +33,8 @@ from naos.storage.models import Disk, Lun
 from naos.world import World
 
 PERIOD_SECONDS = 1.0
+PATIENCE_SECONDS = 2.0
+"""How long a round waits for a look. One that takes longer goes on by itself, and its host is left to it meanwhile."""
 FABRIC_PERIOD_SECONDS = 5.0
 FLATTEN_AFTER_SECONDS = 60.0
 BASE_PERIOD_SECONDS = 5.0
@@ -54,6 +56,7 @@ class Supervisor(Watch):
         super().__init__(engine, period)
         self._world = world
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="supervisor")
+        self._under_way: dict[str, Future[None]] = {}
         self._listeners: dict[str, threading.Thread] = {}
         self._fabric_due: dict[str, float] = {}
         self._base_due: dict[tuple[str, str], float] = {}
@@ -76,7 +79,11 @@ class Supervisor(Watch):
             self._listen(blade.name)
         tasks: list[tuple[Callable[[str], None], str]] = [(self._look_at_blade, blade.name) for blade in blades]
         tasks += [(self._look_at_volume, lun.id) for lun in volumes]
-        list(self._pool.map(lambda task: self._safely(*task), tasks))
+        for look, subject in tasks:
+            if subject not in self._under_way:
+                self._under_way[subject] = self._pool.submit(self._safely, look, subject)
+        wait(self._under_way.values(), PATIENCE_SECONDS)
+        self._under_way = {subject: look for subject, look in self._under_way.items() if not look.done()}
         self._flatten_clones()
 
     def _safely(self, look: Callable[[str], None], subject: str) -> None:

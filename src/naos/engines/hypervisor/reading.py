@@ -77,11 +77,14 @@ def statistics(where: str, domain: libvirt.virDomain) -> DomainStatistics:
 
 
 def samples(connection: libvirt.virConnect) -> dict[str, DomainSample]:
-    """Every running machine; one whose state is being changed is not waited for."""
+    """Every running machine but those that something works on for longer, a move or a process that hangs: such a one is not waited
+    for, and the half of its figures that libvirt has by itself would be taken for the whole."""
     flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
     groups = libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_BALLOON | libvirt.VIR_DOMAIN_STATS_VCPU
     found = {}
     for domain, told in connection.getAllDomainStats(groups, flags):
+        if "balloon.rss" not in told:
+            continue
         try:
             spent = told.get("cpu.time") or domain.info()[4]
             line = xml.parse(domain.XMLDesc(0)).find("devices/channel/target[@name='org.qemu.guest_agent.0']")
