@@ -32,7 +32,7 @@ def deleted(monitor):
 def test_the_daemon_is_started_under_its_lock_with_the_limit():
     argv = daemon.command(a_place(root="/a,b"), SPEC, "10.0.0.1")
     before = argv[: argv.index("qemu-storage-daemon")]
-    assert before[:4] == ["nice", "-n", "-10", "flock"]
+    assert before[:7] == ["env", *daemon.MEMORY, "nice", "-n", "-10", "flock"]
     assert before[before.index("python3") - 1] == f"/a,b/{LUN}/lock"
     assert before[-2:] == ["10.0.0.1", "10809"]
     group = json.loads(argv[argv.index("--object") + 1])

@@ -14,12 +14,14 @@ import structlog
 from naos.engines.array import listen, tls, volume
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place
-from naos.engines.array.qmp import Monitor, session
+from naos.engines.array.qmp import Gone, Monitor, session
 from naos.engines.errors import Busy, CommandFailed, Missing, Unreachable
 from naos.engines.ports import LunSpec
 
 PRIORITY = -10
 """Niceness: every guest waits for it and it computes next to nothing, so busy neighbours must not keep it from answering."""
+MEMORY = (f"MALLOC_MMAP_THRESHOLD_={32 * 2**20}", f"MALLOC_TRIM_THRESHOLD_={64 * 2**20}")
+"""Of the C library: buffers of a request are kept for the next one. Else each is asked of the kernel, which clears it first."""
 LIMIT = "limit"  # the throttle group that every disk of the volume belongs to
 _TAKEN = 75  # what flock exits with when somebody holds the lock
 _NO_FOLDER = 66  # what flock exits with when the lock cannot even be made
@@ -38,7 +40,7 @@ def command(place: Place, lun: LunSpec, address: str) -> list[str]:
     group = {"qom-type": "throttle-group", "id": LIMIT, "limits": limits(lun)}
     server = {"addr": {"type": "fd", "str": listen.PLACE}, **tls.server(place)}
     return [
-        *("nice", "-n", str(PRIORITY)),
+        *("env", *MEMORY, "nice", "-n", str(PRIORITY)),
         *("flock", "--nonblock", "--conflict-exit-code", str(_TAKEN), place.lock),
         *("python3", "-c", Path(listen.__file__).read_text(encoding="utf-8"), address, str(lun.port)),
         "qemu-storage-daemon",
@@ -106,22 +108,25 @@ def apply_limit(monitor: Monitor, lun: LunSpec) -> None:
 @contextlib.contextmanager
 def served(place: Place) -> Iterator[Monitor]:
     """A session with the volume's daemon. Raises Missing without the volume, Unreachable without its daemon."""
-    if not lives(place):
-        if not volume.exists(place):
-            raise Missing(place.where, f"volume {place.lun_id}", "it is not on this array")
-        raise Unreachable(place.where, f"volume {place.lun_id}", "its daemon does not run")
-    with session(place) as monitor:
+    with served_or_dead(place) as monitor:
+        if monitor is None:
+            if not volume.exists(place):
+                raise Missing(place.where, f"volume {place.lun_id}", "it is not on this array")
+            raise Unreachable(place.where, f"volume {place.lun_id}", "its daemon does not run")
         yield monitor
 
 
 @contextlib.contextmanager
 def served_or_dead(place: Place) -> Iterator[Monitor | None]:
-    """A session, or None when the daemon is certainly dead: then nothing of the volume is exported or open."""
-    if lives(place):
-        with session(place) as monitor:
-            yield monitor
-    else:
-        yield None
+    """A session, or None when the daemon is certainly dead: then nothing of the volume is exported or open.
+
+    Its lock is asked only when nobody answers: most of what goes to a daemon finds it.
+    """
+    with contextlib.ExitStack() as stack:
+        monitor = None
+        with contextlib.suppress(Gone):
+            monitor = stack.enter_context(session(place, dead=lambda: not lives(place)))
+        yield monitor
 
 
 def _doubled(path: str) -> str:

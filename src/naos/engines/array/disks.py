@@ -11,8 +11,15 @@ from naos.engines.errors import Busy, EngineError, Missing, Unsupported
 from naos.engines.ports import DiskFacts, Provisioning
 
 
-def check_present(place: Place, disk_id: str) -> None:
-    """Raises Missing."""
+def is_open(monitor: Monitor, disk_id: str) -> bool:
+    """Whether the daemon has the disk's image open: then it is there."""
+    return nodes.node(nodes.IMAGE, disk_id) in nodes.present(monitor)
+
+
+def check_present(place: Place, disk_id: str, monitor: Monitor | None = None) -> None:
+    """monitor: a session that may know it. Raises Missing."""
+    if monitor is not None and is_open(monitor, disk_id):
+        return
     if not place.exists(place.disk(disk_id)):
         raise Missing(place.where, f"disk {disk_id}", f"volume {place.lun_id} does not hold it")
 
@@ -93,7 +100,8 @@ def resize(monitor: Monitor, place: Place, disk_id: str, size: int) -> None:
 
 def describe(monitor: Monitor | None, place: Place, disk_id: str) -> DiskFacts | None:
     """None when the volume does not hold the disk."""
-    if not place.exists(place.disk(disk_id)):
+    known = monitor is not None and is_open(monitor, disk_id)
+    if not known and not place.exists(place.disk(disk_id)):
         return None
     found = nodes.disk_facts(monitor, place, disk_id)
     return DiskFacts(disk_id, found.size, found.allocated, found.backing, found.snapshots)

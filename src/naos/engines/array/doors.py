@@ -1,7 +1,7 @@
 """The doors of a point store as a volume's daemon sees them: a node a disk and point, under TLS with the door's key."""
 
 import contextlib
-import uuid
+from collections.abc import Iterable
 
 from naos.engines.array import jobs, nodes
 from naos.engines.array.errors import DaemonRefused
@@ -10,25 +10,29 @@ from naos.engines.array.qmp import Monitor
 from naos.engines.ports import Door
 
 CONNECTING = 5  # seconds
+CIPHERS = "NORMAL:-CHACHA20-POLY1305"
+"""What both ends of a door speak. With a shared key GnuTLS would take ChaCha20, which has no instructions of its own in servers'
+processors and costs more than all the rest of a copy; what is left is AES-GCM."""
 _KEYS = "points"
 """Of the volume's folder: where the keys of doors are while they are used."""
 
 
 def name(kind: str, disk_id: str, point_id: str) -> str:
-    """A node's or an object's name; several points of one disk can be under way."""
-    return nodes.node(kind, str(uuid.uuid5(uuid.UUID(point_id), disk_id)))
+    """A node's or an object's."""
+    return nodes.name_of(kind, disk_id, point_id)
 
 
 def open_door(
     monitor: Monitor, place: Place, disk_id: str, point_id: str, door: Door, *, read_only: bool = False
 ) -> None:
     """Raises DaemonRefused when nobody answers there, or the key is none."""
-    close(monitor, place, disk_id, point_id)
+    shut(monitor, disk_id, point_id)
     folder, key = _folder(place, disk_id, point_id), name("k", disk_id, point_id)
-    script = 'umask 077 && mkdir -p -- "$1" && echo "$2 $3" > "$1/address" && cat > "$1/keys.psk"'
+    script = 'rm -rf -- "$1" && umask 077 && mkdir -p -- "$1" && echo "$2 $3" > "$1/address" && cat > "$1/keys.psk"'
     where = (door.address.host, str(door.address.port))
     place.host.run(["sh", "-c", script, "key", folder, *where], stdin=f"{door.user}:{door.key}\n".encode())
     credentials = {"qom-type": "tls-creds-psk", "id": key, "endpoint": "client", "dir": folder, "username": door.user}
+    credentials["priority"] = CIPHERS
     monitor.execute("object-add", credentials)
     node = {
         "driver": "nbd",
@@ -53,10 +57,20 @@ def cut(place: Place, disk_id: str, point_id: str) -> None:
 
 def close(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
     """What was written through it is flushed there; none is fine."""
+    shut(monitor, disk_id, point_id)
+    forget_keys(place, point_id, [disk_id])
+
+
+def shut(monitor: Monitor, disk_id: str, point_id: str) -> None:
+    """Close a door whose key is still kept: `forget_keys` is to follow. None is fine."""
     nodes.close_named(monitor, name(nodes.DOOR, disk_id, point_id))
     with contextlib.suppress(DaemonRefused):  # there is none
         monitor.execute("object-del", {"id": name("k", disk_id, point_id)})
-    place.run("rm", "-rf", "--", _folder(place, disk_id, point_id))
+
+
+def forget_keys(place: Place, point_id: str, disk_ids: Iterable[str]) -> None:
+    """Of doors that are shut."""
+    place.run("rm", "-rf", "--", *(_folder(place, disk_id, point_id) for disk_id in disk_ids))
 
 
 def end_all(monitor: Monitor, place: Place, disk_id: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from naos.engines.array import nodes
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.qmp import Monitor
 from naos.engines.errors import Busy, Unreachable
@@ -22,6 +23,8 @@ POINT, YIELDING = "point", "cycle"
 somebody wants to change the disk."""
 FILL = "fill"
 """What is behind a door into a disk. Its id goes on with the reader's in the place of a point's, and a 0."""
+FLEECE = "fleece"
+"""Keeps what guests overwrite while a point's copy goes on, and copies nothing by itself. Its id goes on as the copy's does."""
 _CANCELLING = 30.0  # seconds
 _PATIENCE = 3.0  # seconds
 
@@ -59,10 +62,10 @@ def present(monitor: Monitor) -> list[Job]:
     for entry in monitor.execute("query-jobs"):
         kind, *disks = entry["id"].split(".")
         of_point: dict[str, Any] = {}
-        if kind in (POINT, YIELDING, FILL):
+        if kind in (POINT, YIELDING, FILL, FLEECE):
             of_point = {"point": disks[1], "milliseconds": int(disks[2])}
             del disks[1:]
-        if kind in (FLATTEN, COPY, POINT, YIELDING, FILL):
+        if kind in (FLATTEN, COPY, POINT, YIELDING, FILL, FLEECE):
             found.append(
                 Job(
                     **of_point,
@@ -109,10 +112,32 @@ def finalize(monitor: Monitor, job: Job) -> Job:
 
 
 def settle(monitor: Monitor, wanted: Sequence[Job], *, force: Callable[[], None] = lambda: None) -> None:
-    """Cancel those that go on, wait, and take the results of all. Raises Unreachable.
+    """Cancel those that go on, wait, and take the results of all; fleeces go with the copies that they are for. Raises Unreachable.
 
     force: what to do, once, when they wait for somebody who does not answer.
     """
+    _settle(monitor, [job for job in wanted if job.kind != FLEECE], force)
+    for disk_id, point_id in {(job.disks[0], job.point) for job in wanted if job.kind in (POINT, YIELDING, FLEECE)}:
+        drop_fleece(monitor, disk_id, point_id)
+
+
+def drop_fleece(monitor: Monitor, disk_id: str, point_id: str) -> None:
+    """Let go of what was kept for a copy that reads no more; none is fine."""
+    nodes.close_named(monitor, nodes.name_of(nodes.VIEW, disk_id, point_id))
+    _settle(monitor, [job for job in of_disk(monitor, disk_id) if (job.kind, job.point) == (FLEECE, point_id)])
+    for kind in (nodes.FLEECE, nodes.FLEECE_FILE):
+        nodes.close_named(monitor, nodes.name_of(kind, disk_id, point_id))
+    with contextlib.suppress(DaemonRefused):  # there is none: the view has it
+        image = nodes.node(nodes.IMAGE, disk_id)
+        monitor.execute("block-dirty-bitmap-remove", {"node": image, "name": todo(point_id)})
+
+
+def todo(point_id: str) -> str:
+    """A bitmap's name: what a point's copy has to bring."""
+    return f"todo.{point_id}"
+
+
+def _settle(monitor: Monitor, wanted: Sequence[Job], force: Callable[[], None] = lambda: None) -> None:
     names = {job.id for job in wanted}
     asked: set[str] = set()
     until, forced = time.monotonic() + _CANCELLING, False
@@ -134,8 +159,11 @@ def settle(monitor: Monitor, wanted: Sequence[Job], *, force: Callable[[], None]
 
 def check_none(monitor: Monitor, where: str, disk_id: str) -> None:
     """Raises Busy while a job works on the disk, but ends those that give way."""
-    settle(monitor, [job for job in of_disk(monitor, disk_id) if job.kind == YIELDING and not job.ended])
-    running = [job for job in of_disk(monitor, disk_id) if not job.ended]
+    found = of_disk(monitor, disk_id)
+    settle(monitor, [job for job in found if job.kind == YIELDING and not job.ended])
+    read = {job.point for job in found if job.kind == POINT and not job.ended}
+    settle(monitor, [job for job in found if job.kind == FLEECE and job.point not in read])
+    running = [job for job in of_disk(monitor, disk_id) if not job.ended and job.kind != FLEECE]
     if running:
         share = running[0].done / running[0].total if running[0].total else 0.0
         raise Busy(where, f"disk {disk_id}", f"a {running[0].kind} job works on it ({share:.0%} done)")

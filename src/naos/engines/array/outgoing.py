@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from naos.engines.array import changes, disks, doors, jobs, nodes
+from naos.engines.array import changes, disks, doors, fleeces, jobs, nodes
 from naos.engines.array.errors import DaemonRefused, is_full
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
@@ -24,7 +24,7 @@ the time keeps the line short."""
 def known(monitor: Monitor, place: Place, set_id: str, disk_ids: Sequence[str]) -> dict[str, frozenset[str]]:
     """Raises Missing."""
     for disk_id in disk_ids:
-        disks.check_present(place, disk_id)
+        disks.check_present(place, disk_id, monitor)
     with nodes.opened(monitor, place, list(disk_ids)):
         return {disk_id: changes.known(monitor, disk_id, set_id) for disk_id in disk_ids}
 
@@ -49,23 +49,28 @@ def begin(
     if going:
         end(monitor, place, set_id, point_id, named, complete=False)
     for disk_id in named:
-        disks.check_present(place, disk_id)
+        disks.check_present(place, disk_id, monitor)
         _check_free(monitor, place, disk_id)
-    kind = jobs.YIELDING if yielding else jobs.POINT
     try:
         for part in parts:
             _open(monitor, place, set_id, point_id, part)
-        lasting = {disk_id: changes.can_last(monitor, disk_id) for disk_id in named}
+        fleeced = fleeces.affordable(monitor, place, set_id, parts)
         stamp = int(datetime.now(UTC).timestamp() * 1000)
-        actions = []
+        bitmap = changes.name(set_id, point_id)
+        instant = [
+            changes.add(part.disk_id, bitmap, persistent=changes.can_last(monitor, part.disk_id)) for part in parts
+        ]
+        if fleeced:
+            known = {part.disk_id: part.base and changes.name(set_id, part.base) for part in parts}
+            stamp = fleeces.begin(monitor, place, point_id, known, instant)
+            instant = []
+        kind = jobs.YIELDING if yielding else jobs.POINT
+        pace = {"speed": speed or 0, "x-perf": {"max-workers": GENTLE_WORKERS if yielding else WORKERS}}
         for part in parts:
-            bitmap = changes.name(set_id, point_id)
-            actions.append(changes.add(part.disk_id, bitmap, persistent=lasting[part.disk_id]))
             job = jobs.job_id(kind, part.disk_id, point_id, str(stamp))
-            actions.append(
-                {"type": "blockdev-backup", "data": _backup(job, set_id, point_id, part, speed, yielding=yielding)}
-            )
-        monitor.execute("transaction", {"actions": actions})
+            backup = {**_backup(job, set_id, point_id, part, fleeced=fleeced), **pace}
+            instant.append({"type": "blockdev-backup", "data": backup})
+        monitor.execute("transaction", {"actions": instant})
     except EngineError:
         with contextlib.suppress(EngineError):  # the first failure is the one to hear of
             end(monitor, place, set_id, point_id, named, complete=False)
@@ -94,11 +99,12 @@ def pace(monitor: Monitor, point_id: str, disk_ids: Sequence[str], speed: int | 
 
 
 def close(monitor: Monitor, place: Place, point_id: str, disk_ids: Sequence[str]) -> None:
-    """Raises Busy while a copy goes on, EngineError for one that failed."""
+    """What was written is flushed there; `end` forgets the rest. Raises Busy while a copy goes on, EngineError for one that failed."""
     if state(monitor, place, point_id, disk_ids).running:
         raise Busy(place.where, f"point {point_id}", "its copies go on")
     for disk_id in disk_ids:
-        doors.close(monitor, place, disk_id, point_id)
+        jobs.drop_fleece(monitor, disk_id, point_id)
+        doors.shut(monitor, disk_id, point_id)
 
 
 def end(monitor: Monitor, place: Place, set_id: str, point_id: str, disk_ids: Sequence[str], *, complete: bool) -> None:
@@ -110,8 +116,11 @@ def end(monitor: Monitor, place: Place, set_id: str, point_id: str, disk_ids: Se
 
     jobs.settle(monitor, _jobs(monitor, point_id, disk_ids), force=cut)
     for disk_id in disk_ids:
-        doors.close(monitor, place, disk_id, point_id)
-        if place.exists(place.disk(disk_id)):
+        jobs.drop_fleece(monitor, disk_id, point_id)
+        doors.shut(monitor, disk_id, point_id)
+    doors.forget_keys(place, point_id, disk_ids)
+    for disk_id in disk_ids:
+        if disks.is_open(monitor, disk_id) or place.exists(place.disk(disk_id)):
             with nodes.opened(monitor, place, [disk_id]):
                 _forget(monitor, disk_id, set_id, point_id, complete=complete)
             disks.close_unused(monitor, disk_id)
@@ -149,7 +158,10 @@ def _check_free(monitor: Monitor, place: Place, disk_id: str) -> None:
 
 
 def _jobs(monitor: Monitor, point_id: str, disk_ids: Sequence[str]) -> list[jobs.Job]:
-    return [job for job in jobs.present(monitor) if job.point == point_id and job.disks[0] in disk_ids]
+    kinds = (jobs.POINT, jobs.YIELDING)
+    return [
+        job for job in jobs.present(monitor) if job.kind in kinds and job.point == point_id and job.disks[0] in disk_ids
+    ]
 
 
 def _open(monitor: Monitor, place: Place, set_id: str, point_id: str, part: Outgoing) -> None:
@@ -163,19 +175,18 @@ def _open(monitor: Monitor, place: Place, set_id: str, point_id: str, part: Outg
     doors.open_door(monitor, place, part.disk_id, point_id, part.door)
 
 
-def _backup(
-    job: str, set_id: str, point_id: str, part: Outgoing, speed: int | None, *, yielding: bool
-) -> dict[str, Any]:
+def _backup(job: str, set_id: str, point_id: str, part: Outgoing, *, fleeced: bool) -> dict[str, Any]:
+    disk_id = part.disk_id
+    source = nodes.name_of(nodes.VIEW, disk_id, point_id) if fleeced else nodes.node(nodes.IMAGE, disk_id)
     what: dict[str, Any] = {"sync": "full"}
     if part.base is not None:
-        what = {"sync": "bitmap", "bitmap": changes.name(set_id, part.base), "bitmap-mode": "never"}
+        bitmap = jobs.todo(point_id) if fleeced else changes.name(set_id, part.base)
+        what = {"sync": "bitmap", "bitmap": bitmap, "bitmap-mode": "never"}
     return {
         **what,
         "job-id": job,
-        "device": nodes.node(nodes.IMAGE, part.disk_id),
-        "target": doors.name(nodes.DOOR, part.disk_id, point_id),
-        "filter-node-name": doors.name(nodes.FILTER, part.disk_id, point_id),
+        "device": source,
+        "target": doors.name(nodes.DOOR, disk_id, point_id),
+        "filter-node-name": doors.name(nodes.FILTER, disk_id, point_id),
         "auto-dismiss": False,
-        "speed": speed or 0,
-        "x-perf": {"max-workers": GENTLE_WORKERS if yielding else WORKERS},
     }

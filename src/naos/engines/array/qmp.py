@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from qemu.qmp import ExecuteError, QMPClient, QMPError
@@ -28,6 +29,11 @@ _turns: dict[str, threading.Lock] = {}
 _turns_lock = threading.Lock()
 
 
+@dataclass(eq=False)
+class Gone(Unreachable):
+    """There is no daemon: it is certainly dead."""
+
+
 class Monitor:
     """An open session: commands are answered in order. `where` names array and volume, for messages."""
 
@@ -43,11 +49,11 @@ class Monitor:
 
 
 @contextlib.contextmanager
-def session(place: Place) -> Iterator[Monitor]:
-    """Raises Unreachable when no daemon answers."""
+def session(place: Place, *, dead: Callable[[], bool] = lambda: False) -> Iterator[Monitor]:
+    """Raises Unreachable when no daemon answers; Gone at once when nobody does and `dead`, asked only then, says that it is dead."""
     where = f"{place.where}, volume {place.lun_id}"
     with _turn(where, place.socket), place.host.socket(place.socket) as path, asyncio.Runner() as runner:
-        client = _connected(where, runner, path)
+        client = _connected(where, runner, path, dead)
         try:
             yield Monitor(where, runner, client)
         finally:
@@ -68,10 +74,10 @@ def _turn(where: str, socket: str) -> Iterator[None]:
         turn.release()
 
 
-def _connected(where: str, runner: asyncio.Runner, path: str) -> QMPClient:
+def _connected(where: str, runner: asyncio.Runner, path: str, dead: Callable[[], bool]) -> QMPClient:
     """Tried again for a moment: a daemon that starts does not listen yet, and the library takes an event that comes before
     the greeting, or before its first answer, for these."""
-    began = time.monotonic()
+    began, asked = time.monotonic(), False
     while True:
         client = QMPClient("naos")
         client.logger.disabled = True  # every failure is raised; the library's own copy would be noise
@@ -81,6 +87,9 @@ def _connected(where: str, runner: asyncio.Runner, path: str) -> QMPClient:
             # Another controller's session: asyncio reports a full queue of the daemon's door as a connection on which
             # nothing can be read.
             turned_away = isinstance(error.__cause__, QMPError) and "Errno 22" in error.reason
+            if not (turned_away or asked) and dead():
+                raise Gone(where, "connect", "its daemon does not run") from error
+            asked = asked or not turned_away
             if time.monotonic() > began + (CONNECT if turned_away else STARTING):
                 raise
             time.sleep(0.02)

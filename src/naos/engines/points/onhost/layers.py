@@ -10,10 +10,11 @@ import json
 import os
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from naos.engines.points.onhost.sums import BLOCK, UNKNOWN, ZEROES, Damaged, Pace, Table, digest
+from naos.engines.points.onhost import hashing
+from naos.engines.points.onhost.sums import BLOCK, UNKNOWN, ZEROES, Damaged, Pace, Table
 
 _HEADER = struct.Struct(">4sIQII Q")  # qcow2: magic, version, where the name below is, its length, cluster bits, size
 _SLOWEST = 10 * 2**20  # bytes a second: what a host reads and writes at the least
@@ -145,35 +146,21 @@ def extents(top: str) -> list[dict[str, Any]]:
     return found
 
 
-def _blocks(file: int, extent: dict[str, Any], pace: Pace) -> Iterator[tuple[int, bytes]]:
-    """Number and digest of every block of an extent, whose content is in one piece of a file."""
-    start, length, at = extent["start"], extent["length"], extent["offset"]
-    done = 0
-    while done < length:
-        data = os.pread(file, min(length - done, 4 * 2**20), at + done)
-        if not data:  # the file's end: a last cluster is written only as far as the disk goes
-            data = bytes(min(length - done, 4 * 2**20))
-        view = memoryview(data)
-        for offset in range(0, len(view), BLOCK):
-            yield (start + done + offset) // BLOCK, digest(view[offset : offset + BLOCK])
-        done += len(data)
-        pace.add(len(data))
+def _has_data(extent: dict[str, Any]) -> bool:
+    return bool(extent["data"] and not extent["zero"])
 
 
 def count(top: str) -> Table:
     """The checksums of what an image holds itself, without those below it."""
     table = Table(header(top)[0])
+    mine = [extent for extent in extents(top) if not extent["depth"]]
+    for extent in mine:
+        if not _has_data(extent) and extent["zero"] and extent["present"]:
+            table.put(extent["start"] // BLOCK, ZEROES, -(-extent["length"] // BLOCK))
     file = os.open(top, os.O_RDONLY)
-    pace = Pace(None)
     try:
-        for extent in extents(top):
-            if extent["depth"]:
-                continue
-            if extent["data"] and not extent["zero"]:
-                for block, value in _blocks(file, extent, pace):
-                    table.put(block, value)
-            elif extent["zero"] and extent["present"]:
-                table.put(extent["start"] // BLOCK, ZEROES, -(-extent["length"] // BLOCK))
+        wanted = (piece for extent in mine if _has_data(extent) for piece in hashing.pieces(file, extent))
+        hashing.digests(wanted, Pace(None), table.lay)
     finally:
         os.close(file)
     return table
@@ -193,31 +180,43 @@ def whole(folder: str, disk: str, point: str) -> Table:
 
 
 class _Findings:
-    """What a verification has found: offset, length, reason; neighbours with one reason are one."""
+    """What a verification has found."""
 
-    def __init__(self, table: Table, pace: Pace) -> None:
-        self._table, self._pace = table, pace
-        self.found: list[dict[str, Any]] = []
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._runs: list[tuple[int, int, str]] = []  # first block, the first beyond, reason
 
-    def look(self, file: int, extent: dict[str, Any]) -> None:
-        """file: where the extent's data are."""
-        if extent["data"] and not extent["zero"]:
-            for block, value in _blocks(file, extent, self._pace):
-                kept = self._table.get(block)
-                if value != (ZEROES if kept == UNKNOWN else kept):
-                    self._note(block, "the data differ from their checksum")
-            return
+    def compare(self, first: int, digests: list[bytes]) -> None:
+        """What was read of the data of blocks from the number `first` on."""
+        for block, value in enumerate(digests, first):
+            kept = self._table.get(block)
+            if value != (ZEROES if kept == UNKNOWN else kept):
+                self._note(block, "the data differ from their checksum")
+
+    def empty(self, extent: dict[str, Any]) -> None:
+        """There are no data."""
         first, blocks = extent["start"] // BLOCK, -(-extent["length"] // BLOCK)
         for block in range(first, first + blocks):
             if self._table.get(block) not in (UNKNOWN, ZEROES):
                 self._note(block, "data are gone")
 
     def _note(self, block: int, reason: str) -> None:
-        last = self.found[-1] if self.found else None
-        if last is not None and last["reason"] == reason and last["offset"] + last["length"] == block * BLOCK:
-            last["length"] += BLOCK
-        elif len(self.found) < _MOST:
-            self.found.append({"offset": block * BLOCK, "length": BLOCK, "reason": reason})
+        last = self._runs[-1] if self._runs else None
+        if last is not None and last[1:] == (block, reason):
+            self._runs[-1] = (last[0], block + 1, reason)
+        else:
+            self._runs.append((block, block + 1, reason))
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Offset, length, reason, by offset; neighbours with one reason are one."""
+        found: list[dict[str, Any]] = []
+        for first, end, reason in sorted(self._runs):
+            last = found[-1] if found else None
+            if last is not None and last["reason"] == reason and last["offset"] + last["length"] == first * BLOCK:
+                last["length"] += (end - first) * BLOCK
+            elif len(found) < _MOST:
+                found.append({"offset": first * BLOCK, "length": (end - first) * BLOCK, "reason": reason})
+        return found
 
 
 def received(folder: str, disk: str, point: str, *, repair: bool) -> Table:
@@ -240,7 +239,7 @@ def received(folder: str, disk: str, point: str, *, repair: bool) -> Table:
 def verify(folder: str, disk: str, point: str, pace: Pace) -> list[dict[str, Any]]:
     """Where a point's disk differs from its checksums: offset, length, reason."""
     try:
-        findings = _Findings(whole(folder, disk, point), pace)
+        findings = _Findings(whole(folder, disk, point))
         paths = chain(folder, disk, image(folder, disk, point))
         mapped = extents(paths[0])
     except (Refused, OSError) as error:
@@ -249,11 +248,19 @@ def verify(folder: str, disk: str, point: str, pace: Pace) -> list[dict[str, Any
     files = [os.open(path, os.O_RDONLY) for path in paths]
     try:
         for extent in mapped:
-            findings.look(files[min(extent["depth"], len(files) - 1)], extent)
+            if not _has_data(extent):
+                findings.empty(extent)
+        wanted = (
+            piece
+            for extent in mapped
+            if _has_data(extent)
+            for piece in hashing.pieces(files[min(extent["depth"], len(files) - 1)], extent)
+        )
+        hashing.digests(wanted, pace, findings.compare)
     finally:
         for file in files:
             os.close(file)
-    return findings.found
+    return findings.listed()
 
 
 # -------------------------------------------------------------------------------------------------------------- changes

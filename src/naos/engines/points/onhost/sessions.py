@@ -20,6 +20,10 @@ from typing import Any
 from naos.engines.points.onhost.layers import Refused, remove, write_whole
 
 USER = "naos"
+CIPHERS = "NORMAL:-CHACHA20-POLY1305"
+"""As clients ask for it: see `engines.array.doors.CIPHERS`."""
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
+"""Of the C library: buffers of a request are kept for the next one. Else each is asked of the kernel, which clears it first."""
 _START, _END = 60.0, 600.0  # seconds; a daemon that ends writes what it holds
 
 
@@ -85,10 +89,8 @@ def start(
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         server = {"addr": {"type": "fd", "str": str(listening.fileno())}, "tls-creds": "tls"}
         argv = ["qemu-storage-daemon", "--daemonize", "--pidfile", f"{folder}/pid"]
-        argv += [
-            "--object",
-            json.dumps({"qom-type": "tls-creds-psk", "id": "tls", "endpoint": "server", "dir": folder}),
-        ]
+        credentials = {"qom-type": "tls-creds-psk", "id": "tls", "endpoint": "server", "dir": folder}
+        argv += ["--object", json.dumps({**credentials, "priority": CIPHERS})]
         argv += ["--nbd-server", json.dumps(server)]
         for number, (disk, path) in enumerate(images):
             argv += ["--blockdev", json.dumps(_node(f"d{number}", path, writable=writable))]
@@ -99,6 +101,7 @@ def start(
             done = subprocess.run(
                 argv,
                 pass_fds=handles,
+                env={**os.environ, **MEMORY},
                 capture_output=True,
                 text=True,
                 timeout=_START,

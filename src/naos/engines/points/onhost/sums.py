@@ -6,6 +6,7 @@ A block is known by its digest, known to be zeroes, or unknown (nothing was ever
 import hashlib
 import os
 import struct
+import threading
 import time
 from collections.abc import Iterator
 
@@ -30,13 +31,15 @@ def digest(data: bytes | memoryview) -> bytes:
 
 
 class Pace:
-    """Keeps reading to so many bytes a second; None is no limit."""
+    """Keeps reading, in however many threads, to so many bytes a second; None is no limit."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit, self._began, self.done = limit, time.monotonic(), 0
+        self._turn = threading.Lock()
 
     def add(self, count: int) -> None:
-        self.done += count
+        with self._turn:
+            self.done += count
         if self._limit:
             ahead = self.done / self._limit - (time.monotonic() - self._began)
             if ahead > 0.01:
@@ -59,6 +62,11 @@ class Table:
         count = min(count, self.blocks - block)
         if count > 0:
             self._digests[block * WIDTH : (block + count) * WIDTH] = value * count
+
+    def lay(self, first: int, values: list[bytes]) -> None:
+        """One digest a block from the number `first` on."""
+        for block, value in enumerate(values, first):
+            self.put(block, value)
 
     def runs(self) -> Iterator[tuple[int, int, bytes]]:
         """First block, how many, digest; without the unknown ones."""

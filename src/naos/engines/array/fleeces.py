@@ -1,0 +1,126 @@
+"""Fleeces: the state of disks at one instant, kept on their own volume while it is copied away.
+
+A filter over the disk's image brings each block that a guest is about to overwrite, and that is still to be copied, into an image
+beside it first; a view joins the two. So a guest's write waits for a copy from the volume to the volume, and never for the network or
+for who is at its other end. The image that takes the old blocks has no name any more once it is open: it ends with the daemon, and
+nothing is left of it.
+
+The filter belongs to a job that does nothing else: only jobs begin in one transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from naos.engines.array import changes, images, jobs, nodes
+from naos.engines.array.places import Place
+from naos.engines.array.qmp import Monitor
+from naos.engines.ports import Outgoing
+
+SMALLEST = 8 * 2**20
+"""Bytes to copy from which on a fleece is worth its making: less has gone out before a guest notices."""
+MARGIN = 64 * 2**20
+"""Bytes of the volume that stay free beside everything that fleeces may come to hold."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    size: int
+    allocated: int
+    read_only: bool
+    encrypted: bool
+    dirty: dict[str, int]  # bytes by bitmap
+
+
+def affordable(monitor: Monitor, place: Place, set_id: str, parts: Sequence[Outgoing]) -> bool:
+    """Whether a fleece of these open disks helps guests, and has room whatever they do.
+
+    A disk that is only read needs none. Without the volume's key at hand, nothing of an encrypted disk may be written anew.
+    """
+    found = nodes.present(monitor)
+    needed = 0
+    for part in parts:
+        source = _source(found[nodes.node(nodes.IMAGE, part.disk_id)])
+        if source.read_only or (source.encrypted and place.key is None):
+            return False
+        known = source.dirty.get(changes.name(set_id, part.base), source.size) if part.base else source.allocated
+        needed += min(known, source.size)
+    if needed < SMALLEST:
+        return False
+    blocks, block = place.run("stat", "--file-system", "-c", "%a %S", "--", place.files).stdout.split()
+    return int(blocks) * int(block) >= needed + MARGIN
+
+
+def begin(
+    monitor: Monitor, place: Place, point_id: str, bases: Mapping[str, str | None], beside: Sequence[dict[str, Any]]
+) -> int:
+    """Set the instant of these open disks, in one transaction with other actions; in milliseconds. Raises NoSpace, EngineError.
+
+    bases: by disk the bitmap of what is to be copied, None for all of it. From then on each disk's `nodes.VIEW` reads as the disk did;
+    where there was a bitmap, the view has it, as `jobs.todo`, and nothing else can be read there.
+    """
+    for disk_id in bases:
+        _open_image(monitor, place, disk_id, point_id)
+    stamp = int(datetime.now(UTC).timestamp() * 1000)
+    actions = [action for disk_id, base in bases.items() for action in _actions(disk_id, point_id, base, stamp)]
+    monitor.execute("transaction", {"actions": [*beside, *actions]})
+    for disk_id, base in bases.items():
+        _open_view(monitor, disk_id, point_id, partly=base is not None)
+    return stamp
+
+
+def _open_image(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
+    """Where the old blocks go."""
+    jobs.drop_fleece(monitor, disk_id, point_id)
+    source = _source(nodes.present(monitor)[nodes.node(nodes.IMAGE, disk_id)])
+    path = place.disk_unfinished(disk_id)
+    place.run("rm", "-f", "--", path)
+    images.make(place, path, source.size, f"what is overwritten of disk {disk_id} while it is copied")
+    try:
+        kinds = (nodes.FLEECE_FILE, nodes.FLEECE)
+        of_point, encrypted = nodes.part_of(disk_id, point_id), source.encrypted
+        nodes.open_image(monitor, of_point, path, backing=None, give_back=True, encrypted=encrypted, kinds=kinds)
+    finally:
+        place.run("rm", "-f", "--", path)
+
+
+def _actions(disk_id: str, point_id: str, base: str | None, stamp: int) -> list[dict[str, Any]]:
+    """With a bitmap the job would copy what it says; its speed sees to it that it never comes to it."""
+    image = nodes.node(nodes.IMAGE, disk_id)
+    found: list[dict[str, Any]] = []
+    what: dict[str, Any] = {"sync": "none"}
+    if base is not None:
+        todo = {"node": image, "name": jobs.todo(point_id), "granularity": changes.GRANULARITY, "disabled": True}
+        merge = {"node": image, "target": jobs.todo(point_id), "bitmaps": [base]}
+        found.append({"type": "block-dirty-bitmap-add", "data": todo})
+        found.append({"type": "block-dirty-bitmap-merge", "data": merge})
+        what = {"sync": "bitmap", "bitmap": base, "bitmap-mode": "never", "speed": 1, "x-perf": {"max-workers": 1}}
+    backup = {
+        **what,
+        "job-id": jobs.job_id(jobs.FLEECE, disk_id, point_id, str(stamp)),
+        "device": image,
+        "target": nodes.name_of(nodes.FLEECE, disk_id, point_id),
+        "filter-node-name": nodes.name_of(nodes.FLEECE_FILTER, disk_id, point_id),
+        "auto-dismiss": False,
+    }
+    return [*found, {"type": "blockdev-backup", "data": backup}]
+
+
+def _open_view(monitor: Monitor, disk_id: str, point_id: str, *, partly: bool) -> None:
+    image, view = nodes.node(nodes.IMAGE, disk_id), nodes.name_of(nodes.VIEW, disk_id, point_id)
+    joined = nodes.name_of(nodes.FLEECE_FILTER, disk_id, point_id)
+    monitor.execute("blockdev-add", {"driver": "snapshot-access", "node-name": view, "file": joined})
+    if partly:
+        todo = jobs.todo(point_id)
+        bitmap = {"node": view, "name": todo, "granularity": changes.GRANULARITY, "disabled": True}
+        monitor.execute("block-dirty-bitmap-add", bitmap)
+        merge = {"node": view, "target": todo, "bitmaps": [{"node": image, "name": todo}]}
+        monitor.execute("block-dirty-bitmap-merge", merge)
+        changes.remove(monitor, disk_id, todo)
+
+
+def _source(described: dict[str, Any]) -> _Source:
+    found = images.facts(described["image"])
+    dirty = {entry["name"]: int(entry["count"]) for entry in described.get("dirty-bitmaps", []) if "name" in entry}
+    return _Source(found.size, found.allocated, bool(described["ro"]), found.encrypted, dirty)
