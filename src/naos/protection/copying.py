@@ -233,7 +233,7 @@ def follow(world: World, order: Order, progress: Callable[[Progress], None] = la
         if not state.running:
             return
         time.sleep(wait)
-        wait = min(wait * 2, LONGEST_WAIT)
+        wait = min(wait * 2, LONGEST_WAIT, max(FIRST_LOOK, (left or LONGEST_WAIT) / 2))
 
 
 def pace(world: World, order: Order, speed: int | None) -> None:
