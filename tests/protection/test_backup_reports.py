@@ -1,7 +1,9 @@
-"""Reports as files, whose the quota is, what becomes of disks of encrypted volumes, boot tests that cannot begin."""
+"""Reports as files, whose the quota is, what becomes of disks of encrypted volumes, boot tests that cannot begin; guests whose agents
+hang, and names that other backups fell over."""
 
 import base64
 import os
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,7 +14,7 @@ from fastapi.testclient import TestClient
 from simulated_platform import COMPUTE, GIB, Platform
 from test_backup_commands import Cli
 
-from naos.engines.errors import EngineError
+from naos.engines.errors import EngineError, GuestRefused
 from naos.protection.backup import report_pdf
 from naos.protection.backup.models import RestorePoint
 from naos.protection.backup.reports import Row
@@ -94,6 +96,73 @@ def test_a_disk_of_an_encrypted_volume_is_not_kept_in_clear_unless_allowed(ran: 
     assert "encrypted on its volume, in clear here" in point["note"]
     ran.done("PATCH", terms, {"inClear": False})
     assert _run(ran, ran.made["web"])["status"] == "COMPLETED", "others go on"
+
+
+def _newest(platform: Platform, machine_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = platform.get(POINTS, virtualMachineId=machine_id)[0]
+    return found
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_freeze_that_never_answers_makes_a_point_as_after_a_loss_of_power(ran: Platform, late: bool) -> None:
+    """Whether or not the guest did freeze in the end, it runs on afterwards."""
+    web = ran.made["web"]
+    ran.rack.faults.fail_next(
+        "hypervisor.freeze", GuestRefused("az05-blade1", "freeze", "no answer in 10 s"), late=late
+    )
+    assert _run(ran, web)["status"] == "COMPLETED"
+    point = _newest(ran, web)
+    assert point["consistency"] == "crash"
+    assert "no answer in 10 s" in point["note"]
+    ran.done("PATCH", f"{BACKUP}/policies/{ran.made['nightly']}/terms", {"quiesce": "required"})
+    before = len(ran.get(POINTS, virtualMachineId=web))
+    ran.rack.faults.fail_next("hypervisor.freeze", GuestRefused("az05-blade1", "freeze", "no answer in 10 s"))
+    assert _run(ran, web)["status"] == "FAILED"
+    assert len(ran.get(POINTS, virtualMachineId=web)) == before
+    ran.done("PATCH", f"{BACKUP}/policies/{ran.made['nightly']}/terms", {"quiesce": "auto"})
+    assert ran.settled() == []
+
+
+def test_a_guest_that_was_thawed_too_early_is_not_called_at_rest(ran: Platform) -> None:
+    """Windows holds still for ten seconds; whoever thawed it, the point says so."""
+    web = ran.made["web"]
+    ran.rack.faults.fail_next("hypervisor.thaw", GuestRefused("az05-blade1", "thaw", "it was thawed before"))
+    assert _run(ran, web)["status"] == "COMPLETED"
+    point = _newest(ran, web)
+    assert (point["consistency"], "quiesce_timeout" in point["note"]) == ("crash", True)
+
+
+NAMES = (
+    "Ünïcödé ſs",
+    "数据库-服务器",
+    "שרת גיבוי",
+    "🚀 rocket 👩‍👩‍👧",
+    "e\u0301" * 20,
+    "a/b\\c",
+    'it\'s "quoted"; $(x) `y` %s',
+    "-rf",
+    "x" * 255,
+)
+
+
+def test_machines_of_any_name_are_copied_reported_and_restored(ran: Platform) -> None:
+    """Paths and ids in vaults are made of ids alone."""
+    web, found = ran.made["web"], []
+    for name in NAMES:
+        ran.done("PATCH", f"{COMPUTE}/virtual_machines/rename", {"id": web, "name": name})
+        assert _run(ran, web)["status"] == "COMPLETED"
+        found.append(_newest(ran, web)["name"])
+    assert found == [unicodedata.normalize("NFC", name) for name in NAMES]
+    body = {"mode": "clone"}
+    made = ran.done("POST", f"{POINTS}/{_newest(ran, web)['id']}/restore", body)
+    assert len(ran.machine(made)["name"]) <= 255
+    ran.done("DELETE", f"{COMPUTE}/virtual_machines/{made}")
+    for kind in ("csv", "pdf"):
+        assert ran.client.get(f"{BACKUP}/reports/matrix.{kind}").status_code == 200
+    ran.done("PATCH", f"{COMPUTE}/virtual_machines/rename", {"id": web, "name": "=1+1"})
+    _run(ran, web)
+    assert "\n'=1+1," in ran.client.get(f"{BACKUP}/reports/matrix.csv").text, "no formula to a spreadsheet"
+    ran.done("PATCH", f"{COMPUTE}/virtual_machines/rename", {"id": web, "name": "web"})
 
 
 @pytest.fixture
