@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,12 +17,14 @@ from naos.engines.errors import EngineError, Unreachable
 from naos.engines.ports import BladePower
 from naos.network.models import Vlan
 from naos.protection.recovery import remnants
-from naos.protection.recovery.models import RecoveryRun, Remnant
+from naos.protection.recovery.keeper import Keeper
+from naos.protection.recovery.models import RecoveryRun, Remnant, Replica
 from naos.protection.replication import rules as cycles
 from naos.storage.models import Disk
 
 ROOT = "/recovery/v1"
 VOLUMES = "/replication/v1/volumes"
+ADAPTERS = f"{COMPUTE}/network_adapters"
 
 
 @pytest.fixture
@@ -94,9 +96,11 @@ def test_a_machine_is_replicated_tested_moved_and_brought_back(platform: Platfor
     assert [vlan.name for vlan in _rows(platform, Vlan)] == ["front"]
     platform.done("POST", f"{ROOT}/replicas/{replica}/run")
 
+    macs = [adapter["macAddress"] for adapter in platform.get(ADAPTERS, virtualMachineId=machine)]
     moved = _run(platform, f"replicas/{replica}", "failover", {"kind": "planned"})
     assert moved["state"] == "succeeded", moved["steps"]
     assert moved["report"]["points"][0]["lostSeconds"] == 0
+    assert [adapter["macAddress"] for adapter in platform.get(ADAPTERS, virtualMachineId=machine)] == macs
     row = platform.machine(machine)
     assert (row["hostCluster"]["id"], row["powerState"]) == (platform.made["pool-AZ06"], "running")
     assert {disk.lun_id for disk in _rows(platform, Disk, machine_id=machine)} == {platform.made["volume-AZ06"]}
@@ -313,6 +317,15 @@ def test_a_copy_that_fails_says_why_and_is_soon_tried_again(platform: Platform) 
     assert shown["nextAt"] < before["nextAt"]
     platform.done("POST", f"{ROOT}/replicas/{replica}/run")
     assert platform.get(f"{ROOT}/replicas/{replica}")["failure"] == ""
+
+
+def test_a_copy_does_not_wait_for_a_clock_that_was_ahead(platform: Platform) -> None:
+    replica = _replicate(platform, platform.deploy("web"))
+    with platform.services.database.write() as session:
+        row = session.get_one(Replica, replica)
+        known, row.due_at = row.point_id, datetime.now(UTC) + timedelta(days=30)
+    Keeper(platform.services.world, platform.services.engine).tidy()  # type: ignore[arg-type]
+    _until(lambda: platform.get(f"{ROOT}/replicas/{replica}")["points"][-1]["id"] != known)
 
 
 def test_a_machine_that_does_not_start_stops_no_other(platform: Platform) -> None:

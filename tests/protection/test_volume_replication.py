@@ -199,6 +199,23 @@ def test_points_travel_at_the_speed_of_the_hour(platform: Platform, monkeypatch:
     platform.done("DELETE", path)
 
 
+def test_a_clock_that_is_set_back_stops_no_point(platform: Platform) -> None:
+    made = platform.done("POST", VOLUMES, _request(platform))
+    now, taken = datetime.now(UTC), list[str]()
+    replicator = Replicator(platform.services.world, platform.services.engine, clock=lambda: now)  # type: ignore[arg-type]
+    replicator.take = taken.append  # type: ignore[method-assign]
+    for hours in (0, 1, 2):
+        now = datetime.now(UTC) - timedelta(hours=hours)
+
+        def looked(before: int = len(taken)) -> bool:
+            replicator.look()
+            return len(taken) > before
+
+        _until(looked)
+    assert set(taken) == {made}
+    platform.done("DELETE", f"{VOLUMES}/{made}")
+
+
 def test_a_limit_goes_by_the_wall_clock() -> None:
     """Of windows that are open the slowest counts; one over midnight, and a zone whose clock changes."""
     pace = pacing.pace_of(9 * MIB, {"22:00-06:00": 0, "05:00-08:00": 3 * MIB, "07:00-09:00": 2 * MIB}, "Europe/Paris")

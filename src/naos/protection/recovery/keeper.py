@@ -4,7 +4,7 @@ that did not answer, and removes what is kept of machines that are gone. Whateve
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 import structlog
@@ -24,6 +24,7 @@ PERIOD_SECONDS = 1.0
 TIDY_SECONDS = 30.0
 OWED_SECONDS = 3.0
 SYSTEM = "naos"
+_CLOCK_ERROR = timedelta(minutes=1)
 _log = structlog.get_logger()
 
 
@@ -92,7 +93,8 @@ class Keeper:
         self._quietly(check, replica.tenant_id)
 
     def tidy(self) -> None:
-        """Copies and files of machines that are gone."""
+        """Copies and files of machines that are gone; copies that wait for a time that a clock showed before it was set back."""
+        self._mend_times()
         with self._world.database.read() as session:
             known = sa.select(VirtualMachine.id)
             gone = list(session.scalars(sa.select(Replica).where(Replica.machine_id.not_in(known))))
@@ -106,6 +108,15 @@ class Keeper:
                 remnants.remove(self._world, machine_id)
             except NaosError as refusal:
                 _log.info("recovery.left_alone", machine=machine_id, reason=str(refusal))
+
+    def _mend_times(self) -> None:
+        """No copy is due later than one interval from now, but for a clock that was ahead."""
+        now = self._clock()
+        with self._world.database.write() as session:
+            for replica in session.scalars(sa.select(Replica).where(Replica.due_at > now)):
+                if replica.due_at > now + timedelta(seconds=replica.interval) + _CLOCK_ERROR:
+                    _log.warning("recovery.clock_set_back", replica=replica.id, due=replica.due_at.isoformat())
+                    replica.due_at = now
 
     def _stop_replica(self, replica: Replica) -> None:
         def check(session: Session) -> Plan:

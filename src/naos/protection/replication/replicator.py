@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 import structlog
@@ -47,7 +47,7 @@ class Replicator:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="replicator", daemon=True)
         self._cycles: dict[str, threading.Thread] = {}
-        self._attempts: dict[str, tuple[datetime, datetime]] = {}  # when the last one began and ended
+        self._attempts: dict[str, tuple[datetime, datetime]] = {}  # when the last one began and ended, by `_steady`
 
     def start(self) -> None:
         self._thread.start()
@@ -79,7 +79,7 @@ class Replicator:
             self._watch(row, now)
             began, ended = self._attempts.get(row.id, (None, None))
             due = rules.next_start(began, ended, row.failures)
-            if row.id not in self._cycles and (due is None or due <= now) and not self._stop.is_set():
+            if row.id not in self._cycles and (due is None or due <= _steady()) and not self._stop.is_set():
                 thread = threading.Thread(target=self._attempt, args=(row.id,), name="replication", daemon=True)
                 self._cycles[row.id] = thread
                 thread.start()
@@ -105,7 +105,7 @@ class Replicator:
             replications.note(self._world, row.id, alarmed_at=None)
 
     def _attempt(self, replication_id: str) -> None:
-        began = self._clock()
+        began = _steady()
         try:
             self.take(replication_id)
         except Exception as error:
@@ -113,7 +113,7 @@ class Replicator:
                 _log.exception("replication.failed", replication=replication_id)
             self._note_failure(replication_id, str(error) or type(error).__name__)
         finally:
-            self._attempts[replication_id] = (began, self._clock())
+            self._attempts[replication_id] = (began, _steady())
 
     def take(self, replication_id: str) -> None:
         """End what another controller had begun, then take a point. Raises NaosError."""
@@ -126,10 +126,10 @@ class Replicator:
         if left is not None:
             copying.cancel(self._world, left)
         replications.follow(self._world, row)
-        began = self._clock()
-        replications.note(self._world, row.id, running_id=order.point_id, running_since=began, done=0, total=0)
+        now, began = self._clock(), _steady()
+        replications.note(self._world, row.id, running_id=order.point_id, running_since=now, done=0, total=0)
         if not order.parts:
-            self._note_end(row, None, began, began, 0)
+            self._note_end(row, None, now, began, 0)
             return
         noted = _Noted(self._world, row.id, order, self._stop, self._clock)
         point = self._copy(order, noted)
@@ -162,7 +162,7 @@ class Replicator:
     def _note_end(
         self, row: LunReplication, point_id: str | None, instant: datetime, began: datetime, total: int
     ) -> None:
-        took = (self._clock() - began).total_seconds()
+        took = (_steady() - began).total_seconds()
         values = {"point_id": point_id, "instant": instant, "took": took, "travelled": total}
         idle = {"running_id": None, "running_since": None, "failure": "", "failures": 0}
         replications.note(self._world, row.id, **values, **idle)
@@ -172,6 +172,11 @@ class Replicator:
         idle = {"running_id": None, "running_since": None}
         failures = LunReplication.failures + 1
         replications.note(self._world, replication_id, **idle, failure=reason, failures=failures)
+
+
+def _steady() -> datetime:
+    """What passes whatever is done to the clock: one that is set back by an hour does not stop the points for that long."""
+    return datetime.fromtimestamp(time.monotonic(), UTC)
 
 
 class _Noted:
