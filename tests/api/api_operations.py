@@ -120,7 +120,7 @@ class Bodies:
             return [self._value(schema.get("items", {}), field, (*steps, 0), places)]
         if kind == "string":
             return self._string(schema, field, steps, places)
-        plain = {"integer": schema.get("minimum", 1), "number": 1.0, "boolean": False}
+        plain = {"integer": int(schema.get("minimum", 1)), "number": 1.0, "boolean": False}
         return self._text_of(field) or plain.get(str(kind))
 
     def _string(self, schema: Json, field: str, steps: tuple[str | int, ...], places: list[Place]) -> Any:
