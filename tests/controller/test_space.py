@@ -175,6 +175,30 @@ def test_what_is_promised_is_told_beside_what_is_used(simulated: Platform, volum
     simulated.remove(machine_id)
 
 
+def test_no_more_is_promised_than_the_policy_allows(simulated: Platform, volume: str) -> None:
+    path, disks = f"{DATASTORES}/policy", f"{COMPUTE}/virtual_disks"
+    machine_id = simulated.deploy("modest", datastoreId=volume)
+    simulated.done("PATCH", path, {"id": volume, "overcommitment": 120})
+    assert measured(simulated, volume)["space"]["overcommitmentLimit"] == 120
+    body = {"virtualMachineId": machine_id, "capacity": 900 * GIB, "datastoreId": volume}
+    disk_id = simulated.done("POST", disks, body)
+    error = simulated.refused("POST", disks, {**body, "capacity": 400 * GIB})
+    assert error["code"] == "storage.overcommitted"
+    assert "its policy allows 120 %" in error["message"]
+    assert "100.19 GiB too much" in error["message"]
+    clone = simulated.refused("POST", f"{COMPUTE}/virtual_machines/{machine_id}/clone", {"name": "copy"})
+    assert clone["code"] == "storage.overcommitted"
+    small = simulated.done("POST", disks, {**body, "capacity": 250 * GIB})
+    growth = {"id": small, "newCapacity": 350 * GIB}
+    assert "its policy allows 120 %" in simulated.failed("PATCH", disks, growth)
+    simulated.done("DELETE", f"{disks}/{disk_id}")
+    simulated.done("PATCH", disks, growth)
+    simulated.done("PATCH", path, {"id": volume, "overcommitment": 0})
+    assert measured(simulated, volume)["space"]["overcommitmentLimit"] is None
+    simulated.done("POST", disks, {**body, "capacity": 400 * GIB})
+    simulated.remove(machine_id)
+
+
 def test_snapshots_below_the_headroom_are_warned_of_or_refused(simulated: Platform, volume: str) -> None:
     machine_id = simulated.deploy("snapped", datastoreId=volume)
     simulated.rack.faults.fill(volume, left=60 * GIB)

@@ -30,6 +30,10 @@ def share(value: float | None) -> str:
     return "" if value is None else f"{value * 100:.0f} %"
 
 
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} %"
+
+
 def alarms(volume: Json) -> str:
     return " ".join(alarm["message"] for alarm in volume.get("triggeredAlarms") or [])
 
@@ -55,6 +59,7 @@ SHOWN = (
     field("PROVISIONED", "space", "provisioned", show=gib),
     field("UNCOMMITTED", "space", "uncommitted", show=gib),
     field("OVERCOMMITMENT", "space", "overcommitment", show=share),
+    field("MAY BE PROMISED", "space", "overcommitmentLimit", show=percent),
     field("SWAP FILES", "space", "swap", show=gib),
     field("DAYS UNTIL FULL", "space", "daysUntilFull", show=figure),
     field("SNAPSHOT HEADROOM", "space", "snapshotHeadroom"),
@@ -182,6 +187,15 @@ def keep(
         str | None,
         typer.Option(help="Snapshots when less is free: allow, warn or refuse.", show_default=False),
     ] = None,
+    overcommitment: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=10_000,
+            help="Per cent of the volume that disks may be promised; 0 for no limit.",
+            show_default=False,
+        ),
+    ] = None,
     no_wait: NoWait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -189,6 +203,7 @@ def keep(
     with connect(context) as api:
         volume = find(api, VOLUME, name)
         given = {"reserve": 0 if no_reserve else reserve, "snapshotHeadroom": headroom, "snapshotPolicy": snapshots}
+        given["overcommitment"] = overcommitment
         body = {"id": volume["id"], **{key: value for key, value in given.items() if value is not None}}
         activity = api.write("PATCH", f"{VOLUME.path}/policy", body)
         _finish(api, activity, no_wait=no_wait, as_json=as_json, said=f"Set how space is kept on {volume['name']}.")

@@ -21,7 +21,7 @@ from naos.engines.errors import EngineError, Unreachable
 from naos.engines.ports import DiskCopy, JobState, NbdAddress, Provisioning
 from naos.errors import Unknown
 from naos.insistence import insist
-from naos.storage import luns
+from naos.storage import luns, space
 from naos.storage.models import Disk, Lun
 from naos.storage.rules import check_disk_size, check_room
 from naos.world import World
@@ -79,11 +79,13 @@ def needed(session: Session, world: World, disk: Disk, present_lun: Lun) -> int:
 
 
 def check_fits(session: Session, world: World, wanted: Sequence[tuple[Disk, Lun]]) -> None:
-    """Whether copies of these disks fit onto the volumes, together. Raises VolumeRoom, DiskSize with the numbers."""
+    """Whether copies of these disks fit onto the volumes, together. Raises VolumeRoom, DiskSize, Overcommitted with the
+    numbers."""
     for lun in {lun.id: lun for _, lun in wanted}.values():
         coming = [disk for disk, target in wanted if target.id == lun.id]
         for disk in coming:
             check_disk_size(lun.name, disk.capacity, lun_capacity=lun.capacity)
+        space.check_promise(session, lun, sum(disk.capacity for disk in coming))
         total = sum(needed(session, world, disk, session.get_one(Lun, disk.lun_id)) for disk in coming)
         what = f"a copy of {coming[0].name}" if len(coming) == 1 else f"a copy of {len(coming)} disks"
         check_room(lun.name, what, needed=total, free=luns.usage(world, lun.id).free)

@@ -64,10 +64,11 @@ def reserve(
 ) -> Disk:
     """Add the row of a disk to come; without a controller it becomes a device of the PCI bus.
 
-    Raises InMaintenance, DiskSize, VolumeRoom, ControllerFull, NotForDisks.
+    Raises InMaintenance, DiskSize, VolumeRoom, Overcommitted, ControllerFull, NotForDisks.
     """
     space.check_open(session, lun)
     check_disk_size(lun.name, size, lun_capacity=lun.capacity)
+    space.check_promise(session, lun, size)
     if provisioning is not Provisioning.DYNAMIC:
         check_room(lun.name, "a reserved disk", needed=size, free=luns.usage(world, lun.id).free)
     disk = Disk(
@@ -102,12 +103,13 @@ def take_down(world: World, disk_id: str) -> None:
 
 
 def check_extend(session: Session, disk: Disk, size: int) -> None:
-    """Raises DiskSize, DiskShrinks, SnapshotHolds."""
+    """Raises DiskSize, DiskShrinks, SnapshotHolds, Overcommitted."""
     lun = session.get_one(Lun, disk.lun_id)
     check_growth(disk.name, present=disk.capacity, wanted=size)
     check_disk_size(lun.name, size, lun_capacity=lun.capacity)
     if size > disk.capacity:
         snapshots.check_free(session, disk, "grown")
+        space.check_promise(session, lun, size - disk.capacity)
 
 
 def _row(world: World, disk_id: str) -> Disk:

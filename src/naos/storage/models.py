@@ -197,7 +197,8 @@ class VolumePolicy(Base):
 
     headroom: per cent that should be free when a snapshot is taken. snapshots: what happens when less is (`warn`, `refuse` or
     `allow`). reserve: bytes of the emergency reserve, 0 for none; released: it was given to the guests, and is made again when
-    there is room. maintenance: nothing new is placed there. alarm: "", `warning` or `critical`.
+    there is room. overcommitment: per cent of the volume that may be provisioned, None for no limit. maintenance: nothing new is placed
+    there. alarm: "", `warning` or `critical`.
     """
 
     __tablename__ = "volume_policies"
@@ -206,6 +207,7 @@ class VolumePolicy(Base):
     snapshots: Mapped[str] = mapped_column(sa.String(8), default="warn")
     reserve: Mapped[int] = mapped_column(default=0)
     released: Mapped[bool] = mapped_column(default=False)
+    overcommitment: Mapped[int | None]
     maintenance: Mapped[bool] = mapped_column(default=False)
     alarm: Mapped[str] = mapped_column(sa.String(8), default="")
     alarm_since: Mapped[datetime | None]

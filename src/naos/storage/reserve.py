@@ -30,8 +30,9 @@ def plan_policy(
     headroom: int | None = None,
     snapshots: str | None = None,
     reserve: int | None = None,
+    overcommitment: int | None = None,
 ) -> Plan:
-    """What is None stays as it is. Raises Unknown, NotReady, ReserveTooLarge."""
+    """overcommitment: per cent, 0 for no limit. What is None stays as it is. Raises Unknown, NotReady, ReserveTooLarge."""
     lun = luns.find_ready(session, tenant_id, lun_id)
     most = lun.capacity * LARGEST // 100
     if reserve is not None and reserve > most:
@@ -44,6 +45,7 @@ def plan_policy(
             "headroom": headroom,
             "snapshots": snapshots,
             "reserve": reserve,
+            "overcommitment": overcommitment,
         },
         locks=(luns.lock(lun_id),),
         concerned=(Item(lun_id, "datastore"),),

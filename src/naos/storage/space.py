@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from naos.storage import space_rules
 from naos.storage.models import Disk, Lun, LunSample, SpacePoint, SwapFile, VolumePolicy, WaitingMachine
-from naos.storage.space_errors import InMaintenance, SnapshotRoom
+from naos.storage.space_errors import InMaintenance, Overcommitted, SnapshotRoom
 from naos.units import size_text
 
 KEPT = timedelta(days=14)
@@ -66,6 +66,16 @@ def check_open(session: Session, lun: Lun) -> None:
     """Raises InMaintenance."""
     if policy_of(session, lun.id).maintenance:
         raise InMaintenance(lun.name)
+
+
+def check_promise(session: Session, lun: Lun, size: int) -> None:
+    """Whether disks of so many bytes more may be promised on the volume, by its policy. Raises Overcommitted."""
+    percent = policy_of(session, lun.id).overcommitment
+    if percent is None:
+        return
+    provisioned = promises(session, [lun.id])[lun.id].provisioned
+    if (provisioned + size) * 100 > lun.capacity * percent:
+        raise Overcommitted.of(lun.name, size=size, provisioned=provisioned, capacity=lun.capacity, percent=percent)
 
 
 def note_waiting(session: Session, machine_id: str, lun_ids: Collection[str]) -> None:

@@ -14,6 +14,8 @@ def set_policy(run: Run, arguments: dict[str, Any]) -> str:
     if size is not None:
         run.step("set the reserve aside", reserve.keep, world, lun_id, size, False, undo=reserve.undo_of(lun_id))
         noted |= {"reserve": size, "released": False}
+    if (percent := arguments.get("overcommitment")) is not None:
+        noted |= {"overcommitment": percent or None}
     run.step("note it", _note, world, lun_id, noted)
     return str(lun_id)
 

@@ -37,6 +37,30 @@ class SwapRoom(NaosError):
 
 
 @dataclass(eq=False)
+class Overcommitted(NaosError):
+    code: ClassVar[str] = "storage.overcommitted"
+    status: ClassVar[int] = 409
+    sentence: ClassVar[str] = (
+        "{size} more on volume {volume!r} would make {provisioned} provisioned of its {capacity}, and its policy allows {percent} % "
+        "({allowed}): {beyond} too much. Grow the volume, delete disks, take another volume, or change its policy (naos volume keep)."
+    )
+    volume: str
+    size: str
+    provisioned: str
+    capacity: str
+    percent: int
+    allowed: str
+    beyond: str
+
+    @classmethod
+    def of(cls, volume: str, *, size: int, provisioned: int, capacity: int, percent: int) -> Self:
+        """Numbers in bytes; provisioned: without `size`."""
+        allowed, wanted = capacity * percent // 100, provisioned + size
+        texts = [size_text(value) for value in (size, wanted, capacity)]
+        return cls(volume, *texts, percent, size_text(allowed), size_text(wanted - allowed))
+
+
+@dataclass(eq=False)
 class SnapshotRoom(NaosError):
     code: ClassVar[str] = "storage.snapshot_room"
     status: ClassVar[int] = 409

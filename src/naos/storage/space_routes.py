@@ -21,7 +21,7 @@ Builder = Annotated[
 
 @router.patch("/policy", **ASYNCHRONOUS)
 def change_policy(body: PolicyChange, identity: Builder, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Set how much room snapshots want on a volume, and its emergency reserve."""
+    """Set how much room snapshots want on a volume, its emergency reserve, and how far it may be promised."""
     return submit(
         services,
         identity,
@@ -33,6 +33,7 @@ def change_policy(body: PolicyChange, identity: Builder, services: ServicesOf, k
             headroom=body.snapshot_headroom,
             snapshots=body.snapshot_policy,
             reserve=body.reserve,
+            overcommitment=body.overcommitment,
         ),
     )
 

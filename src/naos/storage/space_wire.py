@@ -24,12 +24,14 @@ class Space(Wire):
     than there is. days_until_full: at the slope of the last two weeks; null while it does not grow, or in the first hour.
 
     snapshot_headroom: per cent that should be free when a snapshot is taken; snapshot_policy: what happens when less is.
+    overcommitment_limit: per cent of the capacity that may be provisioned; null for no limit.
     """
 
     used: int
     provisioned: int
     uncommitted: int
     overcommitment: float
+    overcommitment_limit: int | None
     swap: int
     days_until_full: float | None
     snapshot_headroom: int
@@ -39,12 +41,14 @@ class Space(Wire):
 
 
 class PolicyChange(Request):
-    """What is left out stays as it is. `reserve`: bytes, 0 for none, at most a quarter of the volume."""
+    """What is left out stays as it is. `reserve`: bytes, 0 for none, at most a quarter of the volume. `overcommitment`: per cent of the
+    volume that disks, swap files and reserve may be promised together, 0 for no limit."""
 
     id: ResourceId
     snapshot_headroom: int | None = Field(default=None, ge=0, le=50)
     snapshot_policy: SnapshotPolicy | None = None
     reserve: int | None = Field(default=None, ge=0, le=2**60)
+    overcommitment: int | None = Field(default=None, ge=0, le=10_000)
 
 
 class VolumeNamed(Request):

@@ -98,6 +98,7 @@ def _space(lun: Lun, sample: LunSample | None, promised: Promises) -> Space:
         provisioned=promised.provisioned,
         uncommitted=max(promised.provisioned - used, 0),
         overcommitment=round(promised.provisioned / lun.capacity, 3),
+        overcommitment_limit=promised.policy.overcommitment,
         swap=promised.swap,
         days_until_full=space_rules.days_until_full(promised.points, free),
         snapshot_headroom=promised.policy.headroom,
