@@ -6,6 +6,7 @@ from naos.activity import Run, undo, workflow
 from naos.protection import assignments, conditions, inventory
 from naos.protection.backup import activities as _backup  # noqa: F401 - its workflows and compensations
 from naos.protection.backup import instant_activities as _instant  # noqa: F401 - the same
+from naos.protection.files import activities as _files  # noqa: F401 - the same
 from naos.protection.recovery import activities as _recovery  # noqa: F401 - the same
 from naos.protection.replication import activities as _replication  # noqa: F401 - the same
 from naos.world import World

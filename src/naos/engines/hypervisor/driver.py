@@ -31,6 +31,7 @@ from naos.engines.hypervisor import (
 )
 from naos.engines.hypervisor.connection import Change, Connection
 from naos.engines.hypervisor.domains import Domains, checked
+from naos.engines.hypervisor.guest_files import AgentFiles
 from naos.engines.hypervisor.serial import Serial
 from naos.engines.hypervisor.states import ACTIVE, missed_kinds
 from naos.engines.hypervisor.xml import Traits
@@ -55,6 +56,7 @@ from naos.engines.ports import (
     Processor,
     SerialStream,
 )
+from naos.engines.ports.files import GuestFiles
 
 _POLL = 0.1  # seconds
 _RETRY = 1.0  # seconds between attempts to see a lost blade again
@@ -394,6 +396,9 @@ class LibvirtHypervisor:
         thawed = agent.thaw(self._domains, domain_id)
         guard.end(self._host, domain_id)
         return thawed
+
+    def guest_files(self, domain_id: str) -> GuestFiles:
+        return AgentFiles(self._domains, checked(self.name, domain_id))
 
     def agent_ping(self, domain_id: str) -> bool:
         return agent.ping(self._domains, domain_id)

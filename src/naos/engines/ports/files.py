@@ -69,6 +69,39 @@ FileEvent = FileEntry | bytes | Hole
 """An entry, or a piece of the content of the file that was the last entry."""
 
 
+@dataclass(frozen=True)
+class GuestAttributes:
+    """What a file or folder that was written into a guest is to have. target: it is to be a symbolic link to there."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+    mtime: float
+    target: str = ""
+
+
+class GuestFiles(Protocol):
+    """The files of a running guest, through its agent. Paths are absolute. Every call raises GuestRefused for what the guest did not do."""
+
+    def has(self, path: str, *, folder: bool = False) -> bool:
+        """Whether something is there; folder: whether a folder is."""
+
+    def make_folder(self, path: str) -> None:
+        """With all above it; it may be there."""
+
+    def write(self, path: str, content: Iterator[bytes]) -> str:
+        """Returns the SHA-256 of what is in the file, read back from the guest."""
+
+    def finish(self, found: Sequence[GuestAttributes]) -> None: ...
+    def place(self, source: str, target: str, *, overwrite: bool) -> bool:
+        """Give a file or folder its name. False when the name is taken and not to be overwritten; what a folder has beside the new files
+        stays."""
+
+    def remove(self, path: str) -> None:
+        """With all below it; it may be absent."""
+
+
 class PointFiles(Protocol):
     """What a vault keeps, file by file. The point cannot be dropped while it is read, nor for some seconds afterwards.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from naos.engines.ports.files import GuestFiles
 from naos.engines.ports.volumes import IoCounters, NbdAddress
 
 
@@ -336,6 +337,9 @@ class Hypervisor(Protocol):
         """How many file systems were thawed: 0 when they had been thawed before."""
 
     def agent_ping(self, domain_id: str) -> bool: ...
+    def guest_files(self, domain_id: str) -> GuestFiles:
+        """The files of a running guest with an agent."""
+
     def agent_version(self, domain_id: str) -> str:
         """Of the guest's agent. Raises GuestRefused without one."""
 

@@ -25,10 +25,12 @@ from naos.engines.ports import (
     Processor,
     SerialStream,
 )
+from naos.engines.ports.files import GuestFiles
 from naos.engines.simulated import definitions, firmware, guests, mirrors, running
 from naos.engines.simulated.calls import SimulatedEngine, checked_id
 from naos.engines.simulated.consoles import Consoles
 from naos.engines.simulated.events import Events
+from naos.engines.simulated.guest_files import SimulatedGuestFiles
 from naos.engines.simulated.running import Domain
 from naos.engines.simulated.store import Db, Store
 
@@ -381,6 +383,10 @@ class SimulatedHypervisor(SimulatedEngine):
         with self._call("agent_ping") as db:
             domain = running.find(db, self.name, domain_id)
         return domain is not None and domain.state == PowerState.RUNNING
+
+    def guest_files(self, domain_id: str) -> GuestFiles:
+        self._ask_agent("guest_files", domain_id)
+        return SimulatedGuestFiles(self._store.folder / "guests" / domain_id)
 
     def agent_version(self, domain_id: str) -> str:
         self._ask_agent("agent_version", domain_id)

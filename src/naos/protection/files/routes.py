@@ -6,16 +6,16 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from naos.api.authentication import require
-from naos.api.parameters import ResourceId
+from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
 from naos.engines.ports.files import FileEntry, FileEvent
 from naos.identity import Identity
-from naos.protection.files import archives, reading
+from naos.protection.files import archives, putting, reading
 from naos.protection.files.errors import FileUnreadable, FolderNeedsArchive
-from naos.protection.files.wire import DownloadRequest, FilesWire, FileVolumeWire, FileWire, Format
+from naos.protection.files.wire import DownloadRequest, FilesWire, FileVolumeWire, FileWire, Format, PutBackRequest
 
 router = APIRouter()
 
@@ -116,6 +116,19 @@ def download(
         stack.close()
         raise
     return StreamingResponse(_closing(stack, parts), media_type=_TYPES[body.format], headers=headers)
+
+
+@router.post("/restore_points/{point_id}/files/put_back", **ASYNCHRONOUS)
+def put_back(
+    point_id: ResourceId, body: PutBackRequest, identity: Restorer, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Write a file or folder of a restore point into a running machine through its agent, and read it back there."""
+    return submit(
+        services,
+        identity,
+        key,
+        lambda session: putting.plan(session, services.world, identity.tenant_id, point_id, body),
+    )
 
 
 def _first(events: Iterator[FileEvent], body: DownloadRequest) -> FileEntry:
