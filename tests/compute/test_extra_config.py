@@ -204,3 +204,22 @@ def test_a_new_instance_for_new_guest_information_unless_it_says_its_own():
     own = {**first, "guestinfo.metadata": "instance-id: mine"}
     assert guest_seed.reconfigured(changed, first, own) == changed
     assert guest_seed.effective(ID, {}, own)["instance_id"] == "mine"
+
+
+def metadata(instance: str, network: str) -> dict[str, str]:
+    said = "network: {config: {version: 2, ethernets: {" + network + ": {dhcp4: true}}}}"
+    return {"guestinfo.metadata": f"instance-id: {instance}\n{said}" if instance else said}
+
+
+def test_a_network_that_the_guest_will_not_read_again_is_warned_of():
+    """A guest reads its network configuration once for each instance: one that keeps its own id would never see the change."""
+    before = metadata("mine", "eth0")
+    assert guest_seed.unread(before, before) == ""
+    assert guest_seed.unread(before, metadata("other", "eth1")) == ""
+    assert guest_seed.unread({}, before) == ""
+    assert guest_seed.unread(metadata("", "eth0"), metadata("", "eth1")) == "", "a new instance is made by itself"
+    told = guest_seed.unread(before, metadata("mine", "eth1"))
+    assert "network configuration at the first start" in told
+    assert "mine as before" in told
+    both = {**metadata("mine", "eth1"), "guestinfo.userdata": "#!/bin/sh\ntrue"}
+    assert "network configuration and user data" in guest_seed.unread(before, both)

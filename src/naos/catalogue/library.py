@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from naos.activity import Item, Lock, Plan, Undo
 from naos.catalogue.errors import SourceAmbiguous, TemplateInUse, TemplateNotBootable, TemplateNotReady
-from naos.catalogue.images import intake
+from naos.catalogue.images import intake, remarks
 from naos.catalogue.models import Library, Template, TemplateDisk, Upload
 from naos.catalogue.ovf.descriptor import MOST_DISKS, Adapter, Descriptor
 from naos.errors import NameTaken, Unknown
@@ -191,6 +191,8 @@ def bring_in(
         namespace=world.settings.download_namespace,
     )
     first = taken.disks[0]
+    kept = [image(world, image_id(template_id, position)) for position in range(len(taken.disks))]
+    warnings = [told for path in kept for told in remarks.of_image(path)] if taken.format != "iso" else []
     with world.database.write() as session:
         template = session.get_one(Template, template_id)
         template.type = "iso" if taken.format == "iso" else "ovf"
@@ -198,6 +200,7 @@ def bring_in(
         template.size = sum(disk.size for disk in taken.disks)
         template.virtual_size = first.capacity
         template.checksum = first.checksum
+        template.warnings = sorted(set(warnings))
         template.descriptor = described(taken.descriptor, hardware).model_dump() if template.type == "ovf" else {}
         session.execute(sa.delete(TemplateDisk).where(TemplateDisk.template_id == template_id))
         if template.type == "ovf":

@@ -25,6 +25,7 @@ class Template(Identified, Base):
     type: ``ovf`` (bootable disks, whatever format they came in) or ``iso``. size: bytes of the kept files. virtual_size: bytes of
     the first disk. checksum: ``sha256:...`` of the first kept file. source: the format that it came in. descriptor: the virtual
     hardware, networks and properties that the item declares (`ovf.descriptor.Descriptor` as JSON); empty for a bare image.
+    warnings: what should be thought about, as sentences.
     """
 
     __tablename__ = "templates"
@@ -39,6 +40,7 @@ class Template(Identified, Base):
     virtual_size: Mapped[int] = mapped_column(default=0)
     checksum: Mapped[str] = mapped_column(sa.String(160), default="")
     descriptor: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    warnings: Mapped[list[str]] = mapped_column(default=list)
     lifecycle: Mapped[str] = mapped_column(sa.String(16), default=Lifecycle.CREATING)
     created_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))
     updated_at: Mapped[datetime] = mapped_column(default=lambda: datetime.now(UTC))

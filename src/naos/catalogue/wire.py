@@ -55,8 +55,8 @@ class ItemProperty(Wire):
 
 class ContentLibraryItem(Wire):
     """`size`: bytes of the kept files; `virtual_size`: bytes of the first disk at least. `ovf_properties`: ids of the properties
-    that a deployment may set. What follows it is naos' own; `cpu`, `memory` and `cores_per_socket` are 0 where the item does
-    not say."""
+    that a deployment may set. What follows it is naos' own; `warnings`: what should be thought about before machines are made of
+    it; `cpu`, `memory` and `cores_per_socket` are 0 where the item does not say."""
 
     id: str
     name: str
@@ -70,6 +70,7 @@ class ContentLibraryItem(Wire):
     checksum: str
     source: str
     status: str
+    warnings: list[str]
     cpu: int
     cores_per_socket: int
     memory: int
@@ -124,6 +125,7 @@ def item_wire(template: Template, disks: Sequence[TemplateDisk]) -> ContentLibra
         checksum=template.checksum,
         source=template.source,
         status=template.lifecycle,
+        warnings=template.warnings,
         cpu=said.cpu,
         cores_per_socket=said.cores_per_socket,
         memory=said.memory,

@@ -83,6 +83,8 @@ def show(context: typer.Context, name: TemplateName, library: Library = None, as
         found = naming.find_template(api, name, library)
     show_object(found, SHOW, as_json=as_json)
     if not as_json:
+        for warning in found["warnings"]:
+            note(f"Warning: {warning}")
         for items, columns in (
             (found["disks"], DISKS),
             (found["networkAdapters"], ADAPTERS),
@@ -206,6 +208,8 @@ def _add(api: Api, library: Json, wanted: Json, *, no_wait: bool, as_json: bool)
     made = waiting.made(ended, "content_library_item")
     template = api.get(f"{LIBRARY.path}/{library['id']}/items/{made}")
     note(f"Added template {wanted['name']}.")
+    for warning in template["warnings"]:
+        note(f"Warning: {warning}")
     show_object({**template, "library": {"id": library["id"], "name": library["name"]}}, SHOW, as_json=as_json)
 
 

@@ -178,6 +178,8 @@ def plan_extra_config(session: Session, tenant_id: str, machine_id: str, change:
     after = extra_config.merged(machine.extra_config, wanted)
     if guest_seed.is_needed(machine) or "guestinfo.userdata" in after or "guestinfo.metadata" in after:
         seeds.check_effective(machine, guest_seed.reconfigured(machine.seed, machine.extra_config, after), after)
+    told = guest_seed.unread(machine.extra_config, after)
     description = f"Set the extra configuration of {machine.name}: {', '.join(sorted(wanted)) or 'nothing'}"
+    description += f" (warning: {told})" if told else ""
     arguments = {"change": wanted}
     return machines.plan(session, machine, "virtual_machine.extra_config", description, arguments=arguments)

@@ -59,3 +59,23 @@ def reconfigured(seed: Mapping[str, Any], before: Mapping[str, Any], after: Mapp
     if extra_config.seed_of_metadata(after).get("instance_id"):
         return dict(seed)
     return {**seed, "revision": seed.get("revision", 0) + 1}
+
+
+def unread(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Why the guest of a machine will not take in its changed extra configuration, in words; empty when it will, or when nothing
+    is changed that it reads at its first start alone. A guest reads its network and its user data once for each instance id."""
+    old, new = extra_config.seed_of_metadata(before), extra_config.seed_of_metadata(after)
+    own = new.get("instance_id")
+    if not own or own != old.get("instance_id"):
+        return ""
+    changed = [
+        words
+        for words, values in (
+            ("network configuration", [said.get("network_config") for said in (old, new)]),
+            ("user data", [extra_config.user_data(config) for config in (before, after)]),
+        )
+        if values[0] != values[1]
+    ]
+    if not changed:
+        return ""
+    return f"the guest reads its {' and '.join(changed)} at the first start of an instance only, and the instance-id is {own} as before"

@@ -1,0 +1,14 @@
+"""What should be thought about a template"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0026"
+down_revision = "0025"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("templates") as table:
+        table.add_column(sa.Column("warnings", sa.JSON(), nullable=False, server_default="[]"))
