@@ -199,6 +199,24 @@ def test_points_travel_at_the_speed_of_the_hour(platform: Platform, monkeypatch:
     platform.done("DELETE", path)
 
 
+def test_a_replica_without_room_says_so_and_keeps_its_last_point(platform: Platform) -> None:
+    made = platform.done("POST", VOLUMES, _request(platform))
+    path, world = f"{VOLUMES}/{made}", platform.services.world
+    shown = _until(lambda: (found := platform.get(path))["recoveryPoint"]["pointId"] and found)
+    where = Where("lun", shown["replica"]["id"])
+    platform.rack.faults.fill(where.name)
+    machine = platform.machine(platform.made["web"])
+    disk = platform.get(f"{COMPUTE}/virtual_disks", virtualMachineId=machine["id"])[0]["id"]
+    platform.rack.faults.write(machine["host"]["name"], machine["id"], disk, MIB)
+    _until(lambda: "bytes are free" in (platform.get(path)["failure"] or ""))
+    last = platform.get(path)["recoveryPoint"]["pointId"]
+    assert last in [point.id for point in copying.points(world, where, made)]
+    assert copying.verify(world, where, made, last).damages == []
+    platform.rack.faults.empty(where.name)
+    _until(lambda: platform.get(path)["failure"] is None and platform.get(path)["recoveryPoint"]["pointId"] != last)
+    platform.done("DELETE", path)
+
+
 def test_a_clock_that_is_set_back_stops_no_point(platform: Platform) -> None:
     made = platform.done("POST", VOLUMES, _request(platform))
     now, taken = datetime.now(UTC), list[str]()
