@@ -15,6 +15,7 @@ from naos.errors import Unknown
 from naos.fleet import cpools
 from naos.fleet.models import Cpool
 from naos.lifecycle import check_ready
+from naos.names import LONGEST
 from naos.network import vlans
 from naos.network.models import Vlan
 from naos.protection.backup import points, rebuilding
@@ -126,7 +127,8 @@ def _plan_machine(
     """Another machine; or the machine itself again when it was deleted, under its own id, name and addresses."""
     again = request.mode is Mode.PRODUCTION
     stamp = point.taken_at.astimezone(UTC).strftime("%Y%m%d-%H%M")
-    name = request.name or (point.machine_name if again else f"{point.machine_name}-{request.mode.value}-{stamp}"[:255])
+    suffix = "" if again else f"-{request.mode.value}-{stamp}"
+    name = request.name or point.machine_name[: LONGEST - len(suffix)] + suffix
     machines.check_name(session, point.tenant_id, name)
     description = dict(point.machine)
     cpool = _cpool(session, point, request.host_cluster_id)
