@@ -325,8 +325,12 @@ class Engine:
 
     def _end(self, execution: Execution, state: State, **values: Any) -> None:
         def change(session: Session) -> None:
-            activity = sa.update(Activity).where(Activity.id == execution.activity_id)
-            session.execute(activity.values(state=state, stopped_at=now(), **values))
+            activity = session.get_one(Activity, execution.activity_id)
+            moment = max(
+                now(), activity.started_at or activity.created_at
+            )  # a clock that was set back ends nothing before it began
+            ended = sa.update(Activity).where(Activity.id == execution.activity_id)
+            session.execute(ended.values(state=state, stopped_at=moment, **values))
             locks.release(session, execution.activity_id)
 
         execution.boundary("end", "before")

@@ -35,7 +35,7 @@ from naos.inventory.catalogues import iops_limit
 from naos.lifecycle import Lifecycle
 from naos.protection.replication.models import LunReplication
 from naos.storage import figures, space, space_rules
-from naos.storage.models import Disk, Lun, LunSample, VolumeFigure
+from naos.storage.models import Disk, Lun, LunSample, Snapshot, VolumeFigure
 from naos.world import World
 
 router = APIRouter(tags=["Metrics"])
@@ -141,12 +141,16 @@ def _machines(session: Session, tenant_id: str) -> Iterator[Metric]:
     ).all()
     now, labels = datetime.now(UTC), ("machine", "cpool")
     named = [((machine.name, pool), machine, sample) for machine, pool, sample in rows]
+    kept = sa.select(Snapshot.machine_id, sa.func.count()).where(Snapshot.tenant_id == tenant_id)
+    counts = {machine_id: int(count) for machine_id, count in session.execute(kept.group_by(Snapshot.machine_id))}
     seen = [(key, sample) for key, machine, sample in named if sample is not None and machine.power == Power.RUNNING]
     running = [(key, float(machine.power == Power.RUNNING)) for key, machine, _ in named]
     yield _gauge("naos_machine_running", "1 when the machine runs.", labels, running)
     yield _gauge("naos_machine_vcpus", "Virtual processors.", labels, [(key, row.cpu) for key, row, _ in named])
     memory = [(key, row.memory) for key, row, _ in named]
     yield _gauge("naos_machine_memory_bytes", "Memory that the machine is set to.", labels, memory)
+    snapshots = [(key, float(counts.get(row.id, 0))) for key, row, _ in named]
+    yield _gauge("naos_machine_snapshots", "Snapshots that its disks hold; at most 32.", labels, snapshots)
     used = [(key, sample.cpu * 1e6) for key, sample in seen]
     yield _gauge("naos_machine_cpu_usage_hertz", "Processor in use, of running machines.", labels, used)
     resident = [(key, sample.memory) for key, sample in seen]
