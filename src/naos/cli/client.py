@@ -85,22 +85,27 @@ class Api:
         return _decoded(answer, self.url) if answer.content else None
 
     def stream(
-        self, path: str, filters: Mapping[str, str | None] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        filters: Mapping[str, str | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Json | None = None,
     ) -> Iterator[bytes]:
-        """What `path` holds, piece by piece as it comes; a stream of events has no end of its own."""
+        """What `path` holds, piece by piece as it comes; a stream of events has no end of its own. body: of a question that is a write."""
         import httpx
 
         query = {name: value for name, value in (filters or {}).items() if value is not None}
         given = {**(headers or {}), **self._authorization()}
         try:
-            with self._http.stream("GET", self.url + path, params=query, headers=given) as answer:
+            method, content = ("GET", {}) if body is None else ("POST", {"json": body})
+            with self._http.stream(method, self.url + path, params=query, headers=given, **content) as answer:
                 if not answer.is_success:
                     raise refusal(
                         answer.status_code, answer.read().decode("utf-8", "replace"), answer.headers, self.url
                     )
                 yield from answer.iter_bytes()
         except httpx.TransportError as error:
-            raise Broken(f"The connection to {self.url} broke during GET {path}: {error}.") from error
+            raise Broken(f"The connection to {self.url} broke during {method} {path}: {error}.") from error
 
     def upload(self, path: str, content: Iterable[bytes], size: int) -> Json:
         """Send `size` bytes as the body; what the API answers. It is sent once: content cannot be rewound."""

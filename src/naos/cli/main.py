@@ -44,6 +44,7 @@ from naos.cli import (
     volume,
     zone,
 )
+from naos.cli import backup_files as _backup_files  # noqa: F401 - commands of backups
 from naos.cli import backup_instant as _backup_instant  # noqa: F401 - commands of backups
 from naos.cli import backup_reports as _backup_reports  # noqa: F401 - commands of backups
 from naos.cli import backup_restores as _backup_restores  # noqa: F401 - commands of backups

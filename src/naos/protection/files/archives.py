@@ -61,23 +61,22 @@ class _Notes:
 
 
 class _Places:
-    """What is in an archive by now: no name twice, and nothing below a link."""
+    """The folders and links of an archive by now: nothing is below a link."""
 
     def __init__(self) -> None:
         self._links: set[bytes] = set()
-        self._others: set[bytes] = set()
+        self._folders: set[bytes] = set()
 
     def refused(self, names: list[bytes], kind: str) -> str:
-        """Why an entry has no place, "" when it has one, and takes it. Folders come before what is in them."""
+        """Why an entry has no place, "" when it has one, and takes it."""
         path = b"/".join(names)
         if any(b"/".join(names[:end]) in self._links for end in range(1, len(names) + 1)):
             return "its place is taken by a link"
         if kind == "link":
-            if path in self._others:
-                return "its place is taken by another entry"
+            if path in self._folders:
+                return "its place is taken by a folder"
             self._links.add(path)
-        elif kind == "folder":
-            self._others.add(path)
+        self._folders.update(b"/".join(names[:end]) for end in range(1, len(names) + (kind == "folder")))
         return ""
 
 
@@ -90,7 +89,8 @@ class _Writer(Protocol):
     def end(self) -> Iterator[bytes]:
         """Of the entry that was begun last, whose content may have ended too early."""
 
-    def finish(self, left_out: bytes, at: float) -> Iterator[bytes]: ...
+    def finish(self, name: str, left_out: bytes, at: float) -> Iterator[bytes]:
+        """name: of the file for what was left out, when anything was."""
 
 
 def tar(events: Iterator[FileEvent], at: float) -> Iterator[bytes]:
@@ -104,7 +104,7 @@ def zipped(events: Iterator[FileEvent], at: float) -> Iterator[bytes]:
 
 
 def _written(events: Iterator[FileEvent], writer: _Writer, at: float) -> Iterator[bytes]:
-    notes, skipping = _Notes(), True
+    notes, skipping, name = _Notes(), True, LEFT_OUT
     for event in events:
         if not isinstance(event, FileEntry):
             for data in pieces(event) if not skipping else ():
@@ -113,14 +113,22 @@ def _written(events: Iterator[FileEvent], writer: _Writer, at: float) -> Iterato
             notes.add(event.path, f"{event.note}; the rest of its content is missing")
         else:
             yield from writer.end()
-            why = event.note if event.kind in ("skipped", "other") else writer.refused(event)
+            names = parts_of(event.path)
+            why = event.note if event.kind in ("skipped", "other") else _nameless(names, event) or writer.refused(event)
             skipping = bool(why) or event.kind != "file"
             if why:
                 notes.add(event.path, why)
-            elif event.path.strip("/"):
+            elif names:
+                if names[0] == name.encode():
+                    name = f"naos-{name}"
                 yield from writer.begin(event)
     yield from writer.end()
-    yield from writer.finish(notes.text(), at)
+    yield from writer.finish(name, notes.text(), at)
+
+
+def _nameless(names: list[bytes] | None, event: FileEntry) -> str:
+    """Only the root itself has no name."""
+    return "its name is none" if names is None or (not names and event.kind != "folder") else ""
 
 
 class _Tar:
@@ -130,12 +138,9 @@ class _Tar:
         self._left = self._padding = 0
 
     def refused(self, entry: FileEntry) -> str:
-        names = parts_of(entry.path)
-        if names is None:
-            return "its name is none"
         if entry.same and entry.same not in self._files:
             return "it is another name of a file that is not here"
-        return self._places.refused(names, entry.kind)
+        return self._places.refused(parts_of(entry.path) or [], entry.kind)
 
     def begin(self, entry: FileEntry) -> Iterator[bytes]:
         info = _header(entry, parts_of(entry.path) or [])
@@ -155,9 +160,9 @@ class _Tar:
         if count:
             yield from pieces(Hole(count))
 
-    def finish(self, left_out: bytes, at: float) -> Iterator[bytes]:
+    def finish(self, name: str, left_out: bytes, at: float) -> Iterator[bytes]:
         if left_out:
-            info = tarfile.TarInfo(LEFT_OUT)
+            info = tarfile.TarInfo(name)
             info.size, info.mtime = len(left_out), int(at)
             yield _block(info) + left_out + bytes(-len(left_out) % 512)
         yield _TAR_END
@@ -232,8 +237,8 @@ class _Zip:
     def refused(self, entry: FileEntry) -> str:
         if entry.kind == "link":
             return f"it is a symbolic link to {entry.target}"
-        if parts_of(entry.path) is None or len(self._name(entry).encode()) > _LONGEST_ZIP_NAME:
-            return "its name is none, or too long for a zip"
+        if len(self._name(entry).encode()) > _LONGEST_ZIP_NAME:
+            return "its name is too long for a zip"
         if self._name(entry) in self._names:
             return "its name is taken"
         self._names.add(self._name(entry))
@@ -261,9 +266,9 @@ class _Zip:
             self._inside = None
         yield from self._sink.taken()
 
-    def finish(self, left_out: bytes, at: float) -> Iterator[bytes]:
+    def finish(self, name: str, left_out: bytes, at: float) -> Iterator[bytes]:
         if left_out:
-            self._archive.writestr(zipfile.ZipInfo(LEFT_OUT, _moment(at)), left_out)
+            self._archive.writestr(zipfile.ZipInfo(name, _moment(at)), left_out)
         self._archive.close()
         yield from self._sink.taken()
 
