@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from naos.engines.check.report import Look, said
-from naos.engines.fabric import plan
+from naos.engines.fabric import guarding, plan
 from naos.inventory.model import Array, Fabric
 
 _HEADERS = {4: 50, 6: 70}  # bytes of a tunnel's headers
@@ -107,12 +107,13 @@ def _interfaces(look: Look, driver: str) -> None:
                 look.fault(
                     "network", f"Its kernel makes no interfaces of module {module} ({said(done)}): modprobe {module}"
                 )
-        done = look.run("unshare", "--net", "--", "nft", "-f", "-", stdin=plan.seal_text("lo"))
+        rules = plan.seal_text("lo") + guarding.text(guarding.NOTHING)
+        done = look.run("unshare", "--net", "--", "nft", "-f", "-", stdin=rules)
         if done.code != 0:
             look.fault(
                 "network",
-                f"nftables takes no rule that keeps guests away from the host itself ({said(done)}); install nftables, "
-                "on a kernel with its netdev family.",
+                f"nftables takes no rule that keeps guests away from the host itself and to their own addresses ({said(done)}); "
+                "install nftables, on a kernel with its families netdev and bridge.",
             )
 
 
