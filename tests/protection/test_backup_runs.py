@@ -330,6 +330,33 @@ def test_a_clone_has_an_identity_of_its_own_anywhere(backed: Platform) -> None:
     _settle(backed)
 
 
+@pytest.mark.parametrize(("left", "fits"), [(0, False), (1, True), (2**30, True)], ids=["too-small", "same", "larger"])
+def test_only_a_volume_without_room_is_refused_before_a_byte_is_written(
+    backed: Platform, left: int, *, fits: bool
+) -> None:
+    """A volume of the same size or another, with just enough free space or more, takes a restore; a disk keeps its size in bytes."""
+    point, volume = _points(backed, "web")[0], backed.made["volume-AZ06"]
+    (held,) = point["disks"]
+    body = {"mode": "clone", "name": "roomy", "hostClusterId": backed.made["pool-AZ06"], "datastoreId": volume}
+    array = backed.rack.array("az06-array")
+    before = array.contents(volume).disks
+    backed.rack.faults.fill(volume, left=left * held["size"] if left == 1 else left)
+    try:
+        if fits:
+            made = backed.done("POST", f"{POINTS}/{point['id']}/restore", body)
+            (disk,) = backed.get(f"{COMPUTE}/virtual_disks", virtualMachineId=made)
+            assert disk["capacity"] == held["size"]
+            backed.done("DELETE", f"{MACHINES}/{made}")
+        else:
+            error = backed.refused("POST", f"{POINTS}/{point['id']}/restore", body)
+            assert error["status"] == 507, error
+            assert backed.get(MACHINES, name="roomy") == []
+        assert array.contents(volume).disks == before
+    finally:
+        backed.rack.faults.empty(volume)
+    _settle(backed)
+
+
 def test_production_keeps_the_old_disks_until_somebody_decides(backed: Platform) -> None:
     web, point = backed.made["web"], _points(backed, "web")[0]
     before = [disk["id"] for disk in backed.get(f"{COMPUTE}/virtual_disks", virtualMachineId=web)]
