@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from availability_rig import FAULTS, WORKS, Bench, Guest, bench_of, prove, until
+from availability_rig import DOCTOR, FAULTS, WORKS, Bench, Guest, bench_of, prove, until
 from real_platform import real_lab
 
 from naos.cli import naming
@@ -85,4 +85,8 @@ def test_faults_at_random_lose_nothing(bench: Bench, guest: Guest, capsys: pytes
             print(f"\nseed {SEED}, number {done}: {fault} while {work}; {guest.told} records", end="", flush=True)
         prove(bench, guest, FAULTS[fault], work)
         done += 1
+    bench.settle()
+    assert bench.get(DOCTOR) == []
+    with capsys.disabled():
+        print(f"\nseed {SEED}: {done} faults, {guest.told} records, each there once; the doctor finds nothing")
     assert done
