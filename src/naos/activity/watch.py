@@ -12,7 +12,7 @@ _log = structlog.get_logger()
 
 
 class Watch(ABC):
-    """A thread that calls `look` once a period (seconds), and at once after `wake`. A look that fails is logged, and the next one comes
+    """A thread that looks once a period (seconds), and at once after `wake`. A look that fails is logged, and the next one comes
     all the same. `name`: the thread's, and the log's."""
 
     name: ClassVar[str]
@@ -24,7 +24,11 @@ class Watch(ABC):
 
     @abstractmethod
     def look(self) -> object:
-        """One round."""
+        """Look once."""
+
+    def round(self) -> None:
+        """What the thread does once a period; one that has more to do than to look says here what comes when."""
+        self.look()
 
     def rest(self) -> None:  # noqa: B027 - most have nothing to do
         """Called instead while another controller leads: what was counted here says nothing when this one leads again."""
@@ -52,7 +56,7 @@ class Watch(ABC):
                 return
             try:
                 if self._engine.is_leader():
-                    self.look()
+                    self.round()
                 else:
                     self.rest()
             except Exception:
