@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Plan, Undo
+from naos.engines.errors import Missing
 from naos.errors import Unknown
 from naos.insistence import insist
 from naos.lifecycle import Lifecycle, check_ready
@@ -256,13 +257,13 @@ def stop(world: World, replication_id: str) -> None:
 
 
 def remove(world: World, replication_id: str) -> None:
-    """The points, what the source knows since them, and the replica."""
+    """The points, what the source knows since them, and the replica. Repeated, what is gone is left alone."""
     row = _row(world, replication_id)
     if row is None:
         return
     with world.database.read() as session:
         parts = order(session, row, row.id).parts
-    with suppress(Unknown):
+    with suppress(Unknown, Missing):
         luns.ensure_daemon(world, row.replica_id)
         copying.forget(world, where(row), row.id, parts)
     luns.unmake(world, row.replica_id)
