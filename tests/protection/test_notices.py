@@ -215,11 +215,14 @@ def test_a_server_that_refuses_is_asked_again_and_given_up(
 
 
 def test_a_digest_says_what_went_wrong_once_a_day(backed: Platform, webhook: dict[str, Any]) -> None:
+    """At a time of the day that is half a day away from now: the controller's own postman has none to write meanwhile."""
+    now = datetime.now(UTC)
+    at = (now + timedelta(hours=12)).strftime("%H:%M")
+    assert backed.client.patch(f"{TARGETS}/{webhook['id']}", json={"digestAt": at}).status_code == 200
     with backed.services.database.write() as session:
-        session.get_one(NoticeTarget, webhook["id"]).digest_until -= timedelta(days=1)
-    tomorrow = datetime.now(UTC) + timedelta(days=1, hours=1)
-    for clock in (tomorrow, tomorrow, tomorrow - timedelta(minutes=5)):
-        _postman(backed, clock).write_digests()
+        session.get_one(NoticeTarget, webhook["id"]).digest_until -= timedelta(hours=1)
+    for later in (13, 13, 12.9):
+        _postman(backed, now + timedelta(hours=later)).write_digests()
     digests = [notice for notice in _delivered(backed, webhook) if notice["event"] == "digest"]
     assert len(digests) == 1
     assert digests[0]["details"]["counts"]["failed"] == 1
