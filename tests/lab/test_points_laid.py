@@ -94,6 +94,7 @@ THEN = ((1, 0, 3 * MIB), (2, 7 * MIB, 3 * MIB), (0, 14 * MIB, 3 * MIB))
 """What the second point holds; the third block was written after it."""
 
 
+@pytest.mark.soak
 def test_a_disk_moves_in_while_it_is_used_and_daemons_die(bench):
     laid = Laid(bench)
     laid.holds(*THEN)
@@ -159,8 +160,10 @@ time.sleep(60)
 """
 
 
-def test_an_encrypted_volume_or_a_shut_door_is_refused(bench):
+def test_a_disk_is_laid_over_a_point_but_not_on_an_encrypted_volume_or_at_a_shut_door(bench):
     laid = Laid(bench)
+    laid.holds(*THEN)
+    laid.rig.fill(laid.address, 9, 5 * MIB, 65536)
     sealed = bench.lun(key=lambda: b"k" * 32)
     with pytest.raises(Unsupported):
         laid.array.lay_disk(sealed, an_id(), an_id(), SIZE, THIN, laid.door)
@@ -169,5 +172,6 @@ def test_an_encrypted_volume_or_a_shut_door_is_refused(bench):
     laid.array.lay_disk(laid.lun, other, an_id(), SIZE, THIN, laid.door)
     with pytest.raises(EngineError):
         laid.array.export_disk(laid.lun, other, 1)
+    laid.holds((9, 5 * MIB, 65536))
     laid.array.delete_disk(laid.lun.id, other)
     laid.array.delete_disk(laid.lun.id, laid.disk)
