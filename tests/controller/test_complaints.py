@@ -245,3 +245,17 @@ def test_how_many_snapshots_a_machine_carries_is_a_figure(simulated: Platform) -
     (figure,) = re.findall(r'^naos_machine_snapshots\{.*machine="kept".*\} (.*)$', said, re.MULTILINE)
     assert float(figure) == 2
     simulated.done("DELETE", f"{MACHINES}/{machine_id}")
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_pages_of_any_size_end_where_the_whole_list_ends(simulated: Platform, size: int) -> None:
+    """Nobody who reads page after page stops early, misses one or sees one twice: a page is short only where the list ends."""
+    path = "/activity/v1/activities"
+    newest = simulated.get(path, limit=9)[0]["id"]
+    whole = [activity["id"] for activity in simulated.get(path, limit=1000, before=newest)]
+    read: list[str] = []
+    while page := [activity["id"] for activity in simulated.get(path, limit=size, before=read[-1] if read else newest)]:
+        read += page
+        assert len(page) == size or read[-1] == whole[-1]
+    assert read == whole
+    assert len(whole) > 7
