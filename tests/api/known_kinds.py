@@ -93,6 +93,7 @@ FILTERS = {
 }
 NO_IDS = {
     "address",
+    "after",
     "allOptions",
     "archived",
     "before",
@@ -123,6 +124,7 @@ NO_IDS = {
     "types[]",
     "until",
     "version",
+    "volume",  # of a restore point's own
 }
 FIELDS = {
     "add": "volume",

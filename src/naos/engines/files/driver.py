@@ -64,9 +64,9 @@ class HostPointFiles:
             first = entry(reading.answer())
             yield reading.events(first)
 
-    def end(self, point_id: str) -> None:
-        self._check_ids(point_id)
-        request = {"call": "end", "mount": None, "point": point_id}
+    def end(self, point_ids: Sequence[str]) -> None:
+        self._check_ids(*point_ids)
+        request = {"call": "end", "mount": None, "points": list(point_ids)}
         answer = carrying.call(self._host, MODULES, request, timeout=_OPEN)
         if "refused" in answer:
             refuse(self.name, *answer["refused"])

@@ -124,5 +124,5 @@ class PointFiles(Protocol):
         What cannot be found is told when the context is entered.
         """
 
-    def end(self, point_id: str) -> None:
-        """Let go of a point that nobody reads at this moment, so that it can be dropped; one that is being read stays so."""
+    def end(self, point_ids: Sequence[str]) -> None:
+        """Let go of points that nobody reads at this moment, so that they can be dropped; one that is being read stays so."""

@@ -60,9 +60,9 @@ class SimulatedPointFiles(SimulatedEngine):
             self._answered(lambda: requests.content(point, {"volume": volume, "path": path, "again": again}, send))
             yield iter(events)
 
-    def end(self, point_id: str) -> None:
+    def end(self, point_ids: Sequence[str]) -> None:
         """Nothing is kept open between calls."""
-        del point_id
+        del point_ids
 
     def _answered(self, ask: Callable[[], Found]) -> Found:
         try:

@@ -164,7 +164,13 @@ def remove(world: World, point_id: str) -> None:
         if row is None:
             return
         row.state = PointState.DELETING
-    copying.drop(world, where(row), row.set_id, row.id)
+    try:
+        copying.drop(world, where(row), row.set_id, row.id)
+    except Busy:  # who looked into files of the set a moment ago looks no more
+        with world.database.read() as session:
+            of_set = session.scalars(sa.select(RestorePoint.id).where(RestorePoint.set_id == row.set_id)).all()
+        world.rack.vault_files(row.vault).end(list(of_set))
+        copying.drop(world, where(row), row.set_id, row.id)
     with world.database.write() as session:
         session.execute(sa.delete(RestorePoint).where(RestorePoint.id == point_id))
     note_space(world, row.set_id)

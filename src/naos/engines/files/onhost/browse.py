@@ -50,24 +50,28 @@ def opened(request: dict[str, Any], folder: str = FOLDER) -> str:
 
 
 def ended(request: dict[str, Any], folder: str = FOLDER) -> str:
-    """The process that reads a point's files ends when nobody asks it; it is waited for then, for a moment."""
-    base = f"{folder}/{request['point']}"
+    """The processes that read points' files end when nobody asks them; they are waited for then, for a moment."""
+    for point in request["points"]:
+        _end(f"{folder}/{point}", f"{folder}/empty")
+    return ""
+
+
+def _end(base: str, empty: str) -> None:
     try:
         with open(f"{base}.pid", encoding="ascii") as file, open(f"{base}.lock", "rb") as lock:
             pid = int(file.read())
-            if os.readlink(f"/proc/{pid}/root") != f"{folder}/empty":
-                return ""
+            if os.readlink(f"/proc/{pid}/root") != empty:
+                return
             os.kill(pid, signal.SIGTERM)
             until = time.monotonic() + _MOMENT
             while time.monotonic() < until:
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     layers.remove(f"{base}.sock", f"{base}.pid", f"{base}.lock")
-                    return ""
+                    return
                 time.sleep(0.02)
     except (OSError, ValueError):
-        return ""
-    return ""
+        return
 
 
 def _start(request: dict[str, Any], kept: dict[str, Any], path: str, empty: str) -> None:
@@ -144,5 +148,5 @@ def main(request: dict[str, Any]) -> None:
         except Refused as error:
             answer = {"refused": [error.kind, error.what, error.reason]}
         except OSError as error:
-            answer = {"refused": ["failed", f"the files of point {request['point']}", str(error)]}
+            answer = {"refused": ["failed", "the files of a point", str(error)]}
     sys.stdout.write(json.dumps(answer))
