@@ -342,6 +342,37 @@ def test_a_place_that_hangs_is_let_go(bench, lun):
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("base", [False, True])
+def test_a_guest_does_not_wait_for_the_place(bench, lun, base):
+    """The receiving daemon stands still for a while: what a client overwrites meanwhile is kept on the volume, and the point is whole."""
+    disk, address = bench.disk(lun)
+    set_id = an_id()
+    bench.rig.fill(address, 5, 0, 24 * MIB)
+    if base:
+        bench.take(set_id, lun, disk)
+        bench.rig.fill(address, 6, 0, 16 * MIB)
+    before = bench.rig.checksum(address)
+    order = bench.order(set_id, lun, disk, speed=4 * MIB)
+    copying.prepare(bench.world, order)
+    instant = copying.begin(bench.world, order)
+    assert copying.begin(bench.world, order) == instant
+    receiver = bench.receiving(set_id)
+    os.kill(receiver.pid, signal.SIGSTOP)
+    try:
+        bench.rig.fill(address, 7, 8 * MIB, 16 * MIB)
+        bench.rig.io(address, f"write -z {7 * MIB} {MIB}", "flush")
+    finally:
+        os.kill(receiver.pid, signal.SIGCONT)
+    copying.follow(bench.world, order)
+    copying.finish(bench.world, order, instant)
+    assert bench.served(set_id, order.point_id, disk) == before
+    assert moved(bench, bench.order(set_id, lun, disk)) == 17 * MIB
+    assert not [line for line in bench.rig.array.contents(lun.id).foreign if disk in line]
+    copying.forget(bench.world, VAULT, set_id, [Part(lun.id, disk)])
+    bench.rig.array.delete_disk(lun.id, disk)
+
+
+@pytest.mark.soak
 def test_two_places_at_once_and_a_disk_that_is_wanted(bench, lun):
     """A slow copy and another place's at the same time; one that yields ends for a snapshot, the other is busy."""
     disk, address = bench.disk(lun)

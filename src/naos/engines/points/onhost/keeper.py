@@ -5,7 +5,6 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -249,7 +248,9 @@ def forget(request: dict[str, Any]) -> Any:
             sessions.remove_folder(f"{folder}/receiving")
             for kept in layers.records(folder):
                 os.unlink(layers.record(folder, kept["id"]))
-            shutil.rmtree(folder)
+            from shutil import rmtree  # late: most calls are short, and do without
+
+            rmtree(folder)
     return None
 
 

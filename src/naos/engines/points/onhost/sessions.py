@@ -8,8 +8,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -80,7 +78,7 @@ def start(
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     remove(f"{folder}/session.json", f"{folder}/pid")
-    port, key = (0, secrets.token_hex(32)) if before is None else (before["port"], before["key"])
+    port, key = (0, os.urandom(32).hex()) if before is None else (before["port"], before["key"])
     with open(
         os.open(f"{folder}/keys.psk", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
     ) as file:
@@ -141,7 +139,10 @@ def stop(folder: str) -> bool:
 
 
 def remove_folder(folder: str) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    """There are files in it, and nothing else."""
+    with contextlib.suppress(OSError):
+        remove(*(entry.path for entry in os.scandir(folder)))
+        os.rmdir(folder)
 
 
 def _ask(folder: str) -> bool:

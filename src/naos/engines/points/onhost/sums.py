@@ -3,12 +3,12 @@
 A block is known by its digest, known to be zeroes, or unknown (nothing was ever written there: it reads as zeroes too).
 """
 
-import hashlib
 import os
 import struct
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 BLOCK = 65536
 WIDTH = 16  # bytes of a digest
@@ -19,6 +19,13 @@ _LONGEST = 2**32 - 1
 _NOTHING = bytes(BLOCK)
 
 
+def sha256(data: bytes | memoryview) -> Any:
+    """With a late import: most calls of a store are short, and do without."""
+    import hashlib
+
+    return hashlib.sha256(data)
+
+
 class Damaged(Exception):
     """A file of checksums that does not hold what was written to it."""
 
@@ -27,7 +34,7 @@ def digest(data: bytes | memoryview) -> bytes:
     """Of one block; of zeroes it is ZEROES."""
     if not data[0] and bytes(data) == _NOTHING[: len(data)]:
         return ZEROES
-    return hashlib.sha256(data).digest()[:WIDTH]
+    return sha256(data).digest()[:WIDTH]
 
 
 class Pace:
@@ -85,7 +92,7 @@ class Table:
         """Lay a file's checksums over what is there. Raises Damaged."""
         with open(path, "rb") as file:
             head = file.read(len(_MAGIC))
-            seen = hashlib.sha256(head)
+            seen = sha256(head)
             left = os.fstat(file.fileno()).st_size - len(_MAGIC) - seen.digest_size
             if head != _MAGIC or left < 0 or left % _RUN.size:
                 raise Damaged(f"{path} is no whole file of checksums")
@@ -103,7 +110,7 @@ class Table:
     def write(self, path: str) -> None:
         """To a new file, safe when this returns."""
         with open(path, "wb") as file:
-            seen = hashlib.sha256(_MAGIC)
+            seen = sha256(_MAGIC)
             file.write(_MAGIC)
             pieces: list[bytes] = []
             for run in self.runs():
