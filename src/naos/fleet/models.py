@@ -140,7 +140,7 @@ class Cpool(Identified, Base):
 class PoolMemory(Base):
     """Bytes that a cpool's machines had set aside in the hour that began at `at`, as looked at first in it; kept for a week."""
 
-    __tablename__ = "pool_memory"
+    __tablename__ = "pool_memory_figures"
     cpool_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     at: Mapped[datetime] = mapped_column(primary_key=True)
     used: Mapped[int]

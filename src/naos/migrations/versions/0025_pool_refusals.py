@@ -21,9 +21,9 @@ def upgrade() -> None:
     with op.batch_alter_table("pool_availability") as table:
         table.add_column(sa.Column("percent", WHOLE, nullable=False, server_default="0"))
     op.create_table(
-        "pool_memory",
+        "pool_memory_figures",
         sa.Column("cpool_id", sa.String(length=36), nullable=False),
         sa.Column("at", naos_types.UtcDateTime(timezone=True), nullable=False),
         sa.Column("used", WHOLE, nullable=False),
-        sa.PrimaryKeyConstraint("cpool_id", "at", name=op.f("pk_pool_memory")),
+        sa.PrimaryKeyConstraint("cpool_id", "at", name=op.f("pk_pool_memory_figures")),
     )
