@@ -1,6 +1,7 @@
 """A host for an array: network and mount namespaces of its own, in which real daemons, mounts and clients live."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from naos.engines.array import encryption
 from naos.engines.array.driver import StorageDaemonArray
 from naos.engines.errors import CommandFailed, Unreachable
 from naos.engines.hosts import netns, processes
@@ -121,10 +123,13 @@ class Rig:
         self.array = StorageDaemonArray("array1", self.host, ADDRESS, "file", str(folder))
         self.folder = folder
         self._ports = iter(range(PORT, PORT + 100))
+        self._keys: dict[str, LunKey] = {}
 
     def lun(self, *, capacity: int = 512 * MIB, iops: int | None = None, key: LunKey | None = None) -> LunSpec:
         """A served volume."""
         lun = replace(self.lun_spec(capacity=capacity, iops=iops), key=key)
+        if key is not None:
+            self._keys[lun.id] = key
         self.array.create_lun(lun)
         assert self.array.ensure_daemon(lun, [])
         return lun
@@ -165,8 +170,30 @@ class Rig:
         finally:
             copy.unlink(missing_ok=True)
 
+    def check_images(self) -> None:
+        """End the daemons; every disk's image is whole then, whatever the tests have done to it. Clusters that nobody uses any more,
+        as a killed daemon leaves them, are no harm."""
+        for pid in self.host.daemons().values():
+            daemon = processes.identify(pid)
+            if daemon is not None and not processes.end_process(daemon, signal.SIGTERM, 20):
+                assert processes.end_process(daemon, signal.SIGKILL, 20)
+        for path in self.host.run(["find", str(self.folder), "-path", "*/files/disks/*.qcow2"]).stdout.split():
+            key = self._keys.get(Path(path).parents[2].name)
+            argv: list[str] = ["qemu-img", "check", "-q"]
+            if key is None:
+                described = {"driver": "qcow2", "file": {"driver": "file", "filename": path}, "backing": None}
+                done = self.host.run([*argv, "json:" + json.dumps(described)], check=False, timeout=60)
+            else:
+                argv += ["--object", encryption.OBJECT, encryption.file_name(path)]
+                piped = ("sh", "-c", 'cat | "$@"', "keyed", *argv)
+                done = self.host.run(piped, stdin=encryption.encoded(key).encode(), check=False, timeout=60)
+            assert done.code in (0, 3), f"{path}: {done.stdout}{done.stderr}"
+
     def close(self) -> None:
-        self.host.close()
+        try:
+            self.check_images()
+        finally:
+            self.host.close()
 
 
 def url(address: NbdAddress) -> str:

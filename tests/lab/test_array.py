@@ -174,6 +174,27 @@ def test_a_busy_disk_does_not_starve_a_quiet_one(rig):
     assert quiet > (quiet + busy) / 3, (quiet, busy)
 
 
+def test_a_disk_has_its_own_volumes_limit_whatever_was_attached_and_detached_before(rig):
+    """Whoever comes late, comes again, has grown or is of a snapshot waits with the others, and for no other volume."""
+    lun, other = rig.lun(iops=200), rig.lun(iops=5000)
+    disks = [a_disk(rig, lun, 32 * MIB) for _ in range(3)]
+    for disk_id in disks:
+        rig.array.export_disk(lun, disk_id, 1)
+    rig.array.fence_disk(lun.id, disks[0])
+    rig.array.snapshot_disks(lun, an_id(), disks[1:])
+    rig.array.resize_disk(lun, disks[2], 48 * MIB)
+    late = a_disk(rig, lun, 32 * MIB)
+    rig.host.kill_daemon(lun.id)
+    rig.array.ensure_daemon(lun, [ExportedDisk(disk_id, 2) for disk_id in disks[1:]])
+    addresses = [rig.array.export_disk(lun, disk_id, 3) for disk_id in (disks[0], disks[2], late)]
+    free = rig.array.export_disk(other, a_disk(rig, other, 32 * MIB), 1)
+    clients = [a_writer(rig, address, 2, depth=4) for address in (*addresses, free)]
+    *passed, beside = [written(client) for client in clients]
+    assert sum(passed) <= 200 * 2 * 1.15 + 20 + 3 * 4
+    assert min(passed) > sum(passed) / 6, passed
+    assert beside > sum(passed), "the other volume's limit is its own"
+
+
 def test_bandwidth_is_limited_for_the_volume_as_a_whole(rig):
     lun = rig.lun()
     lun = LunSpec(lun.id, lun.capacity, None, lun.port, bandwidth=8 * MIB)
@@ -236,6 +257,31 @@ def test_a_clone_shares_its_template_until_it_is_flattened(rig):
     assert not rig.array.template_staged(lun.id, template_id)
     assert rig.checksum(rig.array.export_disk(lun, clones[0], 2)) == before
     assert rig.holds(second, 9, 32 * MIB, 4 * MIB)
+
+
+def test_what_clones_share_stays_until_the_last_of_them_goes(rig):
+    """Whichever goes first, whatever was written to it: every other disk reads as before."""
+    lun = rig.lun()
+    template_id = a_template(rig, lun, (7, 0, 8 * MIB))
+    addresses = {}
+    for number in (1, 2, 3):
+        disk_id = an_id()
+        rig.array.clone_template(lun, disk_id, template_id, 64 * MIB)
+        addresses[disk_id] = rig.array.export_disk(lun, disk_id, 1)
+        rig.fill(addresses[disk_id], number, number * MIB, MIB)
+    sums = {disk_id: rig.checksum(address) for disk_id, address in addresses.items()}
+    assert len(set(sums.values())) == 3
+    for disk_id in sorted(addresses):
+        with pytest.raises(Busy, match="still backs on it"):
+            rig.array.drop_template(lun.id, template_id)
+        rig.array.fence_disk(lun.id, disk_id)
+        rig.array.delete_disk(lun.id, disk_id)
+        del addresses[disk_id]
+        assert {other: rig.checksum(address) for other, address in addresses.items()} == {
+            other: sums[other] for other in addresses
+        }
+    rig.array.drop_template(lun.id, template_id)
+    assert not rig.array.template_staged(lun.id, template_id)
 
 
 def finish_flattening(rig, lun, disk_id):
