@@ -203,6 +203,12 @@ def test_commands_of_notices_and_reports(ran: Platform, tmp_path: Any) -> None:
     assert "0123456789abcdef" not in shown
     changed = cli.json("notice", "change", "pager", "--disable", "--digest-at", "08:30", "--time-zone", "Europe/Paris")
     assert (changed["enabled"], changed["digestAt"], changed["timeZone"]) == (False, "08:30", "Europe/Paris")
+    key.write_text("fedcba9876543210\n", encoding="ascii")
+    moved = cli.json("notice", "change", "pager", "--to", "https://b.org/in", "--secret-file", str(key))
+    assert moved["webhook"] == {"url": "https://b.org/in"}
+    cli.run("notice", "change", "pager", "--to", "https://b.org", "--to", "https://c.org", code=2)
+    moved = cli.json("notice", "change", "team", "--to", "a@example.org", "--to", "b@example.org")
+    assert (moved["mail"]["recipients"], moved["mail"]["user"]) == (["a@example.org", "b@example.org"], "naos")
     assert cli.json("notice", "sent", "--target", "pager") == []
     cli.run("notice", "delete", "pager", "--yes")
     cli.run("notice", "delete", "team", "--yes")

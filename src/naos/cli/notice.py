@@ -160,12 +160,38 @@ def change(
     enable: Annotated[
         bool | None, typer.Option("--enable/--disable", help="Whether it is told.", show_default=False)
     ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS", help="Another web address, or who gets the mail from now on.", show_default=False
+        ),
+    ] = None,
+    secret: Annotated[
+        SecretFile | None,
+        typer.Option(
+            "--secret-file", metavar="FILE", help="File of another key, or of the mail server's other password."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what a target is told of, and when."""
+    """Change what a target is told of, when, and where it is."""
     body = _body(event, digest_at, time_zone, name=rename, enabled=enable)
     with connect(context) as api:
-        show_object(api.change("PATCH", f"{TARGET.path}/{find_id(api, TARGET, name)}", body), TARGETS, as_json=as_json)
+        present = find(api, TARGET, name)
+        if to or secret is not None:
+            body |= _moved(present, to or [], _secret(secret))
+        show_object(api.change("PATCH", f"{TARGET.path}/{present['id']}", body), TARGETS, as_json=as_json)
+
+
+def _moved(present: Json, to: list[str], secret: str | None) -> Json:
+    """What a change says of the way: what is not changed, but for the secret, is said again."""
+    if present["webhook"] is not None:
+        if len(to) > 1:
+            raise typer.BadParameter("a webhook has one address", param_hint="--to")
+        changed = {"url": to[0]} if to else {}
+        return {"webhook": {**present["webhook"], **changed, **({} if secret is None else {"secret": secret})}}
+    changed_mail = {"recipients": to} if to else {}
+    return {"mail": {**present["mail"], **changed_mail, **({} if secret is None else {"password": secret})}}
 
 
 @app.command("test", epilog="Example: naos notice test pager")
