@@ -130,6 +130,12 @@ def test_a_check_beforehand_lists_every_blocker_of_a_move_and_the_move_is_refuse
     for row in told["blockers"]:
         assert row["reason"] in refusal
     assert _check(platform, machine, hostId=_blade(platform, 1))["blockers"] == []  # it is there
+    monkeypatch.setattr(hooks, "JOIN_CONDITIONS", [lambda _session, _blade: False])  # what answers is not believed
+    with platform.services.database.write() as session:
+        session.execute(sa.update(Blade).where(Blade.name == "az05-blade1").values(connected=False))
+    assert "connection" in _rules(_check(platform, machine))["any"]
+    with platform.services.database.write() as session:
+        session.execute(sa.update(Blade).values(connected=True))
     monkeypatch.undo()
     platform.done("PATCH", _pool(platform), {"vcpuRate": None})
     platform.remove(other)

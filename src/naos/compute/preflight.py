@@ -6,14 +6,15 @@ What a move refuses one by one (`relocation`) is asked here all the same, by the
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from naos.compute import affinity, blockers, choosing, destinations, hooks, machines, relocation
+from naos.compute import affinity, blockers, choosing, destinations, hooks, machines, maintenance, relocation
 from naos.compute.blockers import Blocker
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.relocation import Wish
 from naos.errors import NaosError
-from naos.fleet.models import Cpool
+from naos.fleet.models import Blade, Cpool
 from naos.lifecycle import check_staying
 from naos.world import World
 
@@ -64,7 +65,11 @@ def check(session: Session, world: World, tenant_id: str, machine_id: str, blade
 def _of_every_blade(
     session: Session, world: World, machine: VirtualMachine, present: Cpool, cpool: Cpool, blade_id: str | None
 ) -> Iterator[Blocker]:
-    """What a move there refuses whichever blade it is, each with its own sentence."""
+    """What a move there refuses whichever blade it is, each with its own sentence; and a blade that cannot give it away."""
+    home = session.scalar(sa.select(Blade).where(Blade.name == machine.blade))
+    if machine.power == Power.RUNNING and home is not None and not home.connected:
+        silent = f"{home.name}, where it runs, does not answer"
+        yield Blocker(machine.id, machine.name, "", "connection", silent, maintenance.REVIVE)
     wish = Wish(blade_id=blade_id)
     trials: list[Callable[[], object]] = [
         lambda: check_staying("Machine", machine.name, machine.lifecycle),
