@@ -7,12 +7,28 @@ import stat
 import struct
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from naos.engines.files.onhost import names
+from naos.engines.ports import Completed
 
 MIB = 2**20
 Told = dict[str, tuple[object, ...]]
+
+
+class ThisHost:
+    """This machine, as a host."""
+
+    name = "here"
+
+    def run(self, argv: Sequence[str], *, stdin=b"", timeout=30.0, check=True) -> Completed:
+        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=check)
+        return Completed(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    @contextmanager
+    def socket(self, path: str) -> Iterator[str]:
+        yield path
 
 
 def call(*argv: object) -> None:

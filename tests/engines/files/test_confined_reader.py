@@ -7,34 +7,18 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from built_disks import MIB, Told, call, ext4, populate
+from built_disks import MIB, ThisHost, Told, call, ext4, populate
 
 from naos.engines.errors import Busy, EngineError, Missing, Unsupported
 from naos.engines.files.driver import HostPointFiles
 from naos.engines.files.onhost import confined
 from naos.engines.files.onhost.browse import FOLDER
 from naos.engines.points.driver import HostPointStore
-from naos.engines.ports import Completed
 from naos.engines.ports.files import FileEntry, Hole, PlacedDisk
-
-
-class ThisHost:
-    """This machine, as a host."""
-
-    name = "here"
-
-    def run(self, argv: Sequence[str], *, stdin=b"", timeout=30.0, check=True) -> Completed:
-        done = subprocess.run(argv, input=stdin, capture_output=True, timeout=timeout, check=check)
-        return Completed(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-    @contextmanager
-    def socket(self, path: str) -> Iterator[str]:
-        yield path
 
 
 class Kept:

@@ -64,7 +64,7 @@ class PutBackRequest(Request):
     """`folder`: of the machine, an absolute path; it is there. `overwrite`: what is there under the same names is replaced."""
 
     volume: str = Field(min_length=1, max_length=128)
-    path: str = Field(min_length=2, max_length=65536)
+    path: str = Field(max_length=65536)
     virtual_machine_id: ResourceId
     folder: str = Field(min_length=1, max_length=4096)
     overwrite: bool = False
