@@ -69,7 +69,7 @@ def test_who_may_only_switch_machines_changes_no_size_and_deletes_no_disk(simula
         ("PATCH", f"{MACHINES}/rename", {"id": machine_id, "name": "mine"}),
         ("DELETE", f"{MACHINES}/{machine_id}", None),
         ("DELETE", f"{DISKS}/{disk_id}", None),
-        ("PATCH", DISKS, {"id": disk_id, "capacity": 2**40}),
+        ("PATCH", DISKS, {"id": disk_id, "newCapacity": 2**40}),
         ("DELETE", f"{DATASTORES}/{simulated.made['volume-AZ05']}", None),
     ):
         error = simulated.refused(method, path, body, client=operator)

@@ -396,6 +396,33 @@ def test_one_stuck_blade_holds_up_nobody_else(simulated: Platform, monkeypatch: 
         simulated.remove(known)
 
 
+def test_a_deletion_and_an_update_at_once_have_an_order(simulated: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion waits for the update in hand; an update that comes during the deletion is refused at once and changes nothing."""
+    machine_id = simulated.deploy("contested", powerOn=False)
+    disk = simulated.get(DISKS, virtualMachineId=machine_id)[0]["id"]
+    with held(monkeypatch, "array.resize_disk") as growing:
+        update = simulated.write("PATCH", DISKS, {"id": disk, "newCapacity": 2 * GIB})
+        assert growing.wait(30)
+        delete = simulated.write("DELETE", f"{MACHINES}/{machine_id}")
+        assert "waiting" in simulated.get(f"/activity/v1/activities/{delete}")["state"]
+    assert "completed" in simulated.ended(update)["state"]
+    assert "completed" in simulated.ended(delete)["state"]
+    machine_id = simulated.deploy("contested", powerOn=False)
+    disk = simulated.get(DISKS, virtualMachineId=machine_id)[0]["id"]
+    with held(monkeypatch, "array.delete_disk") as going:
+        delete = simulated.write("DELETE", f"{MACHINES}/{machine_id}")
+        assert going.wait(30)
+        for path, body in (
+            (DISKS, {"id": disk, "newCapacity": 2 * GIB}),
+            (MACHINES, {"id": machine_id, "ram": 2**30}),
+            (f"{MACHINES}/rename", {"id": machine_id, "name": "saved"}),
+            (POWER, {"id": machine_id, "powerAction": "on"}),
+        ):
+            assert simulated.refused("PATCH", path, body)["status"] in {404, 409}, path
+    assert "completed" in simulated.ended(delete)["state"]
+    assert simulated.client.get(f"{MACHINES}/{machine_id}").status_code == 404
+
+
 def test_random_orders_end_in_one_truth(simulated: Platform) -> None:
     """peers.md 62: thirty orders to three machines at once; every one ends, and what is reserved is what runs."""
     made = [simulated.deploy(f"any-{number}") for number in range(3)]
