@@ -1,6 +1,8 @@
 """The hypervisor driver on real libvirt and QEMU: two blades, a storage server, and a real guest."""
 
+import os
 import re
+import signal
 import socket
 import threading
 import uuid
@@ -18,7 +20,7 @@ from naos.catalogue.images.network import visiting
 from naos.engines.errors import Busy, EngineError, GuestRefused, Missing, Unreachable, Unsupported
 from naos.engines.hypervisor import mirroring
 from naos.engines.hypervisor.driver import Deadlines, LibvirtHypervisor
-from naos.engines.ports import DomainNic, DomainSpec, MigrationLimits, PowerState, Processor
+from naos.engines.ports import DomainNic, DomainSpec, MigrationLimits, PowerState, Processor, guest_port
 from naos.units import MIB
 
 pytestmark = [
@@ -237,6 +239,43 @@ def test_a_kept_definition_comes_to_life_on_another_blade(first, second, bare):
             second.define_xml(nonsense)
 
 
+def test_the_password_of_a_screen_outlives_a_new_definition_a_start_and_a_move(first, second, bare):
+    """A console that asks for a password asks for it whatever becomes of the machine's definition."""
+    text = first.define(bare)
+    first.define_xml(text.replace("<graphics type='vnc'", "<graphics type='vnc' passwd='s3cret'"))
+    first.define(replace(bare, title="another", memory=48 * MIB))
+    first.start(bare.id)
+    first.migrate(bare.id, second)
+    flags = libvirt.VIR_DOMAIN_XML_SECURE
+    for kind in (flags, flags | libvirt.VIR_DOMAIN_XML_INACTIVE):
+        kept = second._domains.on(bare.id, "reading it", lambda domain, kind=kind: domain.XMLDesc(kind))
+        assert "passwd='s3cret'" in kept
+    assert "s3cret" not in second._domains.on(bare.id, "reading it", lambda domain: domain.XMLDesc(0))
+
+
+def test_a_machine_that_hangs_is_left_out_of_the_samples_and_delays_nobody(rig, first, bare):
+    """One caller waits in the machine; whoever only looks gets the others' figures, and nothing of this one."""
+    first.define(bare)
+    first.start(bare.id)
+    assert bare.id in first.samples()
+    pid = int((rig.blades[0].folder / f"run/libvirt/qemu/{bare.id}.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        holder = threading.Thread(target=lambda: suppressed(first.statistics, bare.id))
+        holder.start()
+        wait_for(lambda: bare.id not in first.samples(), "the machine is busy")
+        assert first.state(bare.id) == PowerState.RUNNING
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    holder.join()
+    wait_for(lambda: bare.id in first.samples(), "the machine is idle")
+
+
+def suppressed(function, *arguments):
+    with suppress(EngineError):
+        function(*arguments)
+
+
 def test_a_running_machine_has_a_screen_and_a_serial_line(first, bare):
     first.define(bare)
     first.start(bare.id)
@@ -347,6 +386,19 @@ def test_the_agent_answers_freezes_and_thaws(first, machine, guest):
     assert guest.type("echo alive > /root/file && sync && cat /root/file") == "alive"
 
 
+def test_a_frozen_guest_is_thawed_by_its_blade_whoever_dies(first, machine, guest):
+    """Who froze it does no more; the second time its agent dies too, and is started anew, as a guest's systemd does."""
+    channel = "/dev/virtio-ports/org.qemu.guest_agent.0"
+    agent = f"qemu-ga -d -m virtio-serial -p {channel} -f /run/qemu-ga.pid"
+    for number, dying in enumerate(("true", f"sleep 2; kill -9 $(cat /run/qemu-ga.pid); sleep 3; {agent}")):
+        guest.type(f"({dying}) > /dev/null 2>&1 &")
+        assert first.freeze(machine.id, limit=3) >= 1
+        assert guest.type(f"echo {number} > /root/file && sync && cat /root/file") == str(
+            number
+        )  # it waits for the thawing
+        assert first.thaw(machine.id) == 0
+
+
 def test_counters_grow(first, machine, guest):
     first.disk_counters()  # begins to count latencies
     before, earlier = first.statistics(machine.id), first.disk_counters()[machine.data.id]
@@ -392,6 +444,7 @@ def test_an_adapter_comes_changes_and_goes(rig, first, machine, guest):
     first.attach_nic(machine.id, nic)
     guest.expect("naos-tiny nic eth0 added: 02:4e:00:00:00:07")
     (port,) = blade.ports("vlan10")
+    assert port == guest_port(nic.id)
     assert first.statistics(machine.id).net[nic.mac].keys() == {"rx_bytes", "rx_packets", "tx_bytes", "tx_packets"}
     elsewhere = replace(nic, bridge="vlan20", connected=False)
     first.update_nic(machine.id, elsewhere)
