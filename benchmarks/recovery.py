@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--machines", type=int, help="how many; as many as fit here, up to 20, when it is left out")
     parser.add_argument("--memory", type=int, default=96, help="MiB of each")
+    parser.add_argument("--one-way", action="store_true", help="do not bring them back")
     wanted = parser.parse_args()
     machines = wanted.machines or fitting(wanted.memory)
     with real_lab() as real:
@@ -39,12 +40,10 @@ def main() -> None:
         by_hand = start_by_hand(real, names)
         print(f"{machines} machines of {wanted.memory} MiB, load {os.getloadavg()[0]:.1f}")
         print(f"started by hand, until the last one's sign of life: {by_hand:.1f} s")
-        for kind in ("failover", "failback"):
-            run = move(real, kind)
-            told(run, kind, machines, by_hand)
-            if kind == "failover":
-                real.naos("recovery", "reverse", "all")
-                await_point(real)
+        told(move(real, "failover"), machines, by_hand)
+        if not wanted.one_way:
+            real.naos("recovery", "reverse", "all")
+            told(move(real, "failback"), machines, by_hand)
 
 
 def fitting(memory: int) -> int:
@@ -101,10 +100,10 @@ def move(real: Real, kind: str) -> dict[str, Any]:
     return run
 
 
-def told(run: dict[str, Any], kind: str, machines: int, by_hand: float) -> None:
+def told(run: dict[str, Any], machines: int, by_hand: float) -> None:
     taken = float(run["report"]["readyAfterSeconds"])
     goal = GOAL * machines / GOAL_MACHINES
-    print(f"planned {kind}: ready after {taken:.1f} s; {taken / by_hand:.2f} of starting them by hand")
+    print(f"{run['kind']}: ready after {taken:.1f} s; {taken / by_hand:.2f} of starting them by hand")
     print(
         f"  of the goal, {GOAL:g} s for {GOAL_MACHINES} machines: {taken / GOAL:.2f}; a machine's share of it: {taken / goal:.2f}"
     )

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from naos.engines.array import encryption, nodes
+from naos.engines.array import encryption, nodes, seals
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
 from naos.engines.errors import Unreachable
@@ -93,7 +93,7 @@ def forget_closed(place: Place, disk_ids: Sequence[str]) -> None:
         path = place.disk(disk_id)
         described = json.loads(place.run("qemu-img", "info", "--output=json", "-f", "qcow2", path).stdout)
         for entry in described.get("format-specific", {}).get("data", {}).get("bitmaps", []):
-            if parse(entry["name"]) is not None:
+            if parse(entry["name"]) is not None or seals.is_seal(entry["name"]):
                 _remove_closed(place, path, entry["name"])
 
 

@@ -3,7 +3,7 @@
 import ipaddress
 import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -201,6 +201,9 @@ class StorageDaemonArray(PointSourcing, PointLaying):
         """Guests that still use it pause. An absent volume is left alone. Raises Unreachable when it does not end."""
         place = self._place(lun_id)
         if place.exists(place.folder):
+            with suppress(EngineError), served_or_dead(place) as monitor:
+                if monitor is not None:
+                    exports.rest(monitor)
             daemon.stop(place)
             volume.unmount(place)
 

@@ -46,6 +46,13 @@ def add(monitor: Monitor, disk_id: str, epoch: int) -> None:
     monitor.execute("block-export-add", export)
 
 
+def rest(monitor: Monitor) -> None:
+    """Before the daemon ends: cut every export, and seal what is known of the disks' changes. Raises Unreachable."""
+    for disk_id in present(monitor):
+        cut(monitor, disk_id)
+        nodes.seal(monitor, disk_id)
+
+
 def cut(monitor: Monitor, disk_id: str, *, spared: int | None = None) -> None:
     """Cut every export of the disk, but the epoch `spared`, and wait until they are gone. Raises Unreachable."""
     asked: set[int] = set()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from naos.engines.array import encryption, layouts
+from naos.engines.array import encryption, layouts, seals
 from naos.engines.array.errors import named
 from naos.engines.array.places import Place
 from naos.engines.array.volume import numbers
@@ -100,7 +100,14 @@ def template_of(backing: str | None) -> str | None:
 
 def read_closed(place: Place, path: str) -> ImageFacts:
     """Raises CommandFailed when the image is open somewhere, or is none."""
-    done = place.run("qemu-img", "info", "--output=json", "-f", "qcow2", path)
+    words = ("qemu-img", "info", "--output=json", "-f", "qcow2", path)
+    try:
+        done = place.run(*words)
+    except CommandFailed as error:
+        if "bitmap" not in error.reason.lower():
+            raise
+        seals.disown(place, path)
+        done = place.run(*words)
     return facts(json.loads(done.stdout))
 
 

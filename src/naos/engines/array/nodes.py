@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from naos.engines.array import bases, encryption
+from naos.engines.array import bases, encryption, seals
 from naos.engines.array.daemon import LIMIT
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.images import ImageFacts, facts, read_closed
@@ -91,6 +91,7 @@ def open_disk(monitor: Monitor, place: Place, disk_id: str, scratch: str | None 
     volatile = scratch is not None
     layer: dict[str, Any] = {"give_back": not reserved and not volatile, "read_only": volatile, "encrypted": sealed}
     open_image(monitor, disk_id, place.disk(disk_id), backing=backing, **layer)
+    seals.check(monitor, node(IMAGE, disk_id), present(monitor)[node(IMAGE, disk_id)])
     if scratch is not None:
         layer = {"give_back": True, "kinds": (SCRATCH_FILE, SCRATCH), "encrypted": sealed}
         open_image(monitor, disk_id, scratch, backing=disk_id, **layer)
@@ -160,12 +161,21 @@ def close_disk(monitor: Monitor, disk_id: str) -> None:
     Raises DaemonRefused when something still uses it.
     """
     nodes = present(monitor)
-    kinds = (THROTTLE, SCRATCH, SCRATCH_FILE, IMAGE, FILE)
-    mine = [name for kind in kinds if (name := node(kind, disk_id)) in nodes]
-    _delete(monitor, mine)
+    above, below = (THROTTLE, SCRATCH, SCRATCH_FILE), (IMAGE, FILE)
+    mine = [name for kind in (*above, *below) if (name := node(kind, disk_id)) in nodes]
+    _delete(monitor, [name for name in mine if name in {node(kind, disk_id) for kind in above}])
+    seal(monitor, disk_id)
+    _delete(monitor, [name for name in mine if name in {node(kind, disk_id) for kind in below}])
     for name, described in nodes.items():  # a flattened disk no longer says which template it had
         if mine and name not in mine and described["ro"] and name.startswith(f"{IMAGE}."):
             close_template(monitor, object_of(name))
+
+
+def seal(monitor: Monitor, disk_id: str) -> None:
+    """What is known of an open image's changes is to be believed once it is opened anew: nothing writes to it any more."""
+    described = present(monitor).get(node(IMAGE, disk_id))
+    if described is not None:
+        seals.put(monitor, node(IMAGE, disk_id), described)
 
 
 def close_remote(monitor: Monitor, disk_id: str) -> None:

@@ -137,6 +137,10 @@ def numbers(place: Place, needed: int) -> str:
     return f"volume {place.lun_id} of {found.capacity} bytes has {found.free} free, up to {needed} are needed"
 
 
+OF_COPIES = ("points", "compared")
+"""Folders beside a volume: keys of the doors of its disks' copies, checksums that disks are compared with."""
+
+
 def remove(place: Place) -> None:
     """Remove its blocks, and what lies in its folder on the host, by name; the volume must be unmounted."""
     spaces.of(place).remove()
@@ -144,7 +148,7 @@ def remove(place: Place) -> None:
     if place.exists(place.files):
         place.run("rmdir", "--", place.files)
     if place.exists(place.folder):
-        place.run("rm", "-f", "--", place.lock)
+        place.run("rm", "-rf", "--", place.lock, *(f"{place.folder}/{name}" for name in OF_COPIES))
         place.run("rmdir", "--", place.folder)
 
 
