@@ -176,6 +176,36 @@ def test_partitions_and_groups_of_one_name(tmp_path: Path, source: tuple[Path, T
         assert dict(read_tree(point, "0.1")) == plain[1]
 
 
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_description_of_a_group_may_say_anything(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Words and numbers of a real one, changed here and there: volumes or none, and no other end."""
+    disk = tmp_path_factory.getbasetemp() / "described"
+    if not disk.exists():
+        physical_volume(disk, "vg", tuple(letter * 32 for letter in "abc"), empty(disk.with_name("inside"), 4 * MIB))
+    with disk.open("r+b") as file:
+        kept = os.pread(file.fileno(), 2048, 4608)
+        end = kept.index(b"\0")
+        changed = bytearray(kept)
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, end - 1))
+            word = data.draw(
+                st.sampled_from([b"{", b"}", b"[", b"]", b"=", b'"', b"9", b" ", b"99999999", b"\xff", b"= [", b"= {"])
+            )
+            changed[at : at + len(word)] = word
+        os.pwrite(file.fileno(), changed, 4608)
+        try:
+            with opened(disk) as point:
+                requests.volumes(point)
+                for volume in kinds(point):
+                    with suppress(Refused, *FAILURES):
+                        dict(read_tree(point, volume))
+        finally:
+            os.pwrite(file.fileno(), kept, 4608)
+
+
 def test_images_over_each_other(tmp_path: Path, source: tuple[Path, Told]) -> None:
     disk = ext4(tmp_path / "disk", source[0], size=64 * MIB)
     call("qemu-img", "convert", "-O", "qcow2", disk, tmp_path / "base")

@@ -20,6 +20,7 @@ class Opened:
     def __init__(self, world: World, session: Session, point: RestorePoint) -> None:
         self._set, self._point, self._vault = point.set_id, point.id, point.vault
         self.machine, self.taken, self.taken_at = point.machine_name, points.moment(point.taken_at), point.taken_at
+        self.crashed = point.consistency == points.Consistency.CRASH
         held = points.disks_of(session, [point.id])[point.id]
         self._disks: Sequence[PlacedDisk] = [PlacedDisk(disk.disk_id, str(disk.unit), disk.name) for disk in held]
         self._world = world

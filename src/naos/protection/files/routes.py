@@ -30,6 +30,8 @@ Restorer = Annotated[
         )
     ),
 ]
+_WITH_LOGS = ("xfs", "ntfs")
+_NOT_PLAYED = "the machine was running, and the file system's log is not played: its last changes can be missing"
 _TYPES = {Format.RAW: "application/octet-stream", Format.TAR: "application/x-tar", Format.ZIP: "application/zip"}
 
 
@@ -47,7 +49,7 @@ def list_volumes(point_id: ResourceId, identity: Restorer, services: ServicesOf)
             label=found.label,
             readable=not found.problem,
             problem=found.problem,
-            note=found.note,
+            note=found.note or (_NOT_PLAYED if opened.crashed and found.kind in _WITH_LOGS else ""),
         )
         for found in opened.volumes()
     ]

@@ -122,7 +122,9 @@ def _child(listening: socket.socket, tells: int, empty: str, disks: list[Any]) -
         b"".decode("cp437")
         try:
             confined.confine(empty)
+            signal.setitimer(signal.ITIMER_REAL, _PATIENCE)  # whom the point's own words keep busy for so long ends
             point = Point(disks)
+            signal.setitimer(signal.ITIMER_REAL, 0)
         except FAILURES as error:
             said = reason(error)
         except OSError as error:

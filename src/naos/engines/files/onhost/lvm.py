@@ -159,7 +159,10 @@ def logical(found: Sequence[Physical]) -> Iterator[Logical]:
             each: next((one for one in held if one.place == volume.place), held[0]).disk
             for each, held in copies.items()
         }
-        yield from _Group(description, near).volumes(place)
+        try:
+            yield from list(_Group(description, near).volumes(place))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue
 
 
 def _described(text: str) -> dict[str, Any]:

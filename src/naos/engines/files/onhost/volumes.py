@@ -93,7 +93,10 @@ class Point:
                 continue
             if found is not None:
                 physical.append(found)
-        self._logical = list(lvm.logical(physical))
+        try:
+            self._logical = list(lvm.logical(physical))
+        except FAILURES:  # a description that says numbers where lists are wanted, and the like
+            self._logical = []
 
     def _look(self, place: str, name: str, disk: Disk) -> None:
         try:
@@ -169,10 +172,11 @@ FAILURES = (
     Damaged,
     Unsupported,
     struct.error,
-    IndexError,
+    LookupError,
     ValueError,
-    OverflowError,
-    KeyError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
     RecursionError,
     MemoryError,
 )

@@ -38,7 +38,7 @@ class Xfs:
             raise Unsupported(f"version {version & 0xF} of it")
         features = struct.unpack_from(">I", head, 216)[0]
         self._types = bool(features & 1) if self._newest else bool(struct.unpack_from(">I", head, 200)[0] & 0x200)
-        if self._newest and features & ~0x3F7F:
+        if self._newest and features & ~0xFF:
             raise Unsupported(f"features {features:#x}")
         self.label = head[108:120].split(b"\0")[0].decode(errors="replace")
         self._disk = disk
