@@ -1,16 +1,20 @@
-"""What a volume's path costs: 4 KiB at scattered offsets through the array's NBD export, against the same qcow2 image opened directly.
+"""What a volume's path costs: 4 KiB at scattered offsets, and 1 MiB one after the other, through the array's NBD export, against the
+same qcow2 image opened directly.
 
 Every measure is `qemu-img bench` with the cache off; the reference and what is compared with it run in turn, and the median of
 the rounds counts. A ratio of 1.00 is the speed of QEMU on the image itself; nothing between is the array's.
 
+Beside each ratio stands the processor time that the daemon takes for an operation, which a busy machine disturbs less.
+
 The steps below the whole path show where the difference arises: each adds one part to the one before it.
 
-    python benchmarks/nbd_path.py [--rounds N] [--seconds S] [--only TEXT] [--folder FOLDER]
+    python benchmarks/nbd_path.py [--rounds N] [--seconds S] [--only TEXT] [--loads TEXT] [--folder FOLDER]
 """
 
 import argparse
 import contextlib
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -20,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from naos.engines.array import daemon as array_daemon
 from naos.engines.array.driver import StorageDaemonArray
 from naos.engines.errors import CommandFailed, Unreachable
 from naos.engines.ports import Completed, LunSpec, Provisioning
@@ -63,34 +68,62 @@ class Load:
 
     write: bool
     depth: int
+    block: int = BLOCK
+    stride: int = STRIDE
 
     def __str__(self) -> str:
-        return f"4 KiB {'writes' if self.write else 'reads'}, depth {self.depth:2}"
+        size = f"{self.block // MIB} MiB" if self.block >= MIB else f"{self.block // 1024} KiB"
+        return f"{size} {'writes' if self.write else 'reads'}, depth {self.depth:2}"
 
 
 LOADS = [Load(write, depth) for write in (False, True) for depth in (1, 16)]
+LOADS += [Load(write, depth, MIB, MIB) for write in (False, True) for depth in (1, 16)]
 
 
-def rate(load: Load, target: str, image_format: str, seconds: float) -> float:
-    """Operations a second."""
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def rate(load: Load, target: str, image_format: str, seconds: float) -> tuple[float, int]:
+    """Operations a second, and how many there were in all."""
 
     def run(count: int) -> float:
-        argv = ["qemu-img", "bench", "-f", image_format, "-t", "none", "-n", "-s", str(BLOCK), "-S", str(STRIDE)]
+        argv = [
+            "qemu-img",
+            "bench",
+            "-f",
+            image_format,
+            "-t",
+            "none",
+            "-n",
+            "-s",
+            str(load.block),
+            "-S",
+            str(load.stride),
+        ]
         argv += ["-d", str(load.depth), "-c", str(count), *(["-w"] if load.write else []), target]
         done = subprocess.run(argv, capture_output=True, text=True, check=True)
         return float(TIME.search(done.stdout)[1])
 
-    count = 1000
+    least = 1000 if load.block == BLOCK else 100
+    count = least
     trial = max(run(count), 0.001)
-    count = max(1000, int(count / trial * seconds))
-    return count / max(run(count), 0.001)
+    count = max(least, int(count / trial * seconds))
+    return count / max(run(count), 0.001), least + count
 
 
 @contextlib.contextmanager
 def daemon(
-    folder: Path, nodes: Sequence[dict[str, object]], *, unix: bool, objects: Sequence[dict[str, object]] = ()
-) -> Iterator[str]:
-    """A daemon of this chain of nodes, and these objects, with an export of the last one; yields its address."""
+    folder: Path,
+    nodes: Sequence[dict[str, object]],
+    *,
+    unix: bool,
+    objects: Sequence[dict[str, object]] = (),
+    memory: Sequence[str] = (),
+) -> Iterator[tuple[str, int]]:
+    """A daemon of this chain of nodes, and these objects, with an export of the last one; yields its address and its process's id.
+    memory: of its environment."""
     socket = folder / "bench.sock"
     where = {"type": "unix", "path": str(socket)} if unix else {"type": "inet", "host": ADDRESS, "port": str(PORT + 1)}
     last = nodes[-1]["node-name"]
@@ -102,12 +135,13 @@ def daemon(
         argv += ["--blockdev", json.dumps(node)]
     argv += ["--nbd-server", json.dumps({"addr": where}), "--export", json.dumps(export)]
     pid_file = folder / "bench.pid"
-    process = subprocess.Popen([*argv, "--pidfile", str(pid_file)])
+    environment = {**os.environ, **dict(word.split("=") for word in memory)}
+    process = subprocess.Popen([*argv, "--pidfile", str(pid_file)], env=environment)
     try:
         while not pid_file.exists():
             if process.poll() is not None:
                 raise SystemExit("the daemon did not start")
-        yield f"nbd+unix:///x?socket={socket}" if unix else f"nbd://{ADDRESS}:{PORT + 1}/x"
+        yield f"nbd+unix:///x?socket={socket}" if unix else f"nbd://{ADDRESS}:{PORT + 1}/x", process.pid
     finally:
         process.terminate()
         process.wait()
@@ -120,6 +154,7 @@ class Step:
     nodes: list[dict[str, object]]
     unix: bool = True
     objects: tuple[dict[str, object], ...] = ()
+    memory: tuple[str, ...] = ()
 
 
 def steps(image: Path, raw: Path, wide: Path) -> Iterator[Step]:
@@ -141,19 +176,28 @@ def steps(image: Path, raw: Path, wide: Path) -> Iterator[Step]:
     yield Step("whole chain, clusters of 2 MiB", [file(wide), qcow2, throttle])
     batch = ({"qom-type": "main-loop", "id": "loop", "aio-max-batch": 1},)
     yield Step("whole chain, aio-max-batch=1", [file(image), qcow2, throttle], objects=batch)
+    yield Step("whole chain, memory kept", [file(image), qcow2, throttle], memory=array_daemon.MEMORY)
 
 
 def compare(
-    title: str, loads: Sequence[Load], target: str, reference: tuple[str, str], arguments: argparse.Namespace
+    title: str,
+    loads: Sequence[Load],
+    target: tuple[str, int],
+    reference: tuple[str, str],
+    arguments: argparse.Namespace,
 ) -> None:
+    address, pid = target
     for load in loads:
-        ours, theirs = [], []
+        ours, theirs, spent, operations = [], [], 0.0, 0
         for _ in range(arguments.rounds):
-            theirs.append(rate(load, *reference, arguments.seconds))
-            ours.append(rate(load, target, "raw", arguments.seconds))
+            theirs.append(rate(load, *reference, arguments.seconds)[0])
+            before = processor_seconds(pid)
+            found, count = rate(load, address, "raw", arguments.seconds)
+            ours.append(found)
+            spent, operations = spent + processor_seconds(pid) - before, operations + count
         here, there = statistics.median(ours), statistics.median(theirs)
         print(
-            f"{title:32} {load}: {here:8,.0f} /s against {there:8,.0f} /s directly, ratio {here / there:.2f}",
+            f"{title:36} {load}: {here:8,.0f} /s against {there:8,.0f} /s directly, ratio {here / there:.2f}; {spent / operations * 1e6:5.0f} µs",
             flush=True,
         )
 
@@ -163,8 +207,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--only", default="", help="of the steps, those with this text in their title")
+    parser.add_argument("--loads", default="", help="of the loads, those with this text in their name")
     parser.add_argument("--folder", type=Path, default=None, help="where the volume lies (default: a temporary folder)")
     arguments = parser.parse_args()
+    loads = [load for load in LOADS if arguments.loads in str(load)]
     with tempfile.TemporaryDirectory(prefix="nb", dir=arguments.folder) as name:
         folder = Path(name)
         array = StorageDaemonArray("benchmark", LocalHost(), ADDRESS, "file", name)
@@ -183,7 +229,8 @@ def main() -> None:
             array.fence_disk(lun.id, disk_id)
             subprocess.run(["cp", "--reflink=never", exported, reference], check=True)
             array.export_disk(lun, disk_id, 1)
-            compare("the array's export", LOADS, url, (str(reference), "qcow2"), arguments)
+            pid = int((folder / lun.id / "pid").read_text(encoding="ascii"))
+            compare("the array's export", loads, (url, pid), (str(reference), "qcow2"), arguments)
             raw = files / "raw"
             subprocess.run(
                 ["dd", "if=/dev/urandom", f"of={raw}", "bs=1M", f"count={SIZE // MIB}"], check=True, capture_output=True
@@ -195,8 +242,9 @@ def main() -> None:
             subprocess.run(argv, check=True)
             for step in steps(other, raw, wide):
                 if arguments.only in step.title:
-                    with daemon(folder, step.nodes, unix=step.unix, objects=step.objects) as target:
-                        compare(step.title, LOADS, target, (str(reference), "qcow2"), arguments)
+                    options = {"unix": step.unix, "objects": step.objects, "memory": step.memory}
+                    with daemon(folder, step.nodes, **options) as target:
+                        compare(step.title, loads, target, (str(reference), "qcow2"), arguments)
         finally:
             array.delete_disk(lun.id, disk_id)
             array.delete_lun(lun.id)
