@@ -56,8 +56,15 @@ class Overcommitted(NaosError):
     def of(cls, volume: str, *, size: int, provisioned: int, capacity: int, percent: int) -> Self:
         """Numbers in bytes; provisioned: without `size`."""
         allowed, wanted = capacity * percent // 100, provisioned + size
-        texts = [size_text(value) for value in (size, wanted, capacity)]
-        return cls(volume, *texts, percent, size_text(allowed), size_text(wanted - allowed))
+        return cls(
+            volume,
+            size_text(size),
+            size_text(wanted),
+            size_text(capacity),
+            percent,
+            size_text(allowed),
+            size_text(wanted - allowed),
+        )
 
 
 @dataclass(eq=False)
