@@ -33,6 +33,7 @@ from test_points import Bench
 
 PARTS = (0, 1, 16, 64)
 """MiB changed between two runs."""
+ADDRESS = "10.198.0.1"  # libvirt wants one that others could reach
 MACHINE = """<domain type="qemu"><name>{name}</name><memory unit="MiB">64</memory><vcpu>1</vcpu>
 <os><type arch="x86_64" machine="pc">hvm</type></os><devices>
 <disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="{disk}"/><target dev="vda" bus="virtio"/></disk>
@@ -154,7 +155,8 @@ def blade(folder: Path) -> Iterator[hypervisor_rig.Blade]:
     name = f"bu{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-    made = hypervisor_rig.Blade("bench", folder / "blade", name, "127.0.0.1")
+    subprocess.run(["ip", "-n", name, "address", "add", f"{ADDRESS}/32", "dev", "lo"], check=True)
+    made = hypervisor_rig.Blade("bench", folder / "blade", name, ADDRESS)
     made.folder.mkdir()
     try:
         made.start()
