@@ -120,14 +120,16 @@ def sync(path: str) -> None:
         os.close(handle)
 
 
-def write_whole(path: str, text: str) -> None:
-    """All of it is there under its name, or nothing new is."""
+def write_whole(path: str, text: str, *, lasting: bool = True) -> None:
+    """All of it is there under its name, or nothing new is. lasting: after a power cut, too."""
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if lasting:
+            os.fsync(file.fileno())
     os.rename(f"{path}.new", path)
-    sync(os.path.dirname(path))
+    if lasting:
+        sync(os.path.dirname(path))
 
 
 def remove(*paths: str) -> None:

@@ -20,6 +20,17 @@ from naos.engines.points.onhost.layers import Refused, remove, write_whole
 USER = "naos"
 CIPHERS = "NORMAL:-CHACHA20-POLY1305"
 """As clients ask for it: see `engines.array.doors.CIPHERS`."""
+GROUP = """\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+"""The group ffdhe2048 of RFC 7919. Without the file a daemon searches for a prime number of its own as it starts, for up to seconds."""
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
 """Of the C library: buffers of a request are kept for the next one. Else each is asked of the kernel, which clears it first."""
 _START, _END = 60.0, 600.0  # seconds; a daemon that ends writes what it holds
@@ -83,6 +94,8 @@ def start(
         os.open(f"{folder}/keys.psk", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
     ) as file:
         file.write(f"{USER}:{key}\n")
+    with open(f"{folder}/dh-params.pem", "w", encoding="ascii") as file:
+        file.write(GROUP)
     with listen(address, port) as listening, open(f"{folder}/lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         server = {"addr": {"type": "fd", "str": str(listening.fileno())}, "tls-creds": "tls"}
@@ -113,7 +126,8 @@ def start(
             raise Refused("busy" if "lock" in reason else "failed", "starting a storage daemon", reason)
         port = listening.getsockname()[1]
     session = {**purpose, "port": port, "key": key}
-    write_whole(f"{folder}/session.json", json.dumps(session))
+    # a power cut ends whoever sends, too, and what was received by then is not trusted
+    write_whole(f"{folder}/session.json", json.dumps(session), lasting=not writable)
     os.chmod(f"{folder}/session.json", 0o600)
     return session
 
