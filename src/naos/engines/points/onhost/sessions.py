@@ -36,6 +36,17 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": s
 _START, _END = 60.0, 600.0  # seconds; a daemon that ends writes what it holds
 
 
+_BRINGING = """
+folder=$1
+shift
+while read -r pid < "$folder/pid" && kill -0 "$pid"; do
+    sleep 0.3
+    sync --data -- "$@"
+done
+"""
+"""What arrives goes to the medium at once, as long as the daemon lives: else all of it would be waited for at the end."""
+
+
 def lives(folder: str) -> bool:
     """Whether the session's daemon runs."""
     try:
@@ -125,6 +136,8 @@ def start(
             reason = " ".join(done.stderr.split())
             raise Refused("busy" if "lock" in reason else "failed", "starting a storage daemon", reason)
         port = listening.getsockname()[1]
+    if writable:
+        _bring(folder, [path for _, path in images])
     session = {**purpose, "port": port, "key": key}
     # a power cut ends whoever sends, too, and what was received by then is not trusted
     write_whole(f"{folder}/session.json", json.dumps(session), lasting=not writable)
@@ -150,6 +163,13 @@ def stop(folder: str) -> bool:
     except FileNotFoundError:
         return False
     return not os.path.exists(f"{folder}/pid")
+
+
+def _bring(folder: str, paths: Sequence[str]) -> None:
+    """In a process that goes on after this one, and ends with the daemon."""
+    nothing = subprocess.DEVNULL
+    argv = ["sh", "-c", _BRINGING, "bring", folder, *paths]
+    subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
 
 
 def remove_folder(folder: str) -> None:
