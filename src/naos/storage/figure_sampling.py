@@ -4,7 +4,6 @@ Requests of guests are counted by the blades' QEMU, at the guests' devices: what
 What the device below a volume does, copies included, is counted by the kernel of its array. No volume's daemon is asked.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from naos.activity import Engine
+from naos.activity.watch import Watch
 from naos.engines.errors import EngineError
 from naos.engines.ports import IoCounters
 from naos.fleet.models import Blade
@@ -29,33 +29,20 @@ _log = structlog.get_logger()
 Counters = Mapping[str, IoCounters]
 
 
-class VolumeSampler:
+class VolumeSampler(Watch):
     """Keeps the counters of the last look. Whoever does not answer is left out, and so are the volumes that it has disks of."""
 
+    name = "volume sampler"
+
     def __init__(self, world: World, engine: Engine, *, period: float = figures.PERIOD) -> None:
-        self._world, self._engine, self._period = world, engine, period
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="volume sampler", daemon=True)
+        super().__init__(engine, period)
+        self._world = world
         self._disks: dict[str, tuple[float, IoCounters]] = {}  # disk id -> when, counters
         self._devices: dict[str, tuple[float, IoCounters]] = {}  # volume id -> when, counters
         self._condensed = 0.0
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _loop(self) -> None:
-        while not self._stop.wait(self._period):
-            if not self._engine.is_leader():
-                self._disks, self._devices = {}, {}
-                continue
-            try:
-                self.look()
-            except Exception:
-                _log.exception("volume_sampler.look_failed")
+    def rest(self) -> None:
+        self._disks, self._devices = {}, {}
 
     def look(self) -> None:
         """One round."""

@@ -1,7 +1,6 @@
 """What the leading controller does for backup: it begins runs that are due, hands out their machines, and sees to it that points
 are verified and let go. Whatever it begins is an activity like any other."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from naos.activity import Caller, Engine, Plan
 from naos.activity.models import UNFINISHED, Activity
+from naos.activity.watch import Watch
 from naos.errors import Changed, NaosError
 from naos.protection import policies
 from naos.protection.backup import points, restores, restoring, runs, taking, terms
@@ -39,8 +39,10 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Scheduler:
+class Scheduler(Watch):
     """Hands out machines once a period, and looks what is due less often. clock: what the time is."""
+
+    name = "backup scheduler"
 
     def __init__(
         self,
@@ -50,33 +52,19 @@ class Scheduler:
         period: float = PERIOD_SECONDS,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self._world, self._engine, self._period, self._clock = world, engine, period, clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="backup scheduler", daemon=True)
+        super().__init__(engine, period)
+        self._world, self._clock = world, clock
         self._swept = self._looked = time.monotonic()
         self._tried: dict[str, datetime] = {}  # points that were to be verified or booted, and when
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _loop(self) -> None:
-        while not self._stop.wait(self._period):
-            if not self._engine.is_leader():
-                continue
-            try:
-                self._hand_out()
-                if time.monotonic() - self._looked > DUE_SECONDS:
-                    self._looked = time.monotonic()
-                    self.look()
-                if time.monotonic() - self._swept > SWEEP_SECONDS:
-                    self._swept = time.monotonic()
-                    self.sweep()
-            except Exception:
-                _log.exception("backup_scheduler.look_failed")
+    def round(self) -> None:
+        self._hand_out()
+        if time.monotonic() - self._looked > DUE_SECONDS:
+            self._looked = time.monotonic()
+            self.look()
+        if time.monotonic() - self._swept > SWEEP_SECONDS:
+            self._swept = time.monotonic()
+            self.sweep()
 
     def look(self) -> None:
         """Runs that are due, then machines that wait."""

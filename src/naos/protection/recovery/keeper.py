@@ -1,7 +1,6 @@
 """What the leading controller does for recovery: it begins copies that are due, cuts off what a failover left exported on an array
 that did not answer, and removes what is kept of machines that are gone. Whatever takes long is an activity like any other."""
 
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Caller, Engine, Plan
 from naos.activity.models import UNFINISHED, Activity
 from naos.activity.submission import is_unfinished
+from naos.activity.watch import Watch
 from naos.compute.models import VirtualMachine
 from naos.errors import Changed, NaosError
 from naos.protection.recovery import remnants, replicas
@@ -28,8 +28,10 @@ _CLOCK_ERROR = timedelta(minutes=1)
 _log = structlog.get_logger()
 
 
-class Keeper:
+class Keeper(Watch):
     """Looks once a period. clock: what the time is, for tests."""
+
+    name = "recovery keeper"
 
     def __init__(
         self,
@@ -39,30 +41,16 @@ class Keeper:
         period: float = PERIOD_SECONDS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._world, self._engine, self._period, self._clock = world, engine, period, clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="recovery keeper", daemon=True)
+        super().__init__(engine, period)
+        self._world, self._clock = world, clock
         self._tidied = time.monotonic()
         self._asked = float("-inf")
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _loop(self) -> None:
-        while not self._stop.wait(self._period):
-            if not self._engine.is_leader():
-                continue
-            try:
-                self.look()
-                if time.monotonic() - self._tidied > TIDY_SECONDS:
-                    self._tidied = time.monotonic()
-                    self.tidy()
-            except Exception:
-                _log.exception("recovery_keeper.look_failed")
+    def round(self) -> None:
+        self.look()
+        if time.monotonic() - self._tidied > TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            self.tidy()
 
     def look(self) -> None:
         """What is owed to the old sides first, then the copies that are due."""

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from naos.activity import Engine
+from naos.activity.watch import Watch
 from naos.engines.errors import EngineError
 from naos.engines.ports import Point
 from naos.errors import NaosError
@@ -32,8 +33,10 @@ _NOTED_EVERY = 1.0  # seconds between notes of a copy's progress
 _log = structlog.get_logger()
 
 
-class Replicator:
+class Replicator(Watch):
     """clock: what the time is, for tests."""
+
+    name = "replicator"
 
     def __init__(
         self,
@@ -43,30 +46,16 @@ class Replicator:
         period: float = PERIOD_SECONDS,
         clock: Callable[[], datetime] = replications.utc_now,
     ) -> None:
-        self._world, self._engine, self._period, self._clock = world, engine, period, clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="replicator", daemon=True)
+        super().__init__(engine, period)
+        self._world, self._clock = world, clock
         self._cycles: dict[str, threading.Thread] = {}
         self._attempts: dict[str, tuple[datetime, datetime]] = {}  # when the last one began and ended, by `_steady`
 
-    def start(self) -> None:
-        self._thread.start()
-
     def stop(self) -> None:
         """Points that are being taken end first, broken off."""
-        self._stop.set()
-        self._thread.join()
+        super().stop()
         for thread in self._cycles.values():
             thread.join()
-
-    def _loop(self) -> None:
-        while not self._stop.wait(self._period):
-            if not self._engine.is_leader():
-                continue
-            try:
-                self.look()
-            except Exception:
-                _log.exception("replicator.look_failed")
 
     def look(self) -> None:
         """One round: watch the ages, begin the points that are due."""
