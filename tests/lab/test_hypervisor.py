@@ -417,6 +417,21 @@ def test_counters_grow(first, machine, guest):
     assert after.memory_rss > 0
 
 
+def test_what_presses_a_guest_is_told_by_its_hypervisor(rig, first, machine, guest):
+    """The balloon takes memory for real; a processor that had to wait for one of the blade's has waited."""
+    sample = first.samples()[machine.id]
+    assert (sample.ballooned, sample.memory > 0) == (0, True)
+    guest.type("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
+    assert first.samples()[machine.id].waited_ns > 0
+    connection = libvirt.open(rig.blades[0].uri)
+    domain = connection.lookupByUUIDString(machine.id)
+    domain.setMemoryFlags((machine.spec.memory - 32 * MIB) // 1024, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    wait_for(lambda: first.samples()[machine.id].ballooned == 32 * MIB, "the balloon has taken 32 MiB")
+    domain.setMemoryFlags(machine.spec.memory // 1024, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    wait_for(lambda: first.samples()[machine.id].ballooned == 0, "the guest has it back")
+    connection.close()
+
+
 def test_a_disk_comes_grows_and_goes(rig, first, machine, guest):
     disk = rig.storage.create(2, 8 * MIB)
     first.attach_disk(machine.id, disk)
