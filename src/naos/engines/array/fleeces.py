@@ -8,9 +8,8 @@ nothing is left of it.
 The filter belongs to a job that does nothing else: only jobs begin in one transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from naos.engines.array import changes, images, jobs, nodes
@@ -19,7 +18,7 @@ from naos.engines.array.qmp import Monitor
 from naos.engines.ports import Outgoing
 
 SMALLEST = 8 * 2**20
-"""Bytes to copy from which on a fleece is worth its making: less has gone out before a guest notices."""
+"""Bytes to copy of a disk from which on a fleece is worth its making: less has gone out before a guest notices."""
 MARGIN = 64 * 2**20
 """Bytes of the volume that stay free beside everything that fleeces may come to hold."""
 
@@ -33,47 +32,36 @@ class _Source:
     dirty: dict[str, int]  # bytes by bitmap
 
 
-def affordable(monitor: Monitor, place: Place, set_id: str, parts: Sequence[Outgoing]) -> bool:
-    """Whether a fleece of these open disks helps guests, and has room whatever they do.
+def open_images(
+    monitor: Monitor, place: Place, set_id: str, point_id: str, parts: Sequence[Outgoing]
+) -> frozenset[str]:
+    """Open, for the disks that are to have a fleece, the image that takes the old blocks; these disks. Raises NoSpace.
 
-    A disk that is only read needs none. Without the volume's key at hand, nothing of an encrypted disk may be written anew.
+    A disk that is only read needs none, and without the volume's key at hand nothing of an encrypted one may be written anew. All or none
+    of the rest have theirs: there must be room whatever guests do.
     """
     found = nodes.present(monitor)
-    needed = 0
+    sources = {part.disk_id: _source(found[nodes.node(nodes.IMAGE, part.disk_id)]) for part in parts}
+    needed = {}
     for part in parts:
-        source = _source(found[nodes.node(nodes.IMAGE, part.disk_id)])
-        if source.read_only or (source.encrypted and place.key is None):
-            return False
-        known = source.dirty.get(changes.name(set_id, part.base), source.size) if part.base else source.allocated
-        needed += min(known, source.size)
-    if needed < SMALLEST:
-        return False
+        source = sources[part.disk_id]
+        known = source.dirty.get(changes.name(set_id, part.base), 0) if part.base else source.allocated
+        if known >= SMALLEST and not source.read_only and not (source.encrypted and place.key is None):
+            needed[part.disk_id] = min(known, source.size)
+    if not needed or _free(place) < sum(needed.values()) + MARGIN:
+        return frozenset()
+    for disk_id in needed:
+        _open_image(monitor, place, disk_id, point_id, sources[disk_id])
+    return frozenset(needed)
+
+
+def _free(place: Place) -> int:
     blocks, block = place.run("stat", "--file-system", "-c", "%a %S", "--", place.files).stdout.split()
-    return int(blocks) * int(block) >= needed + MARGIN
+    return int(blocks) * int(block)
 
 
-def begin(
-    monitor: Monitor, place: Place, point_id: str, bases: Mapping[str, str | None], beside: Sequence[dict[str, Any]]
-) -> int:
-    """Set the instant of these open disks, in one transaction with other actions; in milliseconds. Raises NoSpace, EngineError.
-
-    bases: by disk the bitmap of what is to be copied, None for all of it. From then on each disk's `nodes.VIEW` reads as the disk did;
-    where there was a bitmap, the view has it, as `jobs.todo`, and nothing else can be read there.
-    """
-    for disk_id in bases:
-        _open_image(monitor, place, disk_id, point_id)
-    stamp = int(datetime.now(UTC).timestamp() * 1000)
-    actions = [action for disk_id, base in bases.items() for action in _actions(disk_id, point_id, base, stamp)]
-    monitor.execute("transaction", {"actions": [*beside, *actions]})
-    for disk_id, base in bases.items():
-        _open_view(monitor, disk_id, point_id, partly=base is not None)
-    return stamp
-
-
-def _open_image(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
-    """Where the old blocks go."""
+def _open_image(monitor: Monitor, place: Place, disk_id: str, point_id: str, source: _Source) -> None:
     jobs.drop_fleece(monitor, disk_id, point_id)
-    source = _source(nodes.present(monitor)[nodes.node(nodes.IMAGE, disk_id)])
     path = place.disk_unfinished(disk_id)
     place.run("rm", "-f", "--", path)
     images.make(place, path, source.size, f"what is overwritten of disk {disk_id} while it is copied")
@@ -85,8 +73,12 @@ def _open_image(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> 
         place.run("rm", "-f", "--", path)
 
 
-def _actions(disk_id: str, point_id: str, base: str | None, stamp: int) -> list[dict[str, Any]]:
-    """With a bitmap the job would copy what it says; its speed sees to it that it never comes to it."""
+def actions(disk_id: str, point_id: str, base: str | None, stamp: int) -> list[dict[str, Any]]:
+    """Of the transaction that sets the instant, in milliseconds. base: the bitmap of what is to be copied, None for all of it.
+
+    With a bitmap the job copies what it says by itself, a first piece of 1 MiB at most; its speed sees to it that the next one, and with it
+    the job's end, never comes.
+    """
     image = nodes.node(nodes.IMAGE, disk_id)
     found: list[dict[str, Any]] = []
     what: dict[str, Any] = {"sync": "none"}
@@ -107,7 +99,9 @@ def _actions(disk_id: str, point_id: str, base: str | None, stamp: int) -> list[
     return [*found, {"type": "blockdev-backup", "data": backup}]
 
 
-def _open_view(monitor: Monitor, disk_id: str, point_id: str, *, partly: bool) -> None:
+def open_view(monitor: Monitor, disk_id: str, point_id: str, *, partly: bool) -> None:
+    """From here on the disk's `nodes.VIEW` reads as the disk did at the instant. partly: it has a bitmap, `jobs.todo`, of what can be read
+    there."""
     image, view = nodes.node(nodes.IMAGE, disk_id), nodes.name_of(nodes.VIEW, disk_id, point_id)
     joined = nodes.name_of(nodes.FLEECE_FILTER, disk_id, point_id)
     monitor.execute("blockdev-add", {"driver": "snapshot-access", "node-name": view, "file": joined})

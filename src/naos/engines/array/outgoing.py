@@ -5,7 +5,7 @@ said by the store, that has the new point or has it not.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,28 +54,47 @@ def begin(
     try:
         for part in parts:
             _open(monitor, place, set_id, point_id, part)
-        fleeced = fleeces.affordable(monitor, place, set_id, parts)
+        fleeced = fleeces.open_images(monitor, place, set_id, point_id, parts)
         stamp = int(datetime.now(UTC).timestamp() * 1000)
-        bitmap = changes.name(set_id, point_id)
-        instant = [
-            changes.add(part.disk_id, bitmap, persistent=changes.can_last(monitor, part.disk_id)) for part in parts
-        ]
-        if fleeced:
-            known = {part.disk_id: part.base and changes.name(set_id, part.base) for part in parts}
-            stamp = fleeces.begin(monitor, place, point_id, known, instant)
-            instant = []
         kind = jobs.YIELDING if yielding else jobs.POINT
         pace = {"speed": speed or 0, "x-perf": {"max-workers": GENTLE_WORKERS if yielding else WORKERS}}
+        copies = {}
         for part in parts:
             job = jobs.job_id(kind, part.disk_id, point_id, str(stamp))
-            backup = {**_backup(job, set_id, point_id, part, fleeced=fleeced), **pace}
-            instant.append({"type": "blockdev-backup", "data": backup})
-        monitor.execute("transaction", {"actions": instant})
+            backup = _backup(job, set_id, point_id, part, fleeced=part.disk_id in fleeced)
+            copies[part.disk_id] = {"type": "blockdev-backup", "data": {**backup, **pace}}
+        _start(monitor, set_id, point_id, parts, stamp, copies, fleeced)
     except EngineError:
         with contextlib.suppress(EngineError):  # the first failure is the one to hear of
             end(monitor, place, set_id, point_id, named, complete=False)
         raise
     return datetime.fromtimestamp(stamp / 1000, UTC)
+
+
+def _start(
+    monitor: Monitor,
+    set_id: str,
+    point_id: str,
+    parts: Sequence[Outgoing],
+    stamp: int,
+    copies: Mapping[str, dict[str, Any]],
+    fleeced: frozenset[str],
+) -> None:
+    """One transaction sets the instant, and begins the copies that read the disks themselves; the others read what is kept of it."""
+    instant = []
+    for part in parts:
+        lasting = changes.can_last(monitor, part.disk_id)
+        instant.append(changes.add(part.disk_id, changes.name(set_id, point_id), persistent=lasting))
+        if part.disk_id in fleeced:
+            base = None if part.base is None else changes.name(set_id, part.base)
+            instant += fleeces.actions(part.disk_id, point_id, base, stamp)
+        else:
+            instant.append(copies[part.disk_id])
+    monitor.execute("transaction", {"actions": instant})
+    for part in parts:
+        if part.disk_id in fleeced:
+            fleeces.open_view(monitor, part.disk_id, point_id, partly=part.base is not None)
+            monitor.execute("transaction", {"actions": [copies[part.disk_id]]})
 
 
 def state(monitor: Monitor, place: Place, point_id: str, disk_ids: Sequence[str]) -> JobState:

@@ -34,7 +34,8 @@ def digest(data: bytes | memoryview) -> bytes:
     """Of one block; of zeroes it is ZEROES."""
     if not data[0] and bytes(data) == _NOTHING[: len(data)]:
         return ZEROES
-    return sha256(data).digest()[:WIDTH]
+    found: bytes = sha256(data).digest()[:WIDTH]
+    return found
 
 
 class Pace:
