@@ -43,9 +43,13 @@ def opened(request: dict[str, Any], folder: str = FOLDER) -> str:
             if time.monotonic() > until:
                 raise Refused("busy", f"point {request['point']}", "another reader of it does not answer")
             time.sleep(0.02)
-        with keeper.held(request) as kept:
-            layers.remove(path)
-            _start(request, kept, path, f"{folder}/empty")
+        try:
+            with keeper.held(request) as kept:
+                layers.remove(path)
+                _start(request, kept, path, f"{folder}/empty")
+        except Refused:
+            layers.remove(lock.name)
+            raise
     return path
 
 
