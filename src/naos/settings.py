@@ -92,9 +92,7 @@ def _networks(name: str) -> tuple[Network, ...]:
     try:
         return tuple(parse_network(part) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise ValueError(
-            f"{name} is {text!r}, and {error}; write networks such as 10.0.0.0/24, 2001:db8::7"
-        ) from error
+        raise ValueError(f"{name} is {text!r}, and {error}; write networks such as 10.0.0.0/24, 2001:db8::7") from error
 
 
 def _url(text: str) -> str | None:
