@@ -57,6 +57,7 @@ def test_every_host_gets_what_it_needs_once(tmp_path: Path) -> None:
         "client-cert.pem",
         "client-key.pem",
     }
+    assert b"DH PARAMETERS" in (folder / "arrays/array1/dh-params.pem").read_bytes()
     keys = [*folder.rglob("*-key.pem")]
     assert len(keys) == 4
     assert {path.stat().st_mode & 0o777 for path in keys} == {0o600}

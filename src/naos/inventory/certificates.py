@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import resources
 from pathlib import Path
 
 from cryptography import x509
@@ -22,6 +23,8 @@ AUTHORITY_YEARS, HOST_DAYS = 10, 825
 RENEWED = timedelta(days=90)
 """A host's certificate that ends sooner is made anew."""
 _AUTHORITY = ("ca-cert.pem", "ca-key.pem")
+_GROUP = resources.files("naos.data") / "ffdhe2048.pem"
+"""RFC 7919. A storage daemon that finds no group beside its certificate searches for a prime number at every start, for seconds."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def _host(authority: _Authority, folder: Path, name: str, purposes: dict[str, st
         _write_key(key_file, key)
         _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
         made.append(purpose)
+    if "server" in purposes:
+        _write(folder / "dh-params.pem", _GROUP.read_bytes(), 0o644)
     return Issued(name, folder, tuple(made))
 
 
