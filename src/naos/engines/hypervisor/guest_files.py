@@ -1,6 +1,7 @@
 """The files of a guest, through its agent: contents by the agent itself, names and modes by small scripts of the guest's shell."""
 
 import base64
+import contextlib
 import hashlib
 import shlex
 import time
@@ -14,7 +15,7 @@ from naos.engines.ports.files import GuestAttributes
 
 _ANSWER = 60  # seconds for one piece
 _LONGEST_SCRIPT = 600.0  # seconds
-_PIECE = 2**20  # bytes of a message
+_PIECE = 48 * 1024  # bytes of a message: a small guest's agent holds it several times over while it parses it
 _TOGETHER = 200  # files whose attributes are set in one script
 _PLACE = 'if [ -e "$2" ] || [ -L "$2" ]; then exit 17; fi; exec mv -T -- "$1" "$2"'
 _OVERWRITE = 'if [ -d "$1" ] && [ -d "$2" ] && [ ! -L "$2" ]; then cp -a -- "$1/." "$2/" && rm -rf -- "$1"; else exec mv -fT -- "$1" "$2"; fi'
@@ -41,8 +42,11 @@ class AgentFiles:
                 for at in range(0, len(data), _PIECE):
                     self._put(handle, data[at : at + _PIECE])
             self._ask("guest-file-flush", handle=handle)
-        finally:
-            self._ask("guest-file-close", handle=handle)
+        except BaseException:
+            with contextlib.suppress(EngineError):  # the first failure is the one to hear of
+                self._ask("guest-file-close", handle=handle)
+            raise
+        self._ask("guest-file-close", handle=handle)
         return self._sum(path)
 
     def _put(self, handle: int, data: bytes) -> None:
