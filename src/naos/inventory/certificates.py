@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib import resources
+from importlib.resources import files
 from pathlib import Path
 
 from cryptography import x509
@@ -23,7 +23,7 @@ AUTHORITY_YEARS, HOST_DAYS = 10, 825
 RENEWED = timedelta(days=90)
 """A host's certificate that ends sooner is made anew."""
 _AUTHORITY = ("ca-cert.pem", "ca-key.pem")
-_GROUP = resources.files("naos.data") / "ffdhe2048.pem"
+_GROUP = files("naos").joinpath("data", "ffdhe2048.pem")
 """RFC 7919. A storage daemon that finds no group beside its certificate searches for a prime number at every start, for seconds."""
 
 
