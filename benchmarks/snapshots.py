@@ -2,10 +2,10 @@
 
 Volume: until it is served, over what its parts take bare: a sparse file, `mkfs.xfs`, a mount. Clone: of a template with 16 MiB in it, and
 of one with 1 GiB. Snapshot: the longest time that one write of a client of the array took, with snapshots taken all the while, and
-without; for disks of which so much is allocated, all of which a snapshot has to note. Last the same in a guest, where a shell
+without; for disks of which so much is allocated, all of which a snapshot has to note. With --guest the same in a guest, where a shell
 writes 4 KiB after 4 KiB past its cache, and looks at its clock, which counts hundredths, after each: starting `dd` is in it.
 
-    python benchmarks/snapshots.py [--rounds N] [--allocated GIB,GIB,...] [--no-guest] [--folder FOLDER]
+    python benchmarks/snapshots.py [--rounds N] [--allocated GIB,GIB,...] [--guest] [--folder FOLDER]
 
 Needs root.
 """
@@ -210,7 +210,7 @@ def in_a_guest(folder: Path, allocated: Sequence[int], length: int) -> None:
 
 def _gap(guest: Guest, length: int) -> tuple[int, int]:
     """The most milliseconds from one write's end to the next one's, and how many writes there were."""
-    guest.type(f"({LOOP}) > /dev/null 2>&1 &")
+    guest.type(f"({LOOP}) > /dev/null 2>&1 & true")
     time.sleep(length)
     said = guest.type("touch /tmp/stop; while [ ! -s /tmp/gap ]; do usleep 50000; done; cat /tmp/gap")
     hundredths, writes = said.split()[-2:]
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=6, help="of each load")
     parser.add_argument("--allocated", type=lambda text: [int(word) for word in text.split(",")], default=[1, 8, 32])
-    parser.add_argument("--no-guest", action="store_true", help="leave the guest out")
+    parser.add_argument("--guest", action="store_true", help="measure snapshots from inside a guest, too")
     parser.add_argument("--folder", type=Path, default=None, help="where the volumes lie (default: a temporary folder)")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sn", dir=chosen.folder) as name:
@@ -230,7 +230,7 @@ def main() -> None:
         volumes(folder, chosen.rounds)
         clones(folder, chosen.rounds)
         snapshots(folder, chosen.allocated, chosen.seconds)
-        if not chosen.no_guest:
+        if chosen.guest:
             in_a_guest(folder, chosen.allocated, chosen.seconds)
 
 

@@ -119,7 +119,7 @@ def inside(guest: Guest, load: Load, seconds: int) -> tuple[float, float, float]
             if number % 2:
                 ends = f"if=/dev/zero of=/dev/{device} oflag=direct conv=notrunc"
             guest.type(
-                f"(while [ -e /tmp/busy ]; do dd {ends} bs={load.block}k count={32 * 1024 // load.block}; done) 2> /dev/null &"
+                f"(while [ -e /tmp/busy ]; do dd {ends} bs={load.block}k count={32 * 1024 // load.block}; done) 2> /dev/null & true"
             )
     counted = " ".join(f"/sys/block/{device}/stat" for device in devices)
     look = f"cat /proc/uptime {counted} | awk 'NR == 1 {{ at = $1 }} NR > 1 {{ n += $1 + $5; t += $4 + $8 }} END {{ print \"S\", at, n, t }}'"
