@@ -386,6 +386,19 @@ def test_the_agent_answers_freezes_and_thaws(first, machine, guest):
     assert guest.type("echo alive > /root/file && sync && cat /root/file") == "alive"
 
 
+def test_a_frozen_guest_is_thawed_by_its_blade_whoever_dies(first, machine, guest):
+    """Who froze it does no more; the second time its agent dies too, and is started anew, as a guest's systemd does."""
+    channel = "/dev/virtio-ports/org.qemu.guest_agent.0"
+    agent = f"qemu-ga -d -m virtio-serial -p {channel} -f /run/qemu-ga.pid"
+    for number, dying in enumerate(("true", f"sleep 2; kill -9 $(cat /run/qemu-ga.pid); sleep 3; {agent}")):
+        guest.type(f"({dying}) > /dev/null 2>&1 & true")
+        assert first.freeze(machine.id, limit=3) >= 1
+        assert guest.type(f"echo {number} > /root/file && sync && cat /root/file") == str(
+            number
+        )  # it waits for the thawing
+        assert first.thaw(machine.id) == 0
+
+
 def test_counters_grow(first, machine, guest):
     first.disk_counters()  # begins to count latencies
     before, earlier = first.statistics(machine.id), first.disk_counters()[machine.data.id]
