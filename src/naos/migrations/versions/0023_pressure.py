@@ -5,8 +5,8 @@ from alembic import op
 
 from naos import database as naos_types
 
-revision = "0025"
-down_revision = "0024"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
