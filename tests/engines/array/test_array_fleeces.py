@@ -10,7 +10,7 @@ from naos.engines.array.places import Place
 from naos.engines.ports import Completed, Door, NbdAddress, Outgoing
 
 MIB = 2**20
-SET, POINT, BASE = (str(uuid.uuid4()) for _ in range(3))
+SET, POINT, BASE = (str(uuid.UUID(int=number)) for number in range(3))
 DOOR = Door(NbdAddress("10.0.0.1", 1, "x"), "key")
 
 
