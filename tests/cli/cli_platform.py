@@ -101,6 +101,7 @@ TEMPLATE: Json = {
     "size": 20 * 2**20,
     "virtualSize": 64 * 2**20,
     "checksum": "sha256:00",
+    "warnings": [],
     "creationTime": "2026-11-25T07:00:00+00:00",
     "status": "active",
     "cpu": 0,
