@@ -87,6 +87,7 @@ def test_a_cable_is_seen_in_the_guest(real: Real) -> None:
     real.naos("nic", "delete", nic["id"], "--yes")
 
 
+@pytest.mark.soak
 def test_snapshots_bring_back_what_was_written_and_volatile_disks_forget(real: Real) -> None:
     """One stop serves both. The array's daemon dies between snapshot and revert, and the guest never notices."""
     kept = real.json("disk", "add", SUBJECT, "--size", "1GiB", "--mode", "independent_persistent")

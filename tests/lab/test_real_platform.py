@@ -336,6 +336,7 @@ def test_a_guest_that_shuts_itself_down_is_noted_and_starts_again_with_its_data(
     assert real.ask("first-az06", "cat /root/note") == "kept"
 
 
+@pytest.mark.soak
 def test_a_powerless_blade_leaves_its_machine_stopped_not_lost(real: Real) -> None:
     blade = real.machine("first-az06")["host"]["name"]
     real.naos("lab", "kill", blade)
