@@ -1,6 +1,7 @@
 """Two requests at once, or one that comes while another works: one order of events, and tables that agree with the world."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -280,6 +281,9 @@ def test_a_guest_that_stops_itself_during_a_migration(simulated: Platform, monke
         assert moving.wait(30)
         simulated.rack.hypervisor(here).shutdown(machine_id)
     assert "called off" in simulated.ended(move)["state"]["failed"]["reason"]
+    end = time.monotonic() + 30
+    while simulated.machine(machine_id)["powerState"] != "stopped" and time.monotonic() < end:
+        time.sleep(0.05)
     assert simulated.settled() == []
     assert simulated.machine(machine_id)["powerState"] == "stopped"
     simulated.done("PATCH", POWER, {"id": machine_id, "powerAction": "on"})

@@ -352,12 +352,16 @@ def test_a_machine_that_stands_still_for_want_of_space_says_so_until_it_goes_on(
 
     state(PowerState.IO_ERROR)
     end = time.monotonic() + 20
-    while not (seen := simulated.machine(machine_id)["triggeredAlarms"]) and time.monotonic() < end:
+    seen: list[object] = []
+    told = ""
+    while not (seen and "stand still" in told) and time.monotonic() < end:
         state(PowerState.IO_ERROR)  # as often as it is resumed it stops again
+        seen = simulated.machine(machine_id)["triggeredAlarms"]
+        (alarm,) = simulated.get(f"{DATASTORES}/{volume}")["triggeredAlarms"]
+        told = alarm["message"]
         time.sleep(0.05)
     assert seen == [{"id": "space", "status": "red"}]
-    (alarm,) = simulated.get(f"{DATASTORES}/{volume}")["triggeredAlarms"]
-    assert "1 machine(s) stand still there" in alarm["message"]
+    assert "1 machine(s) stand still there" in told
     simulated.rack.faults.empty(volume)
     while simulated.machine(machine_id)["triggeredAlarms"] and time.monotonic() < end:
         time.sleep(0.05)

@@ -48,6 +48,8 @@ class Updater(Watch):
         """Whether there is more to do at once."""
         with self._world.database.read() as session:
             update = session.get_one(PoolUpdate, update_id)
+            if update.state not in builds.OPEN:  # another look ended it meanwhile
+                return False
             rows = session.scalars(sa.select(BladeUpdate).where(BladeUpdate.update_id == update_id))
             left = sorted((row for row in rows if row.phase != "done"), key=lambda row: row.place)
         if not left:
