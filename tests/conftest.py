@@ -12,12 +12,18 @@ REAL = (
 )
 
 
+APART = "test_page_without_a_lab"
+"""Pages that have no real machines."""
+
+
 class Spread(LoadFileScheduling):
     """Tests with real machines, and those of two controllers, which must not be starved, go one after another in one process;
     each other module stays whole in one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file: str = nodeid.partition("::")[0]
+        file, _, test = nodeid.partition("::")
+        if test.startswith(APART):
+            return APART
         return "lab" if file.startswith(REAL) else file
 
 

@@ -160,6 +160,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.soak
 def test_a_disk_is_laid_over_a_point_but_not_on_an_encrypted_volume_or_at_a_shut_door(bench):
     laid = Laid(bench)
     laid.holds(*THEN)

@@ -75,6 +75,7 @@ def test_a_scsi_controller_and_its_disk_are_plugged_into_a_running_guest(real: R
     real.naos("disk", "delete", disk["id"], "--yes")
 
 
+@pytest.mark.soak
 def test_a_cable_is_seen_in_the_guest(real: Real) -> None:
     nic = real.json("nic", "add", SUBJECT, "--vlan", "front", "--no-connect")
     until(lambda: nic["macAddress"] in real.ask(SUBJECT, "cat /sys/class/net/eth1/address"), "the guest has its MAC")
