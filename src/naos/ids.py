@@ -1,5 +1,6 @@
-"""Ids as people and programs send them."""
+"""Ids as people and programs send them, and the secrets that they are given."""
 
+import secrets
 import uuid
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -38,3 +39,10 @@ def checked_id(value: str) -> str:
 
 ResourceId = Annotated[str, AfterValidator(checked_id), WithJsonSchema({"type": "string", "format": "uuid"})]
 """An id in a path or a body: malformed answers 400 here, unknown 404 in the area."""
+
+
+def new_secret() -> str:
+    """256 bits as 43 letters, digits, `-` and `_`; no command line takes it for an option."""
+    while (made := secrets.token_urlsafe(32)).startswith("-"):
+        pass
+    return made

@@ -81,7 +81,7 @@ def lead_and_die(folder: Path, url: str, victim: str, kind: str, step: str) -> N
     ("kind", "step"),
     [
         pytest.param("virtual_machine.isolate", "cut a disk's export", marks=pytest.mark.soak),
-        ("virtual_machine.recover", "start"),
+        pytest.param("virtual_machine.recover", "start", marks=pytest.mark.soak),
     ],
 )
 def test_the_other_controller_finishes_it(tmp_path: Path, postgres: Server, kind: str, step: str) -> None:

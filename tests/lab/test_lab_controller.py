@@ -64,7 +64,7 @@ def test_a_controller_is_reached_from_outside_and_reaches_the_lab(lab):
         faults.cut(lab.root, "controller")
         assert "reached" not in asked(f"/{address}")
         lab.up()
-        assert asked(f"/{address}") == f"reached {process.pid}"
+        wait_for(lambda: asked(f"/{address}") == f"reached {process.pid}", "neighbours find each other again")
         assert str(lab.root / "inventory.toml") in (lab.root / "controller.log").read_text()
         faults.kill(lab.root, "controller")
         assert not processes.alive(process)

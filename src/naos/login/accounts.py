@@ -1,6 +1,5 @@
 """Local accounts: set up through a link, logged in to with a password and a code."""
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,6 +8,7 @@ from joserfc.jwk import OctKey
 from sqlalchemy.orm import Session
 
 from naos.identity import Identity
+from naos.ids import new_secret
 from naos.login import sealing, second_factor, sessions
 from naos.login.errors import LinkInvalid, LinkRefused, LoginLocked, LoginRefused
 from naos.login.models import LocalAccount, LoginLink
@@ -49,7 +49,7 @@ def give_link(session: Session, identity: Identity, user_id: str, now: datetime)
     if missing:
         raise LinkRefused(f"yours lacks {len(missing)} of them, such as {min(missing)}")
     user = members.find_user(session, caller, user_id)
-    token = secrets.token_urlsafe(32)
+    token = new_secret()
     expires_at = now + LINK_LIFE
     session.merge(LoginLink(user_id=user.id, token_hash=sessions.digest(token), expires_at=expires_at))
     session.flush()

@@ -5,7 +5,6 @@ that the address is theirs.
 """
 
 import hashlib
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.identity import Identity
+from naos.ids import new_secret
 from naos.names import clean_name, listing
 from naos.tenancy import members, rules
 from naos.tenancy.errors import AccountExists, AccountVerified, InvitationInvalid, OneselfOnly, OwnerKept
@@ -98,7 +98,7 @@ def _owner(session: Session, identity: Identity, what: str) -> Identity:
 
 
 def _invitation(session: Session, user: User, now: datetime) -> Invited:
-    token = secrets.token_urlsafe(32)
+    token = new_secret()
     expires_at = now + INVITATION_LIFE
     session.merge(Invitation(user_id=user.id, token_hash=_digest(token), expires_at=expires_at, created_at=now))
     session.flush()

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from naos.database import Database
 from naos.errors import Unknown
 from naos.identity import Identity, Unauthenticated
-from naos.ids import normal_id
+from naos.ids import new_secret, normal_id
 from naos.names import clean_name
 from naos.tenancy import access, keys, rules
 from naos.tenancy.members import HOLDINGS, IN_TENANT, effective_permissions, find_tenant, held_of
@@ -90,7 +90,7 @@ def create_token(session: Session, creator: Identity, request: TokenRequest, now
     if tenant_id != creator.tenant_id:
         tenant_id = find_tenant(session, creator, tenant_id).id
         rules.check_subset(wanted, effective_permissions(session, creator.user_id, tenant_id))
-    secret = secrets.token_urlsafe(32)
+    secret = new_secret()
     token = PersonalAccessToken(
         user_id=creator.user_id,
         tenant_id=tenant_id,
