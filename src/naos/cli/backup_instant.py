@@ -6,10 +6,10 @@ import typer
 
 from naos.cli import options, waiting
 from naos.cli.backup import POINTS, PointName, app, find_point, moment
-from naos.cli.backup_restores import Mode, Network, networks_of
+from naos.cli.backup_restores import Mode, Network, NewName, OtherPool, OtherVolume, RestoreMode, networks_of
 from naos.cli.client import Json, connect
 from naos.cli.naming import MACHINE, POOL, VOLUME, Kind, find, find_id
-from naos.cli.options import AsCsv, AsJson, NoWait, Yes, completes
+from naos.cli.options import AsCsv, AsJson, NoWait, Yes
 from naos.cli.output import Column, field, gib, plain, show_list, show_object
 from naos.cli.policy import BACKUP
 
@@ -43,19 +43,10 @@ def instant_start(
     context: typer.Context,
     *,
     point: PointName,
-    mode: Annotated[
-        Mode,
-        typer.Option(
-            help="test: on a network of its own. clone: another machine. production: the machine's own disks."
-        ),
-    ] = Mode.TEST,
-    name: Annotated[str | None, typer.Option(help="Name of the machine that is made.", show_default=False)] = None,
-    pool: Annotated[
-        str | None, typer.Option(help="Another pool.", autocompletion=completes(POOL), show_default=False)
-    ] = None,
-    volume: Annotated[
-        str | None, typer.Option(help="Another volume.", autocompletion=completes(VOLUME), show_default=False)
-    ] = None,
+    mode: RestoreMode = Mode.TEST,
+    name: NewName = None,
+    pool: OtherPool = None,
+    volume: OtherVolume = None,
     network: Network = None,
     speed: Annotated[int | None, SPEED] = None,
     yes: Yes = False,

@@ -74,27 +74,31 @@ Network = Annotated[
 ]
 
 
+RestoreMode = Annotated[
+    Mode,
+    typer.Option(help="test: on a network of its own. clone: another machine. production: the machine's own disks."),
+]
+NewName = Annotated[str | None, typer.Option(help="Name of the machine that is made.", show_default=False)]
+OtherPool = Annotated[
+    str | None, typer.Option(help="Another pool.", autocompletion=completes(POOL), show_default=False)
+]
+OtherVolume = Annotated[
+    str | None, typer.Option(help="Another volume.", autocompletion=completes(VOLUME), show_default=False)
+]
+
+
 @app.command(epilog="Example: naos backup restore web-1 --mode clone --name web-2")
 def restore(
     context: typer.Context,
     *,
     point: PointName,
-    mode: Annotated[
-        Mode,
-        typer.Option(
-            help="test: on a network of its own. clone: another machine. production: the machine's own disks."
-        ),
-    ] = Mode.TEST,
-    name: Annotated[str | None, typer.Option(help="Name of the machine that is made.", show_default=False)] = None,
+    mode: RestoreMode = Mode.TEST,
+    name: NewName = None,
     disk: Annotated[
         list[str] | None, typer.Option(metavar="DISK", help="Only this disk of the point, by name or id.")
     ] = None,
-    pool: Annotated[
-        str | None, typer.Option(help="Another pool.", autocompletion=completes(POOL), show_default=False)
-    ] = None,
-    volume: Annotated[
-        str | None, typer.Option(help="Another volume.", autocompletion=completes(VOLUME), show_default=False)
-    ] = None,
+    pool: OtherPool = None,
+    volume: OtherVolume = None,
     network: Network = None,
     start: Annotated[bool, typer.Option("--start", help="Start it when it is there.")] = False,
     yes: Yes = False,
