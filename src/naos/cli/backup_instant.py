@@ -15,13 +15,19 @@ from naos.cli.policy import BACKUP
 
 STARTS = f"{BACKUP}/instant_starts"
 MOVE = Kind("move", STARTS, "naos backup moves", by_name=False)
+
+
+def _a_second(speed: int | None) -> str:
+    return f"{gib(speed)}/s" if speed else "as fast as it goes"
+
+
 LIST = (
     field("MACHINE", "name"),
     field("MODE", "mode"),
     field("STATE", "state"),
     Column("DONE", lambda row: f"{100 * row['done'] // max(row['total'], 1)} %", right=True),
     field("SIZE", "total", show=gib, right=True),
-    Column("SPEED", lambda row: row["speed"] or None, lambda speed: f"{gib(speed)}/s", right=True),
+    Column("SPEED", lambda row: row["speed"] or None, _a_second, right=True),
     field("BEGUN", "createdAt", show=moment),
     field("NOTE", "note"),
     field("ID", "id"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from built_disks import MIB, ThisHost, Told, call, ext4, populate
+from built_disks import MIB, ThisHost, Told, call, empty, ext4, populate
 
 from naos.engines.errors import Busy, EngineError, Missing, Unsupported
 from naos.engines.files.driver import HostPointFiles
@@ -22,15 +22,15 @@ from naos.engines.ports.files import FileEntry, Hole, PlacedDisk
 
 
 class Kept:
-    """A restore point of two layers in a folder, and its reader."""
+    """A restore point of two layers in a folder, and its reader. raw: its disk; left out, one with ext4."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, raw: Path | None = None) -> None:
         self.set_id, self.point, disk, base = (str(uuid.uuid4()) for _ in range(4))
         (folder / "source").mkdir()
         self.told: Told = populate(folder / "source")
         place = folder / "points" / self.set_id / disk
         place.mkdir(parents=True)
-        raw = ext4(folder / "raw", folder / "source", size=24 * MIB)
+        raw = raw or ext4(folder / "raw", folder / "source", size=24 * MIB)
         call("qemu-img", "convert", "-O", "qcow2", raw, place / f"{base}.qcow2")
         top = place / f"{self.point}.qcow2"
         call("qemu-img", "create", "-f", "qcow2", "-b", f"{base}.qcow2", "-F", "qcow2", top)
@@ -56,6 +56,21 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     yield kept
     kept.files.end([kept.point])
     assert not list(Path(FOLDER).glob(f"{kept.point}*"))
+
+
+def test_names_in_other_alphabets_are_read_where_nothing_can_be_loaded_any_more(tmp_path: Path) -> None:
+    disk = empty(tmp_path / "fat", 24 * MIB)
+    call("mkfs.vfat", "-n", "STICK", disk)
+    (tmp_path / "told").write_text("told")
+    call("mcopy", "-i", disk, tmp_path / "told", "::/Größe und Maß.txt")
+    kept = Kept(tmp_path, disk)
+    try:
+        (volume,) = kept.files.volumes(kept.set_id, kept.point, kept.disks)
+        assert (volume.label, volume.problem) == ("STICK", "")
+        page = kept.files.folder(kept.set_id, kept.point, kept.disks, volume="0", path="/", after="", limit=2)
+        assert [entry.name for entry in page.entries] == ["Größe und Maß.txt"]
+    finally:
+        kept.files.end([kept.point])
 
 
 def test_what_it_reads_is_what_was_written(kept: Kept) -> None:

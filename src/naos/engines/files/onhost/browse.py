@@ -1,5 +1,6 @@
 """Opening a point's files: the images are opened, and a confined process is left that reads them."""
 
+import codecs
 import contextlib
 import fcntl
 import json
@@ -122,8 +123,8 @@ def _child(listening: socket.socket, tells: int, empty: str, disks: list[Any]) -
         nothing = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
             os.dup2(nothing, number)
-        b"".decode("utf-16-le", "surrogatepass")  # what is loaded when it is used first, is used now
-        b"".decode("cp437")
+        for codec in ("utf-16-le", "cp437"):  # what is loaded when it is used first, is loaded now
+            codecs.lookup(codec)
         try:
             confined.confine(empty)
             signal.setitimer(signal.ITIMER_REAL, _PATIENCE)  # whom the point's own words keep busy for so long ends
