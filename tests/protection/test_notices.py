@@ -27,9 +27,11 @@ from simulated_platform import Platform
 from naos.addresses import parse_network
 from naos.database import Base
 from naos.engines.errors import EngineError
-from naos.protection.backup import quotas
-from naos.protection.backup.models import BackupQuota, RestorePoint
-from naos.protection.notices import places, rules, sending
+from naos.protection.backup import quotas, runs
+from naos.protection.backup.models import BackupPlan, BackupQuota, BackupTask, PolicyRun, RestorePoint
+from naos.protection.backup.scheduler import Scheduler
+from naos.protection.models import BackupRun
+from naos.protection.notices import digest, places, rules, sending
 from naos.protection.notices.models import Notice, NoticeTarget
 from naos.protection.notices.postman import Postman
 
@@ -227,6 +229,44 @@ def test_a_digest_says_what_went_wrong_once_a_day(backed: Platform, webhook: dic
     assert len(digests) == 1
     assert digests[0]["details"]["counts"]["failed"] == 1
     assert "it fell over" in digests[0]["text"]
+
+
+def test_a_run_that_is_still_going_when_the_next_is_due_is_told_of_once(
+    backed: Platform, webhook: dict[str, Any]
+) -> None:
+    policy_id, database = backed.made["nightly"], backed.services.database
+    job = next(j for j in backed.get(f"{BACKUP}/jobs") if j["policyId"] == policy_id)
+    tenant_id, now = backed.get("/iam/v2/tenants")[0]["id"], datetime.now(UTC)
+    with database.write() as session:
+        session.get_one(BackupPlan, policy_id).handled_until = now
+        words = {"tenant_id": tenant_id, "job_number": int(job["id"]), "status": "RUNNING", "total": 1}
+        run = BackupRun(activity_id="a run that takes days", started_at=now, **words)
+        session.add(run)
+        session.flush()
+        session.add(PolicyRun(run_number=run.number, policy_id=policy_id))
+        task = {"machine_id": backed.made["web"], "tenant_id": tenant_id, "name": "web", "status": "RUNNING"}
+        session.add(BackupTask(run_number=run.number, **task))
+    engine: Any = backed.services.engine
+    for _ in range(2):
+        Scheduler(backed.services.world, engine, clock=lambda: now + timedelta(days=1)).look()
+    with database.write() as session:
+        for days in (2, 4):
+            assert runs.plan_due(session, policy_id, now + timedelta(days=days)) is None
+        session.get_one(BackupPlan, policy_id).handled_until = now + timedelta(days=1)
+    (told,) = _delivered(backed, webhook)
+    assert (told["event"], told["details"]["run"], told["details"]["machines"]) == ("run_overran", run.number, 1)
+    assert "It is at web." in told["text"]
+    shown = next(entry for entry in backed.get(f"{BACKUP}/jobs/session") if entry["id"] == str(run.number))
+    assert shown["overruns"] == 4
+    assert next(j for j in backed.get(f"{BACKUP}/jobs") if j["id"] == job["id"])["overruns"] == job["overruns"] + 4
+    with database.write() as session:
+        found = digest.of(session, tenant_id, now - timedelta(minutes=1), now + timedelta(days=1))
+        assert found.counts["overran"] == 1
+        for row in (session.get(PolicyRun, run.number), session.get(BackupTask, (run.number, backed.made["web"]))):
+            session.delete(row)
+        session.flush()
+        session.delete(session.get_one(BackupRun, run.number))
+        session.get_one(BackupPlan, policy_id).handled_until = datetime.now(UTC)
 
 
 def test_mail_under_tls_with_a_password(backed: Platform, certificate: ssl.SSLContext) -> None:

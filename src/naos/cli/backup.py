@@ -54,6 +54,7 @@ RUNS = (
     field("COPIED", "statistics", "success", right=True),
     field("FAILED", "statistics", "failed", right=True),
     field("SKIPPED", "statistics", "skipped", right=True),
+    field("LEFT OUT", "overruns", right=True),
 )
 TASKS = (
     field("MACHINE", "name"),

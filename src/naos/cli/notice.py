@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Notices of backup: mail, signed re
 TARGET = Kind("notice target", f"{BACKUP}/notice_targets", "naos notice list")
 NOTICES = f"{BACKUP}/notices"
 LONGEST_WAIT = 60.0
-EVENTS = "run_failed, run_completed, point_damaged, boot_failed, quota, digest"
+EVENTS = "run_failed, run_completed, run_overran, point_damaged, boot_failed, quota, digest"
 
 
 def _where(target: Json) -> str:

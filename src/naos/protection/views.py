@@ -13,6 +13,7 @@ from naos.fleet.places import stable_id
 from naos.fleet.wire import moref
 from naos.inventory.model import Inventory
 from naos.protection import policies, rules, sites
+from naos.protection.backup.models import BackupPlan, PolicyRun
 from naos.protection.models import BackupJob, BackupPolicy, BackupRun, KnownDisk, KnownMachine, VaultSample
 from naos.protection.rules import RunStatus
 from naos.protection.wire import (
@@ -62,6 +63,15 @@ def jobs(session: Session, found: Sequence[BackupJob]) -> list[Job]:
             .where(BackupJob.number.in_(numbers), BackupPolicy.held.is_(True))
         )
     )
+    plans = {
+        number: (overruns, milliseconds(at))
+        for number, overruns, at in session.execute(
+            sa.select(BackupJob.number, BackupPlan.overruns, BackupPlan.overran_at)
+            .join(BackupPlan, BackupPlan.policy_id == BackupJob.policy_id)
+            .where(BackupJob.number.in_(numbers))
+        )
+        if at is not None
+    }
     return [
         Job(
             id=str(job.number),
@@ -70,6 +80,8 @@ def jobs(session: Session, found: Sequence[BackupJob]) -> list[Job]:
             type=job.type,
             status=rules.job_status(running=job.number in running, held=job.number in held),
             policy_id=job.policy_id or str(job.number),
+            overruns=plans[job.number][0] if job.number in plans else 0,
+            overran_at=plans[job.number][1] if job.number in plans else None,
         )
         for job in found
     ]
@@ -78,17 +90,18 @@ def jobs(session: Session, found: Sequence[BackupJob]) -> list[Job]:
 def sessions(session: Session, tenant_id: str) -> list[JobSession]:
     """The latest runs first."""
     rows = session.execute(
-        sa.select(BackupRun, BackupJob, BackupPolicy)
+        sa.select(BackupRun, BackupJob, BackupPolicy, PolicyRun.overruns)
         .join(BackupJob, BackupJob.number == BackupRun.job_number)
         .outerjoin(BackupPolicy, BackupPolicy.id == BackupJob.policy_id)
+        .outerjoin(PolicyRun, PolicyRun.run_number == BackupRun.number)
         .where(BackupRun.tenant_id == tenant_id)
         .order_by(BackupRun.number.desc())
         .limit(MOST_SESSIONS)
     )
-    return [_session(run, job, policy) for run, job, policy in rows]
+    return [_session(run, job, policy, overruns or 0) for run, job, policy, overruns in rows]
 
 
-def _session(run: BackupRun, job: BackupJob, policy: BackupPolicy | None) -> JobSession:
+def _session(run: BackupRun, job: BackupJob, policy: BackupPolicy | None, overruns: int) -> JobSession:
     start, end = milliseconds(run.started_at), milliseconds(run.ended_at or datetime.now(UTC))
     link = [PolicyLink(id=policy.id, name=policy.name, href=f"{ROOT}/policies/{policy.id}")] if policy else []
     return JobSession(
@@ -103,6 +116,7 @@ def _session(run: BackupRun, job: BackupJob, policy: BackupPolicy | None) -> Job
         status=run.status,
         statistics=Statistics(total=run.total, success=run.success, failed=run.failed, skipped=run.skipped),
         sla_policies=link,
+        overruns=overruns,
     )
 
 

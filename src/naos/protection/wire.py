@@ -20,7 +20,8 @@ def now() -> int:
 
 
 class Job(Wire):
-    """`policy_id`: of an inventory, which has no policy, its own number: clients want it filled."""
+    """`policy_id`: of an inventory, which has no policy, its own number: clients want it filled. `overruns` (naos' own): instants that
+    found a run still under way, and were left out; `overran_at`: the last one, null for none."""
 
     id: str
     name: str
@@ -28,6 +29,8 @@ class Job(Wire):
     type: str
     status: str
     policy_id: str
+    overruns: int
+    overran_at: int | None
 
 
 class Statistics(Wire):
@@ -44,7 +47,7 @@ class PolicyLink(Wire):
 
 
 class JobSession(Wire):
-    """`duration` and `end` are those of this moment while it runs."""
+    """`duration` and `end` are those of this moment while it runs. `overruns` (naos' own): runs that were due meanwhile, and left out."""
 
     id: str
     job_name: str
@@ -57,6 +60,7 @@ class JobSession(Wire):
     status: str
     statistics: Statistics
     sla_policies: list[PolicyLink]
+    overruns: int
 
 
 class JobRun(Request):

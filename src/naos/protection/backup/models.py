@@ -43,13 +43,16 @@ class BackupPlan(Base):
 
 class PolicyRun(Base):
     """What a run of a policy's job is for. due_at: the instant that was due, None when somebody asked for it: then the same
-    instant never has two runs, whoever leads and whatever clocks do."""
+    instant never has two runs, whoever leads and whatever clocks do. overruns: instants that became due while it was under way,
+    the last of them seen at overran_at."""
 
     __tablename__ = "backup_policy_runs"
     __table_args__ = (sa.UniqueConstraint("policy_id", "due_at"),)
     run_number: Mapped[int] = mapped_column(sa.ForeignKey("backup_runs.number"), primary_key=True)
     policy_id: Mapped[str] = mapped_column(sa.ForeignKey("backup_policies.id"))
     due_at: Mapped[datetime | None]
+    overruns: Mapped[int] = mapped_column(default=0)
+    overran_at: Mapped[datetime | None]
 
 
 class BackupTask(Base):

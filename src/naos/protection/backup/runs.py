@@ -76,19 +76,19 @@ def plan_due(session: Session, policy_id: str, now: datetime) -> Plan | None:
         return None
     row = terms.row_of(session, policy)
     found = terms.read(session, policy)
-    busy = running(session, policy_id) is not None
+    present = running(session, policy_id)
     decision = schedule.decide(
         found.rhythms,
         found.zone,
         handled=row.handled_until,
         now=now,
-        busy=busy,
+        busy=present is not None,
         open_now=schedule.is_open(found.window, now, found.zone),
     )
     row.handled_until = decision.handled
-    if busy and decision.missed:
+    if present is not None and decision.missed and not policy.held:
         row.overruns, row.overran_at = row.overruns + decision.missed, now
-        _log.warning("backup.overrun", policy=policy.name, missed=decision.missed)
+        _overran(session, policy, present, decision.missed, now)
     if decision.run is None or policy.held or not members.machines_of(session, policy_id):
         return None
     return _plan(session, policy.tenant_id, policy, due_at=decision.run, only=None)
@@ -202,6 +202,35 @@ def abandon(world: World, activity_id: str) -> None:
             run.status, run.ended_at = RunStatus.FAILED, datetime.now(UTC)
             session.flush()
             _tell(session, run)
+
+
+def _overran(session: Session, policy: BackupPolicy, run: BackupRun, missed: int, now: datetime) -> None:
+    """The run is still going and so many more were due, which are left out. It is told of once a run, however many follow."""
+    _log.warning("backup.overrun", policy=policy.name, run=run.number, missed=missed)
+    row = session.get_one(PolicyRun, run.number)
+    first = not row.overruns
+    row.overruns, row.overran_at = row.overruns + missed, now
+    if not first:
+        return
+    tasks = tasks_of(session, run.number)
+    ended = sum(task.status in ENDED for task in tasks)
+    began = f"{run.started_at:%Y-%m-%d %H:%M} UTC"
+    at_work = [task.name for task in tasks if task.status == TaskStatus.RUNNING]
+    outbox.tell(
+        session,
+        policy.tenant_id,
+        Event.RUN_OVERRAN,
+        f"Backup {policy.name}: still going when the next run was due",
+        f"Run {run.number} of policy {policy.name}, begun {began}, has copied or left {ended} of its {len(tasks)} machines, and the next run"
+        f" was due: it is left out, and so are all that become due until this one ends."
+        + (f" It is at {', '.join(at_work)}." if at_work else "")
+        + " A rhythm with more room, fewer machines a policy, or a higher speed (naos policy terms) prevents it.",
+        run=run.number,
+        policy=policy.name,
+        startedAt=int(run.started_at.timestamp() * 1000),
+        ended=ended,
+        machines=len(tasks),
+    )
 
 
 def _tell(session: Session, run: BackupRun) -> None:

@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.protection.backup import reports
-from naos.protection.backup.models import BackupQuota, BackupTask, RestorePoint
+from naos.protection.backup.models import BackupQuota, BackupTask, PolicyRun, RestorePoint
 from naos.protection.backup.points import PointState
 from naos.protection.backup.runs import TaskStatus
+from naos.protection.models import BackupPolicy, BackupRun
 
 SHOWN = 50
 """Lines of each part at most; how many more there are is said."""
@@ -28,7 +29,10 @@ class Digest:
 
     @property
     def troubles(self) -> int:
-        return sum(self.counts[name] for name in ("failed", "damaged", "bootFailed", "stale", "unprotected", "quota"))
+        return sum(
+            self.counts[name]
+            for name in ("failed", "overran", "damaged", "bootFailed", "stale", "unprotected", "quota")
+        )
 
     def add(self, name: str, heading: str, lines: Sequence[str]) -> None:
         self.counts[name] = len(lines)
@@ -50,6 +54,7 @@ def of(session: Session, tenant_id: str, since: datetime, until: datetime) -> Di
     made.counts["copied"] = sum(task.status == TaskStatus.COMPLETED for task in tasks)
     made.add("failed", "Copies that failed", _grouped(task for task in tasks if task.status == TaskStatus.FAILED))
     made.add("skipped", "Left out", _grouped(task for task in tasks if task.status == TaskStatus.SKIPPED))
+    made.add("overran", "Still going when the next run was due", _overrun(session, tenant_id, since, until))
     damaged = _points(session, tenant_id, RestorePoint.state == PointState.DAMAGED)
     made.add("damaged", "Damaged restore points", [f"{_named(point)}: {point.note}" for point in damaged])
     booted = _points(
@@ -70,6 +75,17 @@ def of(session: Session, tenant_id: str, since: datetime, until: datetime) -> Di
     alarm = [f"the space in vaults is at its {quota.alarm} mark"] if quota is not None and quota.alarm else []
     made.add("quota", "Quota", alarm)
     return made
+
+
+def _overrun(session: Session, tenant_id: str, since: datetime, until: datetime) -> list[str]:
+    query = (
+        sa.select(BackupRun.number, BackupPolicy.name, PolicyRun.overruns)
+        .join(PolicyRun, PolicyRun.run_number == BackupRun.number)
+        .join(BackupPolicy, BackupPolicy.id == PolicyRun.policy_id)
+        .where(BackupRun.tenant_id == tenant_id, BackupRun.started_at <= until, PolicyRun.overran_at > since)
+    )
+    found = session.execute(query.order_by(BackupRun.number))
+    return [f"run {number} of {name}: {overruns} left out" for number, name, overruns in found]
 
 
 def _points(session: Session, tenant_id: str, *wanted: sa.ColumnElement[bool]) -> list[RestorePoint]:

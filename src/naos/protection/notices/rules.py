@@ -13,12 +13,14 @@ from naos.protection.backup import schedule
 
 
 class Event(StrEnum):
-    """run_failed: a run in which not every machine was copied. run_completed: any other. point_damaged: a verification found it.
-    boot_failed: a boot test without a sign of life. quota: an alarm of the space in vaults began, grew or ended. digest: once a
-    day, what went wrong since the last one. test: somebody tries the target; nobody subscribes to it."""
+    """run_failed: a run in which not every machine was copied. run_completed: any other. run_overran: one was still going when the
+    next was due, which is left out; once a run. point_damaged: a verification found it. boot_failed: a boot test without a sign of
+    life. quota: an alarm of the space in vaults began, grew or ended. digest: once a day, what went wrong since the last one. test:
+    somebody tries the target; nobody subscribes to it."""
 
     RUN_FAILED = "run_failed"
     RUN_COMPLETED = "run_completed"
+    RUN_OVERRAN = "run_overran"
     POINT_DAMAGED = "point_damaged"
     BOOT_FAILED = "boot_failed"
     QUOTA = "quota"

@@ -49,7 +49,7 @@ class TargetRequest(Request):
     webhook: WebhookRequest | None = None
     mail: MailRequest | None = None
     events: list[Event] = Field(
-        default=[Event.RUN_FAILED, Event.POINT_DAMAGED, Event.BOOT_FAILED, Event.QUOTA, Event.DIGEST], max_length=16
+        default=[event for event in Event if event not in (Event.RUN_COMPLETED, Event.TEST)], max_length=16
     )
     digest_at: Clock = "07:00"
     time_zone: str = Field(default="UTC", max_length=63)
