@@ -8,7 +8,8 @@ import pytest
 from array_rig import ADDRESS, MIB, available
 from test_points import SIZE, THIN, Bench, an_id
 
-from naos.engines.errors import Busy, EngineError, Unsupported
+from naos.engines.array import encryption
+from naos.engines.errors import Busy, EngineError
 from naos.engines.hosts import processes
 from naos.engines.ports import ExportedDisk, Provisioning
 from naos.protection import copying
@@ -28,9 +29,9 @@ def bench(tmp_path_factory):
 class Laid:
     """A disk over the second of three points."""
 
-    def __init__(self, bench, provisioning=THIN) -> None:
+    def __init__(self, bench, provisioning=THIN, key=None) -> None:
         self.bench, self.array, self.rig = bench, bench.rig.array, bench.rig
-        self.source_lun, self.lun = bench.lun(), bench.lun()
+        self.source_lun, self.lun = bench.lun(), bench.lun(key=key)
         self.source, address = bench.disk(self.source_lun)
         self.set_id, self.reader, self.disk, self.base = an_id(), an_id(), an_id(), an_id()
         for number in range(3):
@@ -80,7 +81,13 @@ class Laid:
         assert (contents.templates, contents.foreign) == ([], [])
         self.array.fence_disk(self.lun.id, self.disk)
         path = f"{self.rig.folder}/{self.lun.id}/files/disks/{self.disk}.qcow2"
-        told = json.loads(self.rig.host.run(["qemu-img", "check", "--output=json", path]).stdout)
+        words = ("qemu-img", "check", "--output=json")
+        if self.lun.key is None:
+            done = self.rig.host.run([*words, path])
+        else:
+            place = self.array._place(self.lun)
+            done = encryption.run(place, *words, "--object", encryption.OBJECT, encryption.file_name(path))
+        told = json.loads(done.stdout)
         assert {key: told.get(key, 0) for key in ("corruptions", "leaks", "check-errors")} == {
             "corruptions": 0,
             "leaks": 0,
@@ -90,6 +97,7 @@ class Laid:
         assert self.array.contents(self.lun.id).disks == []
 
 
+_SEEK = "import sys; print(open(sys.argv[1], 'rb').read().find(bytes([int(sys.argv[2])]) * 4096))"
 THEN = ((1, 0, 3 * MIB), (2, 7 * MIB, 3 * MIB), (0, 14 * MIB, 3 * MIB))
 """What the second point holds; the third block was written after it."""
 
@@ -161,13 +169,10 @@ time.sleep(60)
 
 
 @pytest.mark.soak
-def test_a_disk_is_laid_over_a_point_but_not_on_an_encrypted_volume_or_at_a_shut_door(bench):
+def test_a_disk_is_laid_over_a_point_but_not_at_a_shut_door(bench):
     laid = Laid(bench)
     laid.holds(*THEN)
     laid.rig.fill(laid.address, 9, 5 * MIB, 65536)
-    sealed = bench.lun(key=lambda: b"k" * 32)
-    with pytest.raises(Unsupported):
-        laid.array.lay_disk(sealed, an_id(), an_id(), SIZE, THIN, laid.door)
     bench.vault.end_serving(laid.set_id, laid.reader)
     other = an_id()
     laid.array.lay_disk(laid.lun, other, an_id(), SIZE, THIN, laid.door)
@@ -176,3 +181,24 @@ def test_a_disk_is_laid_over_a_point_but_not_on_an_encrypted_volume_or_at_a_shut
     laid.holds((9, 5 * MIB, 65536))
     laid.array.delete_disk(laid.lun.id, other)
     laid.array.delete_disk(laid.lun.id, laid.disk)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("provisioning", [THIN, Provisioning.STATIC_DIFFERED])
+def test_a_disk_on_an_encrypted_volume_moves_in_and_nothing_lies_there_in_clear(bench, provisioning):
+    laid = Laid(bench, provisioning, key=lambda: b"k" * 32)
+    folder = f"{laid.rig.folder}/{laid.lun.id}/files"
+    laid.holds(*THEN)
+    laid.rig.fill(laid.address, 7, MIB, 65536)
+    laid.kill_array()
+    laid.holds((7, MIB, 65536), *THEN[1:])
+    shown = laid.rig.host.run(["grep", "-rlF", laid.door.key, folder, "/dev/shm"], check=False)
+    assert (shown.stdout, shown.code) == ("", 1), "the key of the way is nowhere in clear"
+    assert laid.move().error is None
+    bench.vault.end_serving(laid.set_id, laid.reader)
+    laid.holds((7, MIB, 65536), (1, 0, MIB), *THEN[1:])
+    laid.array.fence_disk(laid.lun.id, laid.disk)
+    for pattern in (1, 2, 7):
+        words = ("python3", "-c", _SEEK, f"{folder}/disks/{laid.disk}.qcow2", str(pattern))
+        assert laid.rig.host.run(words).stdout.strip() == "-1"
+    laid.check_whole()

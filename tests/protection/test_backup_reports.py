@@ -94,6 +94,11 @@ def test_a_disk_of_an_encrypted_volume_is_not_kept_in_clear_unless_allowed(ran: 
     assert _run(ran, vault)["status"] == "COMPLETED"
     (point,) = ran.get(POINTS, virtualMachineId=vault)
     assert "encrypted on its volume, in clear here" in point["note"]
+    made = ran.done("POST", f"{POINTS}/{point['id']}/instant_start", {"mode": "test"})
+    (disk,) = ran.get(f"{COMPUTE}/virtual_disks", virtualMachineId=made)
+    assert disk["datastore"]["id"] == sealed, "it runs from the vault, and what it writes is encrypted"
+    restore = next(row["id"] for row in ran.get(f"{BACKUP}/restores") if row["virtualMachineId"] == made)
+    ran.done("POST", f"{BACKUP}/restores/{restore}/clean_up")
     ran.done("PATCH", terms, {"inClear": False})
     assert _run(ran, ran.made["web"])["status"] == "COMPLETED", "others go on"
 

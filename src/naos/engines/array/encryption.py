@@ -7,7 +7,12 @@ only in the memory of processes: over the daemon's control socket, and on the st
 import base64
 import gzip
 import json
+import os
 from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from naos.engines.array import layouts, sealed
 from naos.engines.array.places import Place
@@ -16,6 +21,7 @@ from naos.engines.ports import Completed, LunKey
 
 SECRET = "key"  # noqa: S105 - the object's name in the daemon and in tools
 OBJECT = f"secret,id={SECRET},format=raw,file=/dev/stdin"
+_NONCE = 12  # bytes
 _PIPED = ("sh", "-c", 'cat | "$@"', "keyed")  # /dev/stdin is opened anew by its name: a pipe can be, a socket cannot
 
 
@@ -43,6 +49,22 @@ def give(monitor: Monitor, place: Place) -> None:
 def node_options(*, encrypted: bool) -> dict[str, Any]:
     """What a qcow2 node of the daemon says of its encryption."""
     return {"encrypt": {"format": "luks", "key-secret": SECRET}} if encrypted else {}
+
+
+def seal(key: LunKey, data: bytes, purpose: str) -> str:
+    """`data` as only whoever has the volume's key can read it, and for this purpose only: AES-256-GCM with a key made of it."""
+    nonce = os.urandom(_NONCE)
+    return base64.b64encode(nonce + _sealing(key).encrypt(nonce, data, purpose.encode())).decode()
+
+
+def unseal(key: LunKey, text: str, purpose: str) -> bytes:
+    """Raises InvalidTag for what was not sealed with this key and for this purpose."""
+    sealed = base64.b64decode(text)
+    return _sealing(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], purpose.encode())
+
+
+def _sealing(key: LunKey) -> AESGCM:
+    return AESGCM(HKDF(hashes.SHA256(), 32, salt=None, info=b"naos: beside a volume's images").derive(key()))
 
 
 def file_name(path: str, below: str | None = None) -> str:

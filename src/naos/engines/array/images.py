@@ -175,8 +175,12 @@ def make_over(place: Place, path: str, below: str, size: int, what: str) -> None
 
 def make_behind(place: Place, path: str, base_id: str, size: int, what: str) -> None:
     """Create an image that takes what is written over what is behind a door, which is not opened for it. Raises NoSpace."""
-    below = ("-o", layouts.options(layouts.cluster_bits(size)), "-u", "-b", f"../templates/{base_id}.door", "-F", "raw")
+    bits, door = layouts.cluster_bits(size), f"../templates/{base_id}.door"
     try:
+        if place.key is not None:
+            _create(place, path, size, door, bits)
+            return
+        below = ("-o", layouts.options(bits), "-u", "-b", door, "-F", "raw")
         place.run("qemu-img", "create", "-q", "-f", "qcow2", *below, path, str(size))
     except CommandFailed as error:
         raise named(error, what, lambda: numbers(place, OVERHEAD)) from error

@@ -12,7 +12,7 @@ from naos.engines.array.daemon import served
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
-from naos.engines.errors import Busy, EngineError, Unsupported
+from naos.engines.errors import Busy, EngineError
 from naos.engines.ports import Door, JobState, LunKey, LunSpec, Provisioning
 
 
@@ -28,7 +28,7 @@ class PointLaying(ABC):
     def lay_disk(
         self, lun: LunSpec, disk_id: str, base_id: str, size: int, provisioning: Provisioning, door: Door
     ) -> None:
-        """Raises NoSpace, Unsupported for an encrypted volume: the key of the door would lie on it in clear."""
+        """Raises NoSpace."""
         place = self._place(lun)
         with served(place):
             lay(place, disk_id, base_id, size, provisioning, door)
@@ -53,9 +53,6 @@ class PointLaying(ABC):
 
 def lay(place: Place, disk_id: str, base_id: str, size: int, provisioning: Provisioning, door: Door) -> None:
     check_id(place.where, base_id)
-    if place.key is not None:
-        reason = "the key of the way to the point would lie on it in clear"
-        raise Unsupported(place.where, f"disk {disk_id} over a point on an encrypted volume", reason)
     bases.write(place, base_id, door)
     if place.exists(place.disk(disk_id)):
         return

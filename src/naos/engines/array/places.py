@@ -118,6 +118,10 @@ class Place:
         """A folder: the way to what lies below a disk in a point store."""
         return f"{self.templates}/{check_id(self.where, base_id)}.door"
 
+    def base_key(self, base_id: str) -> str:
+        """A folder in the host's memory: the key of that way, while the daemon of an encrypted volume reads it."""
+        return f"/dev/shm/naos-{check_id(self.where, base_id)}"  # noqa: S108 - nobody else can know the id beforehand
+
     def run(self, *argv: str, stdin: bytes = b"", timeout: float = 30.0, check: bool = True) -> Completed:
         """Run a command on the host. Raises as `Host.run`."""
         return self.host.run(argv, stdin=stdin, timeout=timeout, check=check)

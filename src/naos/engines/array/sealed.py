@@ -29,7 +29,8 @@ _LUKS_SECTORS = _FIRST_SLOT + _SLOTS * _SLOT_SECTORS
 
 
 def image(size: int, passphrase: bytes, backing: str | None = None, bits: int = layouts.PLAIN) -> bytes:
-    """A whole image of `size` bytes that reads as zeroes, or as `backing` (qcow2, a path seen from its folder) does. bits: of its clusters.
+    """A whole image of `size` bytes that reads as zeroes, or as `backing` (a path seen from its folder: qcow2, or what is behind a
+    door) does. bits: of its clusters.
 
     Every image has a random key of its own, which the passphrase opens.
     """
@@ -42,7 +43,7 @@ def image(size: int, passphrase: bytes, backing: str | None = None, bits: int = 
     used = table_at + table_clusters
     extensions = _extension(_CRYPTO, struct.pack(">QQ", luks_at * cluster, len(luks)))
     if backing is not None:
-        extensions += _extension(_BACKING_FORMAT, b"qcow2")
+        extensions += _extension(_BACKING_FORMAT, b"raw" if backing.endswith(".door") else b"qcow2")
     extensions += _EXTENSION.pack(0, 0)
     name = b"" if backing is None else backing.encode()
     header = _HEADER.pack(

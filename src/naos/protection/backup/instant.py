@@ -16,14 +16,14 @@ from naos.compute import hooks, machines
 from naos.compute.models import VirtualMachine
 from naos.errors import Unknown
 from naos.protection.backup import instant_holds, points, restores
-from naos.protection.backup.instant_errors import InstantDone, InstantEncrypted
+from naos.protection.backup.instant_errors import InstantDone
 from naos.protection.backup.instant_models import InstantDisk, InstantStart
 from naos.protection.backup.instant_wire import InstantStartRequest, InstantStartWire
 from naos.protection.backup.models import RestorePoint
 from naos.protection.backup.restore_wire import Mode, RestoreRequest
 from naos.protection.backup.views import milliseconds
 from naos.storage import disks
-from naos.storage.models import Disk, Lun
+from naos.storage.models import Disk
 from naos.world import World
 
 
@@ -97,7 +97,7 @@ def _sizes(session: Session, restore_ids: Iterable[str]) -> dict[str, tuple[int,
 
 
 def plan(session: Session, world: World, tenant_id: str, point_id: str, request: InstantStartRequest) -> Plan:
-    """Raises what a restore does, what starting a machine does, and InstantEncrypted."""
+    """Raises what a restore does, and what starting a machine does."""
     asked = RestoreRequest(
         mode=request.mode,
         name=request.name,
@@ -124,9 +124,6 @@ def plan(session: Session, world: World, tenant_id: str, point_id: str, request:
     session.flush()
     for filling in fillings:
         disk = session.get_one(Disk, filling["disk_id"])
-        lun = session.get_one(Lun, disk.lun_id)
-        if lun.encrypted:
-            raise InstantEncrypted(lun.name)
         disk.backing = str(uuid.uuid4())
         row = {"restore_id": restore_id, "source_id": filling["source_id"], "total": disk.capacity}
         session.add(InstantDisk(disk_id=disk.id, **row))

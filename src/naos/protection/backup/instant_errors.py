@@ -7,17 +7,6 @@ from naos.errors import NaosError
 
 
 @dataclass(eq=False)
-class InstantEncrypted(NaosError):
-    code: ClassVar[str] = "protection.instant_encrypted"
-    status: ClassVar[int] = 409
-    sentence: ClassVar[str] = (
-        "Volume {volume!r} is encrypted, and a machine cannot run from a vault on it: the key of the way to the vault would lie on the volume in"
-        " clear. Restore it (naos backup restore), or choose another volume (datastoreId, --volume)."
-    )
-    volume: str
-
-
-@dataclass(eq=False)
 class PointInUse(NaosError):
     code: ClassVar[str] = "protection.point_in_use"
     status: ClassVar[int] = 409
