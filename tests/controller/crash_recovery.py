@@ -20,10 +20,12 @@ from naos.activity import Engine
 from naos.activity.models import Activity
 from naos.compute.models import VirtualMachine
 from naos.engines.simulated.calls import SimulatedEngine
+from naos.engines.simulated.laying import SimulatedLaying
 from naos.engines.simulated.points import SimulatedPointStore, SimulatedSourcing
 from naos.errors import NaosError
 from naos.lifecycle import Lifecycle
 from naos.protection import copying
+from naos.protection.backup import instant, instant_keeper, instant_steps
 from naos.protection.copying import Where
 from naos.protection.recovery.models import Replica, ReplicaPoint
 from naos.protection.recovery.rules import State
@@ -32,8 +34,13 @@ from naos.protection.replication.models import LunReplication
 from naos.storage.models import Disk
 
 RECOVERY, VOLUMES = "/recovery/v1", "/replication/v1/volumes"
-METHODS = {name for kind in (SimulatedPointStore, SimulatedSourcing) for name in vars(kind) if not name.startswith("_")}
-CYCLE = "volume cycle"
+METHODS = {
+    name
+    for kind in (SimulatedPointStore, SimulatedSourcing, SimulatedLaying)
+    for name in vars(kind)
+    if not name.startswith("_")
+}
+CYCLE, MOVING = "volume cycle", "moving in"
 _replicate = crash_matrix._recover
 
 
@@ -104,6 +111,22 @@ def _await_cycle(platform: Platform) -> str:
     return ""
 
 
+def _from_vault(platform: Platform) -> None:
+    """A machine that runs from its restore point; it does not live long enough here to move in."""
+    crash_matrix._protected(platform)
+    body = {"mode": "test"}
+    platform.done("POST", f"{crash_matrix.BACKUP}/restore_points/{platform.made['point']}/instant_start", body)
+
+
+def _await_moved_in(platform: Platform) -> str:
+    """The controller moves it in by itself."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while _resting(platform):
+        assert time.monotonic() < end, _resting(platform)
+        time.sleep(0.05)
+    return ""
+
+
 def _on(what: str) -> Callable[[Platform], str]:
     return lambda platform: platform.write("POST", f"{RECOVERY}/replicas/{platform.made['replica']}/{what}")
 
@@ -132,6 +155,8 @@ SCENARIOS = {
 }
 OF_CALLS = {
     CYCLE: Scenario("", _await_cycle, _volume),
+    MOVING: Scenario("restore_point.move_in", _await_moved_in, _from_vault, vault=True),
+    "instant production": crash_matrix.SCENARIOS["instant production"],
     "pruning": SCENARIOS["pruning"],
     "planned failover": crash_matrix.SCENARIOS["planned failover"],
     "volume planned": SCENARIOS["volume planned"],
@@ -160,6 +185,7 @@ def strike_call(place: Place, name: str, kill_at: int | None) -> None:
     """Make the request, and die before call `kill_at` that has to do with points."""
     _known(name)
     log = place.folder / "points"
+    _at_once()
     with platform_in(place.folder, database_url=place.database_url, make_engine=crash_matrix.quick) as platform:
         platform.made = json.loads((place.folder / "made.json").read_text(encoding="utf-8"))
         with _counted(log, kill_at):
@@ -195,6 +221,7 @@ def recover(place: Place, name: str) -> None:
     _known(name)
     scenario = crash_matrix.SCENARIOS[name]
     rules.INTERVAL, rules.REST = timedelta(seconds=0.3), timedelta(seconds=0.1)
+    _at_once()
     with platform_in(place.folder, database_url=place.database_url, make_engine=_quick) as platform:
         platform.made = json.loads((place.folder / "made.json").read_text(encoding="utf-8"))
         findings: list[Any] = crash_matrix._settle(platform)
@@ -212,6 +239,12 @@ def recover(place: Place, name: str) -> None:
             state, reason = last.state, last.reason
         outcome = {"findings": findings, "state": state, "reason": reason}
         (place.folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def _at_once() -> None:
+    """In this process machines move in as soon as they run."""
+    instant_keeper.MOVE_AFTER_SECONDS = instant_keeper.SHORTEST_PAUSE = 0.0
+    instant_steps.LOOK_SECONDS = 0.05
 
 
 def _quick(database: Any, world: Any) -> Engine:
@@ -255,7 +288,16 @@ def unsound(platform: Platform) -> list[str]:
     for row in volumes:
         if row.lifecycle == Lifecycle.ACTIVE:
             found += _incomplete(platform, replications.where(row), row.id, [row.point_id] if row.point_id else [])
-    return found
+    return found + _resting(platform)
+
+
+def _resting(platform: Platform) -> list[str]:
+    """What still lies in a vault, and what is read there for nobody."""
+    with platform.services.database.read() as session:
+        found = [f"{row.machine_name} is {row.state}: {row.note}" for row in instant.unfinished(session)]
+    with platform.rack.faults._store.transaction() as db:
+        readers = int(db.execute("SELECT COUNT(*) FROM readers").fetchone()[0])
+    return found + ([f"{readers} readers"] if readers > len(found) else [])
 
 
 def _incomplete(platform: Platform, where: Where, set_id: str, wanted: list[str]) -> list[str]:
