@@ -10,6 +10,7 @@ from naos.availability.manager import Member
 from naos.compute import machines
 from naos.compute.models import VirtualMachine
 from naos.engines.errors import EngineError
+from naos.engines.ports import PowerState
 from naos.errors import Unknown
 from naos.world import World
 
@@ -73,7 +74,11 @@ class Patience:
 
 def _ask(world: World, blade: str, machine_id: str) -> bool | None:
     try:
-        return world.rack.hypervisor(blade).agent_ping(machine_id)
+        hypervisor = world.rack.hypervisor(blade)
+        # One that stands still by order (its memory is being saved) cannot answer, which says nothing either.
+        return hypervisor.agent_ping(machine_id) or (
+            None if hypervisor.state(machine_id) == PowerState.PAUSED else False
+        )
     except EngineError:
         return None
 

@@ -7,15 +7,15 @@ import structlog
 from sqlalchemy.orm import Session
 
 from naos.activity import Item, Plan, Run, Undo, undo, workflow
-from naos.compute import machines, plans, rules, steps
+from naos.compute import hooks, machines, plans, rules, snapshot_memory, steps
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import GuestRefused
 from naos.engines.ports import Hypervisor, PowerState
 from naos.errors import Changed, Unknown
 from naos.insistence import insist
 from naos.lifecycle import Lifecycle, check_ready
-from naos.storage import disks, snapshots, space
-from naos.storage.errors import MemoryUnsupported, QuiesceRefused
+from naos.storage import disks, luns, memories, snapshots, space
+from naos.storage.errors import QuiesceRefused
 from naos.storage.models import Snapshot
 from naos.world import World
 
@@ -38,13 +38,15 @@ def plan_take(
     quiesce: bool,
     memory: bool,
 ) -> Plan:
-    """Reserve a snapshot of the machine's persistent disks. A stopped machine's file systems are at rest already.
+    """Reserve a snapshot of the machine's persistent disks. A stopped machine's file systems are at rest already. memory: of the
+    running guest, too.
 
-    Raises MemoryUnsupported, NothingToSnapshot, TooManySnapshots, SnapshotRoom.
+    Raises NothingToSnapshot, TooManySnapshots, SnapshotRoom, and with memory what `snapshot_memory.check_kept` and
+    `memories.reserve` raise.
     """
     machine = machines.find(session, tenant_id, machine_id)
     if memory:
-        raise MemoryUnsupported
+        snapshot_memory.check_kept(session, machine, quiesce=quiesce)
     snapshot = snapshots.reserve(
         session,
         tenant_id=tenant_id,
@@ -53,26 +55,41 @@ def plan_take(
         name=name,
         description=description,
     )
+    if memory:
+        memories.reserve(
+            session, snapshot_id=snapshot.id, machine_id=machine.id, lun_id=machine.lun_id, memory=machine.memory
+        )
     told = space.check_snapshot(session, snapshots.volumes(session, snapshot.id))
     forget = Undo("snapshot.forget", {"snapshot_id": snapshot.id}, f"gave the name {name} back")
     return _plan(
         session,
         machine,
         "snapshot.create",
-        f"Take snapshot {name} of {machine.name}" + (f" (warning: {told})" if told else ""),
+        f"Take snapshot {name} of {machine.name}{' with its memory' if memory else ''}"
+        + (f" (warning: {told})" if told else ""),
         snapshot.id,
         undo=(forget,),
         quiesce=quiesce,
+        memory=memory,
     )
 
 
-def plan_revert(session: Session, tenant_id: str, snapshot_id: str) -> Plan:
-    """Only while the machine is off: what a running guest knows of its disks would be wrong from one moment to the next."""
+def plan_revert(session: Session, tenant_id: str, snapshot_id: str, *, memory: bool = True) -> Plan:
+    """Only while the machine is off: what a running guest knows of its disks would be wrong from one moment to the next.
+
+    memory: go on from the memory that the snapshot holds, if it does; otherwise the disks alone go back. Raises HardwareChanged and
+    what the start conditions raise, for the former.
+    """
     snapshot = snapshots.find(session, tenant_id, snapshot_id)
     check_ready("Snapshot", snapshot.name, snapshot.lifecycle)
     machine = machines.find(session, tenant_id, snapshot.machine_id)
     rules.check_stopped(machine.name, machine.power, f"power it off to go back to snapshot {snapshot.name}")
-    return _plan(session, machine, "snapshot.revert", f"Take {machine.name} back to {snapshot.name}", snapshot.id)
+    memory = memory and snapshot.id in memories.of(session, [snapshot.id])
+    if memory:
+        hooks.check_start(session, machine)
+        snapshot_memory.check_hardware(session, machine, snapshot)
+    description = f"Take {machine.name} back to {snapshot.name}" + (", memory and all" if memory else "")
+    return _plan(session, machine, "snapshot.revert", description, snapshot.id, memory=memory)
 
 
 def plan_delete(session: Session, tenant_id: str, snapshot_id: str) -> Plan:
@@ -105,6 +122,10 @@ def _plan(
 ) -> Plan:
     item = _item(snapshot_id) if snapshot_id is not None else machines.item(machine.id)
     locks = tuple(disks.flatten_lock(disk.id) for disk in disks.of_machine(session, machine.id))
+    held = {lock.resource for lock in machines.locks_of(session, machine)}
+    for memory in memories.of(session, [snapshot_id] if snapshot_id is not None else []).values():
+        where = luns.lock(memory.lun_id, shared=True)
+        locks = (*locks, where) if where.resource not in held else locks
     return plans.of_device(
         session, machine, kind, description, item, locks=locks, undo=undo, snapshot_id=snapshot_id, **arguments
     )
@@ -118,15 +139,19 @@ def take(run: Run, arguments: dict[str, Any]) -> str:
     world, machine_id, snapshot_id = (cast(World, run.world), arguments["machine_id"], arguments["snapshot_id"])
     run.step("stop making disks independent", _stop_flattening, world, machine_id)
     back = {"machine_id": machine_id, "snapshot_id": snapshot_id}
-    quiesced = run.step(
-        "take the disks",
-        _take,
-        world,
-        machine_id,
-        snapshot_id,
-        arguments["quiesce"],
-        undo=Undo("snapshot.drop", back, "took the snapshot out of the disks"),
-    )
+    quiesced = False
+    if arguments["memory"]:
+        snapshot_memory.take(run, world, machine_id, snapshot_id)
+    else:
+        quiesced = run.step(
+            "take the disks",
+            _take,
+            world,
+            machine_id,
+            snapshot_id,
+            arguments["quiesce"],
+            undo=Undo("snapshot.drop", back, "took the snapshot out of the disks"),
+        )
     run.step("publish", _publish, world, snapshot_id, quiesced)
     return str(snapshot_id)
 
@@ -189,9 +214,14 @@ def _publish(world: World, snapshot_id: str, quiesced: bool) -> None:  # noqa: F
 def revert(run: Run, arguments: dict[str, Any]) -> str:
     world, machine_id, snapshot_id = (cast(World, run.world), arguments["machine_id"], arguments["snapshot_id"])
     run.step("check that it is stopped", _check_stopped, world, machine_id, snapshot_id)
+    if arguments["memory"]:
+        run.step("check that it has what it had", snapshot_memory.check_still, world, machine_id, snapshot_id)
     run.step("stop making disks independent", _stop_flattening, world, machine_id)
-    run.step("bring the disks back", snapshots.revert, world, snapshot_id)
-    run.step("note where it is", snapshots.make_current, world, snapshot_id)
+    if arguments["memory"]:
+        snapshot_memory.go_back(run, world, machine_id, snapshot_id)
+    else:
+        run.step("bring the disks back", snapshots.revert, world, snapshot_id)
+        run.step("note where it is", snapshots.make_current, world, snapshot_id)
     return str(snapshot_id)
 
 
@@ -211,6 +241,7 @@ def delete(run: Run, arguments: dict[str, Any]) -> str:
     world, machine_id, snapshot_id = (cast(World, run.world), arguments["machine_id"], arguments["snapshot_id"])
     run.step("stop making disks independent", _stop_flattening, world, machine_id)
     run.step("take it out of the disks", snapshots.drop, world, snapshot_id)
+    run.step("remove its memory", memories.remove, world, snapshot_id)
     run.step("forget", snapshots.forget, world, snapshot_id)
     return str(snapshot_id)
 
@@ -232,14 +263,18 @@ def _forget(world: World, arguments: dict[str, Any]) -> None:
 
 @undo("snapshot.drop")
 def _drop(world: World, arguments: dict[str, Any]) -> None:
-    """A guest that stands still for it goes on first. One whose disks are of one volume did not: its blade may be lost."""
+    """A guest that stands still for it goes on first. One whose disks are of one volume did not, unless its memory was taken: its blade
+    may be lost."""
     try:
         machine = steps.row(world, arguments["machine_id"])
     except Unknown:
         machine = None
     with world.database.read() as session:
         spread = len(snapshots.volumes(session, arguments["snapshot_id"])) > 1
-    if spread and machine is not None and machine.blade is not None:
+        memory = memories.of(session, [arguments["snapshot_id"]])
+    if memory and machine is not None:
+        snapshot_memory.let_go(world, machine, arguments["snapshot_id"])
+    elif spread and machine is not None and machine.blade is not None:
         hypervisor = world.rack.hypervisor(machine.blade)
         if insist(hypervisor.state, machine.id) == PowerState.PAUSED:
             hypervisor.resume(machine.id)

@@ -71,6 +71,22 @@ def volatile(tables: Tables, lun_id: str, contents: LunContents, still: dict[str
             yield Finding("scratch.missing", disk_id, sentence, "power its machine off and on again")
 
 
+def memories(tables: Tables, lun_id: str, contents: LunContents) -> Iterator[Finding]:
+    """What snapshots hold of memory lies on its volume, and is served only while an activity writes or reads it."""
+    for memory in tables.memories.values():
+        if memory.lun_id != lun_id or tables.is_moving("virtual_machine", memory.machine_id):
+            continue
+        if memory.snapshot_id not in contents.disks:
+            sentence = f"the memory that snapshot {memory.snapshot_id} holds has no file on volume {lun_id}"
+            yield Finding(
+                "memory.missing", memory.snapshot_id, sentence, "delete the snapshot, or go back to its disks alone"
+            )
+        if memory.snapshot_id not in tables.snapshots:
+            sentence = f"volume {lun_id} keeps the memory of snapshot {memory.snapshot_id}, which is in no table"
+            repair, arguments = "remove the memory", {"snapshot_id": memory.snapshot_id}
+            yield Finding("memory.orphan", memory.snapshot_id, sentence, repair, "memory.remove", arguments)
+
+
 def snapshots(world: World, tables: Tables, array: str) -> Iterator[Finding]:
     """What is in the images of disks whose machine has snapshots. What a creation that failed has left in others' images is
     taken back by its undo, or is named as an undo that failed."""

@@ -183,7 +183,8 @@ def _volume(world: World, tables: Tables, array: str, lun_id: str, contents: Lun
             yield Finding("export.missing", disk_id, sentence, "bring it back", "lun.recover", {"lun_id": lun_id})
     for disk_id, epoch in contents.exports.items():
         known = rows.get(disk_id)
-        owner = tables.disks.get(disk_id)  # it may be on its way from another volume
+        # it may be on its way from another volume, or memory on its way from or to a blade
+        owner = tables.disks.get(disk_id) or tables.memories.get(disk_id)
         moving = owner is not None and tables.is_moving("virtual_machine", owner.machine_id or "")
         if not moving and not (known and known.exported):
             sentence = f"disk {disk_id} is exported in epoch {epoch}, and no running machine has it"
@@ -193,6 +194,7 @@ def _volume(world: World, tables: Tables, array: str, lun_id: str, contents: Lun
         yield Finding("image.damaged", damaged, sentence, "look at the array's medium, and restore it from a backup")
     yield from devices.volatile(tables, lun_id, contents, still)
     yield from swap_files.differences(world, tables, lun_id, contents)
+    yield from devices.memories(tables, lun_id, contents)
     yield from _unknown_files(tables, array, lun_id, contents, rows)
 
 
@@ -200,7 +202,8 @@ def _unknown_files(
     tables: Tables, array: str, lun_id: str, contents: LunContents, rows: Mapping[str, Disk]
 ) -> Iterator[Finding]:
     for disk_id in contents.disks:
-        if disk_id not in rows and disk_id not in tables.remnants.get(lun_id, ()) and not tables.moving:
+        known = disk_id in rows or disk_id in tables.memories or disk_id in tables.remnants.get(lun_id, ())
+        if not known and not tables.moving:
             repair = "look into it, then remove it by hand; naos never deletes data that it does not know"
             sentence = f"volume {lun_id} holds the file of disk {disk_id}, which is in no table"
             yield Finding("disk.orphan", disk_id, sentence, repair)

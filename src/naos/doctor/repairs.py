@@ -14,7 +14,7 @@ from naos.engines.ports import PowerState
 from naos.fleet.models import Maintenance
 from naos.migrations import blade_loads
 from naos.network import vlans
-from naos.storage import disks, luns, reserve, swap
+from naos.storage import disks, luns, memories, reserve, swap
 from naos.world import World
 
 Repair = Callable[[World, Mapping[str, str]], None]
@@ -105,10 +105,15 @@ def _reopen_blade(world: World, arguments: Mapping[str, str]) -> None:
         maintenance.set_state(session, arguments["blade"], Maintenance.OPEN)
 
 
+def _remove_memory(world: World, arguments: Mapping[str, str]) -> None:
+    memories.remove(world, arguments["snapshot_id"])
+
+
 REPAIRS: dict[str, Repair] = {
     "blade.reopen": _reopen_blade,
     "swap.fit": _fit_swap,
     "swap.drop": _drop_swap,
+    "memory.remove": _remove_memory,
     "reserve.fit": _fit_reserve,
     "load.recount": _recount,
     "claim.drop": _drop_claim,

@@ -13,7 +13,16 @@ from naos.fleet.models import Blade, Cpool
 from naos.migrations import blade_loads
 from naos.network.models import Adapter, Propagation, Vlan
 from naos.protection.recovery.models import Remnant
-from naos.storage.models import Disk, Lun, Snapshot, SnapshotDisk, SwapFile, VirtualController, VolumePolicy
+from naos.storage.models import (
+    Disk,
+    Lun,
+    Snapshot,
+    SnapshotDisk,
+    SnapshotMemory,
+    SwapFile,
+    VirtualController,
+    VolumePolicy,
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Tables:
     policies: dict[str, VolumePolicy]  # by volume id
     snapshotted: dict[str, set[str]]  # disk id -> snapshots that hold it
     remnants: dict[str, set[str]]  # volume id -> disks that a failover left there
+    memories: dict[str, SnapshotMemory]  # what snapshots hold of memory, by the snapshot's id
     moving: frozenset[str]
     unfinished: frozenset[str]  # activity ids
     stale_locks: list[str]  # activity ids
@@ -78,6 +88,7 @@ def read(session: Session) -> Tables:
         policies={row.lun_id: row for row in session.scalars(sa.select(VolumePolicy))},
         snapshotted=snapshotted,
         remnants=_remnants(session),
+        memories={row.snapshot_id: row for row in session.scalars(sa.select(SnapshotMemory))},
         moving=frozenset(lock.resource for lock in locks if lock.activity_id in unfinished and not lock.shared),
         unfinished=frozenset(unfinished),
         stale_locks=sorted({lock.activity_id for lock in locks} - unfinished),

@@ -328,15 +328,6 @@ class NothingToSnapshot(NaosError):
 
 
 @dataclass(eq=False)
-class MemoryUnsupported(NaosError):
-    code: ClassVar[str] = "storage.snapshot_memory"
-    status: ClassVar[int] = 422
-    sentence: ClassVar[str] = (
-        "Snapshots hold disks, not memory: a machine starts anew after a revert. Ask with memory: false."
-    )
-
-
-@dataclass(eq=False)
 class QuiesceRefused(NaosError):
     code: ClassVar[str] = "storage.quiesce_refused"
     status: ClassVar[int] = 409

@@ -25,6 +25,7 @@ from naos.storage import space, volume_keys
 from naos.storage.cluster_errors import LastOfCluster
 from naos.storage.errors import ClassUnknown, LunInUse, NoArray
 from naos.storage.master_keys import Keyring, Master
+from naos.storage.memory_errors import MemoryHolds
 from naos.storage.models import (
     ClusterMember,
     DatastoreCluster,
@@ -32,6 +33,7 @@ from naos.storage.models import (
     DiskMove,
     Lun,
     LunSample,
+    SnapshotMemory,
     SpacePoint,
     SwapFile,
     VolumeFigure,
@@ -266,7 +268,7 @@ def check_not_last(session: Session, lun: Lun) -> None:
 
 
 def check_empty(session: Session, lun: Lun, name_of: Callable[[Session, str], str] = itself) -> None:
-    """Raises LunInUse, naming the disks' machines."""
+    """Raises LunInUse, naming the disks' machines, or MemoryHolds."""
     coming = sa.select(DiskMove.disk_id).where(DiskMove.lun_id == lun.id)
     disks = list(session.scalars(sa.select(Disk).where(sa.or_(Disk.lun_id == lun.id, Disk.id.in_(coming)))))
     if disks:
@@ -274,6 +276,9 @@ def check_empty(session: Session, lun: Lun, name_of: Callable[[Session, str], st
             name_of(session, disk.machine_id) if disk.machine_id else f"unattached disk {disk.id}" for disk in disks
         }
         raise LunInUse(lun.name, len(disks), listing(machines))
+    kept = list(session.scalars(sa.select(SnapshotMemory.machine_id).where(SnapshotMemory.lun_id == lun.id)))
+    if kept:
+        raise MemoryHolds(lun.name, len(kept), listing({name_of(session, machine_id) for machine_id in kept}))
 
 
 # ---------------------------------------------------------------------------------------------------------------- steps
@@ -337,7 +342,10 @@ def exported(world: World, lun_id: str) -> Sequence[ExportedDisk]:
         rows = session.scalars(sa.select(Disk).where(Disk.lun_id == lun_id, Disk.exported.is_(True)))
         found = [ExportedDisk(disk.id, disk.epoch, disk.mode == NONPERSISTENT) for disk in rows]
         coming = session.scalars(sa.select(DiskMove).where(DiskMove.lun_id == lun_id))
-        return [*found, *(ExportedDisk(move.disk_id, move.epoch) for move in coming)]
+        found += [ExportedDisk(move.disk_id, move.epoch) for move in coming]
+        open_ones = SnapshotMemory.lun_id == lun_id, SnapshotMemory.exported.is_(True)
+        carried = session.scalars(sa.select(SnapshotMemory).where(*open_ones))
+        return [*found, *(ExportedDisk(memory.snapshot_id, memory.epoch) for memory in carried)]
 
 
 def ensure_daemon(world: World, lun_id: str) -> bool:

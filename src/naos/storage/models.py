@@ -1,6 +1,7 @@
 """Tables of storage: LUNs (one datastore each), disks, what they hang on, and snapshots."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -138,6 +139,24 @@ class SnapshotDisk(Base):
     __tablename__ = "snapshot_disks"
     snapshot_id: Mapped[str] = mapped_column(sa.ForeignKey("snapshots.id"), primary_key=True)
     disk_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True, index=True)
+
+
+class SnapshotMemory(Base):
+    """The memory of a machine and the state of its devices, as a snapshot keeps them: in a disk of the volume that has the snapshot's id.
+
+    capacity: bytes of that disk. length: bytes of what was saved; 0 before it was. epoch, exported: as of a disk, while it is written or
+    read. hardware: what the guest had (`compute.snapshot_hardware`).
+    """
+
+    __tablename__ = "snapshot_memories"
+    snapshot_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    machine_id: Mapped[str] = mapped_column(sa.String(36), index=True)
+    lun_id: Mapped[str] = mapped_column(sa.ForeignKey("luns.id"), index=True)
+    capacity: Mapped[int]
+    length: Mapped[int] = mapped_column(default=0)
+    epoch: Mapped[int] = mapped_column(default=0)
+    exported: Mapped[bool] = mapped_column(default=False)
+    hardware: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
 class DiskMove(Base):

@@ -9,7 +9,16 @@ import structlog
 from sqlalchemy.orm import Session
 
 from naos.storage import space_rules
-from naos.storage.models import Disk, Lun, LunSample, SpacePoint, SwapFile, VolumePolicy, WaitingMachine
+from naos.storage.models import (
+    Disk,
+    Lun,
+    LunSample,
+    SnapshotMemory,
+    SpacePoint,
+    SwapFile,
+    VolumePolicy,
+    WaitingMachine,
+)
 from naos.storage.space_errors import InMaintenance, Overcommitted, SnapshotRoom
 from naos.units import size_text
 
@@ -22,8 +31,8 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Promises:
-    """What is promised of a volume, in bytes. waiting: machines that stand still for want of space there.
-    points: what was used, by hour."""
+    """What is promised of a volume, in bytes. disks: with the memory that snapshots hold. waiting: machines that stand still for want
+    of space there. points: what was used, by hour."""
 
     disks: int
     swap: int
@@ -94,15 +103,19 @@ def waiting(session: Session) -> set[str]:
 
 
 def promises(session: Session, lun_ids: Collection[str]) -> Mapping[str, Promises]:
-    """By id of the volume; five statements for any number."""
-    disks, swaps = (
+    """By id of the volume; six statements for any number."""
+    disks, swaps, memories = (
         {
             str(lun_id): int(size)
             for lun_id, size in session.execute(
                 sa.select(table.lun_id, sa.func.sum(column)).where(table.lun_id.in_(lun_ids)).group_by(table.lun_id)
             )
         }
-        for table, column in ((Disk, Disk.capacity), (SwapFile, SwapFile.size))
+        for table, column in (
+            (Disk, Disk.capacity),
+            (SwapFile, SwapFile.size),
+            (SnapshotMemory, SnapshotMemory.capacity),
+        )
     )
     policies = {
         row.lun_id: row for row in session.scalars(sa.select(VolumePolicy).where(VolumePolicy.lun_id.in_(lun_ids)))
@@ -119,7 +132,7 @@ def promises(session: Session, lun_ids: Collection[str]) -> Mapping[str, Promise
         points.setdefault(point.lun_id, []).append((point.at, point.used))
     return {
         lun_id: Promises(
-            disks.get(lun_id, 0),
+            disks.get(lun_id, 0) + memories.get(lun_id, 0),
             swaps.get(lun_id, 0),
             policies.get(lun_id) or defaults(lun_id),
             waiting.get(lun_id, 0),

@@ -19,6 +19,7 @@ from naos.engines.hypervisor import (
     counters,
     drives,
     guard,
+    memory,
     hotplug,
     migration,
     mirroring,
@@ -262,6 +263,24 @@ class LibvirtHypervisor:
             migration.abort(self._domains, domain_id, self._deadlines.stop)
         except Missing:
             return
+
+    # ----------------------------------------------------------------------------------------------------------- memory
+
+    def keep_memory(self, domain_id: str, memory_id: str, room: int) -> int:
+        return memory.keep(self._domains, self._host, domain_id, memory_id, room)
+
+    def send_memory(self, memory_id: str, target: NbdAddress) -> None:
+        memory.send(self._host, checked(self.name, memory_id), target)
+
+    def fetch_memory(self, memory_id: str, source: NbdAddress, size: int) -> None:
+        memory.fetch(self._host, checked(self.name, memory_id), source, size)
+
+    def restore_memory(self, domain_id: str, memory_id: str) -> None:
+        memory.restore(self._domains, self._host, domain_id, memory_id, self._traits())
+
+    def drop_memory(self, domain_id: str, memory_id: str) -> None:
+        memory.settle(self._domains, domain_id)
+        memory.drop(self._host, checked(self.name, memory_id))
 
     # ---------------------------------------------------------------------------------------------------------- storage
 

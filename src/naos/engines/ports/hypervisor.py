@@ -260,6 +260,26 @@ class Hypervisor(Protocol):
         """It stays where it is, and nothing of it is at the target; none that is going on is fine. One that runs at its target
         already (post-copy) is no longer ended."""
 
+    def keep_memory(self, domain_id: str, memory_id: str, room: int) -> int:
+        """Pause a running domain and save its memory and the state of its devices on the blade, under an id: `room` bytes at the most.
+        Returns how many. It stays paused, and can be resumed at any time. Repeated, it begins anew.
+
+        Raises NoSpace before it is paused, Unsupported for one whose state cannot be saved.
+        """
+
+    def send_memory(self, memory_id: str, target: NbdAddress) -> None:
+        """Write what was saved here to an export that is as large, from its beginning; it is on the array when this returns."""
+
+    def fetch_memory(self, memory_id: str, source: NbdAddress, size: int) -> None:
+        """Bring saved memory of `size` bytes here; one that is here is left alone. Raises NoSpace."""
+
+    def restore_memory(self, domain_id: str, memory_id: str) -> None:
+        """Start a defined domain from memory that is here, paused: nothing of it has run when this returns. It uses the disks and
+        networks of its definition. One that is active is left alone. Raises Missing, EngineError."""
+
+    def drop_memory(self, domain_id: str, memory_id: str) -> None:
+        """Remove what is here of saved memory, ending a save that goes on; absent is fine. The domain's state is left alone."""
+
     def mirror_disk(
         self,
         domain_id: str,

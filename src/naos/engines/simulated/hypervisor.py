@@ -26,7 +26,7 @@ from naos.engines.ports import (
     SerialStream,
 )
 from naos.engines.ports.files import GuestFiles
-from naos.engines.simulated import definitions, firmware, guests, mirrors, running
+from naos.engines.simulated import definitions, firmware, guests, memories, mirrors, running
 from naos.engines.simulated.calls import SimulatedEngine, checked_id
 from naos.engines.simulated.consoles import Consoles
 from naos.engines.simulated.events import Events
@@ -204,6 +204,7 @@ class SimulatedHypervisor(SimulatedEngine):
 
     def reset(self, domain_id: str) -> None:
         with self._live("reset", domain_id) as (db, domain):
+            db.execute("DELETE FROM silent_agents WHERE domain = ?", (domain_id,))
             running.greet(db, domain)
             if domain.state == PowerState.IO_ERROR and not running.silent_disks(db, domain):
                 guests.set_state(db, self.name, domain_id, PowerState.RUNNING)
@@ -250,6 +251,37 @@ class SimulatedHypervisor(SimulatedEngine):
     def abort_migration(self, domain_id: str) -> None:
         with self._call("abort_migration") as db:
             db.execute("UPDATE domains SET moving = 0 WHERE blade = ? AND id = ?", (self.name, domain_id))
+
+    # ----------------------------------------------------------------------------------------------------------- memory
+
+    def keep_memory(self, domain_id: str, memory_id: str, room: int) -> int:
+        with self._live("keep_memory", domain_id) as (db, domain):
+            if domain.state not in (PowerState.RUNNING, PowerState.PAUSED):
+                raise EngineError(self.name, f"saving the memory of domain {domain_id}", f"it is {domain.state}")
+            size = memories.keep(self._store.folder, domain, checked_id(self.name, memory_id), room)
+            guests.set_state(db, self.name, domain_id, PowerState.PAUSED)
+            guests.report(db, self.name, domain_id, "suspended")
+        return size
+
+    def send_memory(self, memory_id: str, target: NbdAddress) -> None:
+        with self._call("send_memory") as db:
+            memories.send(db, self._store.folder, self.name, memory_id, target)
+
+    def fetch_memory(self, memory_id: str, source: NbdAddress, size: int) -> None:
+        with self._call("fetch_memory") as db:
+            memories.fetch(db, self._store.folder, self.name, memory_id, source, size)
+
+    def restore_memory(self, domain_id: str, memory_id: str) -> None:
+        with self._call("restore_memory") as db:
+            domain = self._get(db, domain_id)
+            if not domain.alive:
+                memories.restore(db, self._store.folder, domain, memory_id)
+                guests.report(db, self.name, domain_id, "started", "suspended")
+
+    def drop_memory(self, domain_id: str, memory_id: str) -> None:
+        del domain_id  # no save outlives its call here
+        with self._call("drop_memory"):
+            memories.drop(self._store.folder, self.name, memory_id)
 
     # ---------------------------------------------------------------------------------------------------------- storage
 
