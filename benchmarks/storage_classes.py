@@ -5,14 +5,16 @@ engine asks: depth 1, 4 and 32, on one disk and on eight at once, in requests of
 scattered offsets of disks that were written whole before (holes cost nothing, and would be measured as speed). Beside each figure
 stands the same load on the same disks without a limit, in the same run: where that is below the nominal, the hardware ends first.
 
-burst: the busiest second over the nominal, of the seconds after the first. p50 and p99: milliseconds from asking to answer, the wait for the limit
-included. The first second is left out of everything: a limit lets through at once what a tenth of a second would have let.
+burst: the busiest second over the nominal, wherever it begins, of those after the first. p50 and p99: milliseconds from asking to
+answer, the wait for the limit included. The first second is left out of everything: a limit lets through at once what a tenth of a second
+would have let. With --pauses the load stops for 0.3 s after each 1.2 s of it: the limit's bucket is empty then, and the second that follows is the
+worst that there is; how much was done on average says nothing.
 
 With --guest the load comes from inside a guest instead: as many `dd` that read or write past its cache as the depth says, for each disk;
 counted are the requests of its devices, each second by its own clock. Its processor, emulated where there is no KVM, may end first.
 
     python benchmarks/storage_classes.py [--seconds S] [--classes essential,ultra] [--depths 1,4,32] [--disks 1,8] [--blocks 4,64]
-                                         [--size GB] [--limited-only | --guest] [--folder FOLDER]
+                                         [--size GB] [--limited-only] [--pauses] [--guest] [--folder FOLDER]
 
 `--seconds 60` is the whole measure; the default is a short look.
 """
@@ -23,7 +25,7 @@ import json
 import subprocess
 import tempfile
 import uuid
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
@@ -42,9 +44,12 @@ CLASSES = {name: kind for name, kind in load_storage().classes.items() if kind.i
 
 @dataclass(frozen=True)
 class Load:
+    """block: KiB. pausing: requests of a disk after which it pauses, 0 for none."""
+
     depth: int
     disks: int
-    block: int  # KiB
+    block: int
+    pausing: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ def measure(folder: Path, addresses: Sequence[NbdAddress], load: Load, seconds: 
         *("--output-format=json", "--log_avg_msec=0", f"--write_lat_log={folder}/log"),
         *("--disable_slat=1", "--disable_clat=1"),
     ]
+    if load.pausing:
+        argv += ["--thinktime=300ms", f"--thinktime_blocks={load.pausing}"]
     for number, address in enumerate(addresses[: load.disks]):
         argv += [f"--name=d{number}", f"--uri=nbd://{address.host}:{address.port}/{address.name}"]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
@@ -74,15 +81,13 @@ def measure(folder: Path, addresses: Sequence[NbdAddress], load: Load, seconds: 
     failed = sum(job["error"] for job in jobs)
     if failed:
         raise SystemExit(f"{failed} jobs had an I/O error")
-    took, each = [], Counter[int]()
-    for path in folder.glob("log_lat*.log"):
-        for line in path.read_text().splitlines():
-            ended, latency, *_ = line.split(",")
-            took.append(int(latency))
-            each[int(ended) // 1000] += 1
-    took.sort()
-    whole = [each[second] for second in range(seconds)]  # what ended later had only waited
-    return Measured(sum(whole) / seconds, max(whole), *(took[int(len(took) * share)] / 1e6 for share in (0.5, 0.99)))
+    lines = [line.split(",") for path in folder.glob("log_lat*.log") for line in path.read_text().splitlines()]
+    took = sorted(int(latency) for _, latency, *_ in lines)
+    ends = sorted(
+        end for ended, *_ in lines if (end := int(ended)) < seconds * 1000
+    )  # what ended later had only waited
+    busiest = max(bisect_left(ends, begin + 1000) - number for number, begin in enumerate(ends))
+    return Measured(len(ends) / seconds, busiest, *(took[int(len(took) * share)] / 1e6 for share in (0.5, 0.99)))
 
 
 @contextlib.contextmanager
@@ -162,6 +167,7 @@ def main() -> None:
         "--size", type=int, default=500, help="GB of the volume whose limit is set (it is not made so large)"
     )
     parser.add_argument("--limited-only", action="store_true", help="leave out the same load without a limit")
+    parser.add_argument("--pauses", action="store_true", help="pause again and again")
     parser.add_argument("--guest", action="store_true", help="from inside a guest")
     parser.add_argument("--folder", type=Path, default=None, help="where the volume lies (default: a temporary folder)")
     chosen = parser.parse_args()
@@ -188,7 +194,8 @@ def main() -> None:
                     free[load] = measure(logs, addresses, load, chosen.seconds).rate
                 of_free = f"{free[load]:10,.0f} {{:6.2f}}" if load in free else f"{'':10} {'':6}"
                 array.limit_lun(replace(lun, iops=nominal))
-                found = measure(logs, addresses, load, chosen.seconds)
+                asked = replace(load, pausing=nominal * 6 // 5 // load.disks) if chosen.pauses else load
+                found = measure(logs, addresses, asked, chosen.seconds)
                 print(
                     f"{kind:11} {load.depth:5} {load.disks:5} {load.block:4} {nominal:8,} {found.rate:10,.1f}"
                     f" {found.rate / nominal:10.1%} {of_free.format(found.rate / free.get(load, 1.0))}"

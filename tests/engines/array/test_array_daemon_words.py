@@ -36,7 +36,7 @@ def test_the_daemon_is_started_under_its_lock_with_the_limit():
     assert before[before.index("python3") - 1] == f"/a,b/{LUN}/lock"
     assert before[-2:] == ["10.0.0.1", "10809"]
     group = json.loads(argv[argv.index("--object") + 1])
-    assert group["limits"] == {"iops-total": 750, "bps-total": 0}
+    assert group["limits"] == {"iops-total": 744, "bps-total": 0}
     server = json.loads(argv[argv.index("--nbd-server") + 1])
     assert server["addr"] == {"type": "fd", "str": listen.PLACE}
     assert f"path=/a,,b/{LUN}/qmp," in argv[argv.index("--chardev") + 1]
@@ -47,11 +47,20 @@ def test_no_limit_is_zero():
     assert daemon.limits(replace(SPEC, iops=None)) == {"iops-total": 0, "bps-total": 0}
 
 
+@pytest.mark.parametrize("nominal", [1, 7, 250, 750, 8053, 30_000, 150_000, 1_024_000_000])
+def test_a_second_after_a_pause_has_less_than_a_tenth_more_than_the_nominal(nominal):
+    """QEMU's bucket holds a tenth of a second of what it is told."""
+    told = daemon.enforced(nominal)
+    assert 0 < told <= nominal
+    assert nominal - told <= nominal * 0.008 + 1  # on average
+    assert nominal < 100 or told * 11000 <= nominal * 10912
+
+
 def test_a_limit_that_did_not_take_is_an_error():
     monitor = FakeMonitor(qom_get={"iops-total": 0})
-    with pytest.raises(CommandFailed, match="750"):
+    with pytest.raises(CommandFailed, match="744"):
         daemon.apply_limit(monitor, SPEC)
-    daemon.apply_limit(FakeMonitor(qom_get={"iops-total": 750, "bps-total": 0}), SPEC)
+    daemon.apply_limit(FakeMonitor(qom_get={"iops-total": 744, "bps-total": 0}), SPEC)
 
 
 @pytest.mark.parametrize(
