@@ -39,6 +39,7 @@ from naos.protection.recovery.keeper import Keeper
 from naos.protection.replication.replicator import Replicator
 from naos.settings import Settings, settings
 from naos.storage.figure_sampling import VolumeSampler
+from naos.storage.snapshot_growth import SnapshotWatch
 from naos.tenancy.bootstrap import bootstrap, save_credential
 from naos.tenancy.errors import KeyUnusable
 from naos.tenancy.models import Tenant
@@ -83,6 +84,7 @@ def running(
             Sampler,
             Watcher,
             VolumeSampler,
+            SnapshotWatch,
             Balancer,
             Updater,
             Scheduler,

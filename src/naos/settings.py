@@ -28,6 +28,7 @@ class Settings:
     kmip_certificates: folder with what key servers that the file names are met with; None: it names none.
     notice_networks: what notices may go to beside public addresses. notice_authorities: PEM file of further authorities that the
     certificates there are checked with.
+    snapshot_days, snapshot_percent: from which age on, and from which share of the free space on a snapshot is warned of; 0: never.
     migration_bandwidth, migration_downtime, migration_patience: bytes a second, milliseconds, seconds; see
     `engines.ports.MigrationLimits`.
     requests_per_second: what one client may send to one product of the API (logins: a fifth of it); None is unlimited.
@@ -50,6 +51,8 @@ class Settings:
     notice_networks: tuple[Network, ...] = ()
     notice_authorities: Path | None = None
     kmip_certificates: Path | None = None
+    snapshot_days: int = 3
+    snapshot_percent: int = 25
     migration_bandwidth: int | None = None
     migration_downtime: int = 300
     migration_patience: float | None = 120.0
@@ -81,6 +84,8 @@ def settings() -> Settings:
         migration_bandwidth=_whole("NAOS_MIGRATION_BANDWIDTH", "MiB a second, 0 for no limit", "0") * 2**20 or None,
         migration_downtime=max(1, _whole("NAOS_MIGRATION_DOWNTIME", "milliseconds, from 1", "300")),
         migration_patience=float(_whole("NAOS_MIGRATION_PATIENCE", "seconds, 0 for no post-copy", "120")) or None,
+        snapshot_days=_whole("NAOS_SNAPSHOT_DAYS", "days, 0 for never", "3"),
+        snapshot_percent=_whole("NAOS_SNAPSHOT_PERCENT", "per cent, 0 for never", "25"),
         audit_months=_months(os.environ.get("NAOS_AUDIT_MONTHS", "18")),
         shortest_replication=_minutes(os.environ.get("NAOS_SHORTEST_REPLICATION", "60")) * 60,
     )

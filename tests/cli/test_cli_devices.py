@@ -30,6 +30,9 @@ SNAPSHOT = {
     "parentId": "",
     "virtualMachineId": identifier(10),
     "status": "active",
+    "size": 320 * 2**20,
+    "growthPerDay": 64 * 2**20,
+    "warnings": ["Snapshot before is 9 days old."],
 }
 
 

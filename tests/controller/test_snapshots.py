@@ -2,14 +2,21 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 import pytest
+import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, POWER, Platform
 
+from naos.activity import Engine
+from naos.compute.sampling import Sampler
 from naos.engines.errors import EngineError, GuestRefused
 from naos.engines.ports import LunSpec
 from naos.engines.simulated.hypervisor import SimulatedHypervisor
+from naos.storage import snapshot_growth
+from naos.storage.models import LunSample, Snapshot, SnapshotPoint
+from naos.storage.snapshot_growth import SnapshotWatch
 
 DISKS, SNAPSHOTS = f"{COMPUTE}/virtual_disks", f"{COMPUTE}/snapshots"
 
@@ -117,9 +124,7 @@ def test_independent_disks_take_no_part(roomy: Platform, machine: str) -> None:
     roomy.done("DELETE", f"{DISKS}/{disks['independent_nonpersistent']}")
 
 
-def test_what_would_hold_nothing_or_more_than_disks_is_refused(roomy: Platform, machine: str) -> None:
-    body = {"virtualMachineId": machine, "name": "with memory", "memory": True}
-    assert roomy.refused("POST", SNAPSHOTS, body)["code"] == "storage.snapshot_memory"
+def test_what_would_hold_nothing_is_refused(roomy: Platform, machine: str) -> None:
     (boot,) = roomy.get(DISKS, virtualMachineId=machine)
     roomy.done("PATCH", DISKS, {"id": boot["id"], "diskMode": "independent_persistent"})
     error = roomy.refused("POST", SNAPSHOTS, {"virtualMachineId": machine, "name": "nothing"})
@@ -139,6 +144,65 @@ def test_a_quiesced_snapshot_says_whether_the_guest_was_at_rest(
     monkeypatch.setattr(SimulatedHypervisor, "thaw", lambda _self, _machine: 0)
     assert roomy.get(f"{SNAPSHOTS}/{_take(roomy, machine, 'late', quiesce=True)}")["quiesced"] is False
     assert [row["name"] for row in _list(roomy, machine)] == ["rest", "late"]
+
+
+def test_a_guest_whose_agent_dies_while_it_is_frozen_is_told_by_its_keyboard_or_reported(
+    roomy: Platform, machine: str
+) -> None:
+    sampler = Sampler(roomy.services.world, cast(Engine, roomy.services.engine))
+    roomy.rack.faults.lose_agent(machine, obeys=True)
+    assert roomy.get(f"{SNAPSHOTS}/{_take(roomy, machine, 'thawed', quiesce=True)}")["quiesced"] is False
+    sampler.look()
+    assert roomy.machine(machine)["triggeredAlarms"] == []
+    roomy.rack.faults.lose_agent(machine, obeys=False)
+    reason = roomy.failed("POST", SNAPSHOTS, {"virtualMachineId": machine, "name": "deaf", "quiesce": True})
+    assert "its agent does not answer, and nothing was written since" in reason
+    assert [row["name"] for row in _list(roomy, machine)] == ["thawed"]
+    sampler.look()
+    assert roomy.machine(machine)["triggeredAlarms"] == [{"id": "frozen", "status": "red"}]
+    (finding,) = roomy.findings()
+    assert (finding["kind"], finding["subject"]) == ("guest.frozen", machine)
+    assert "naos vm reset" in finding["repair"]
+    _power(roomy, machine, "reset")
+    sampler.look()
+    assert roomy.machine(machine)["triggeredAlarms"] == []
+
+
+def test_what_a_snapshot_holds_is_watched_and_goes_with_it(
+    roomy: Platform, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_growth, "SMALLEST", 2**20)
+    (boot,) = roomy.get(DISKS, virtualMachineId=machine)
+    watch = SnapshotWatch(roomy.services.world, cast(Engine, roomy.services.engine))
+    old, new = _take(roomy, machine, "old"), ""
+    shown = roomy.get(f"{SNAPSHOTS}/{old}")
+    assert (shown["size"], shown["growthPerDay"], shown["warnings"]) == (None, None, [])
+    blade = roomy.machine(machine)["host"]["name"]
+    assert roomy.rack.faults.write(blade, machine, boot["id"], 24 * 2**20)
+    new = _take(roomy, machine, "new")
+    assert roomy.rack.faults.write(blade, machine, boot["id"], 8 * 2**20)
+    watch.look()
+    with roomy.services.database.write() as session:  # as if it had been taken two days ago
+        session.get_one(Snapshot, old).created_at -= timedelta(days=2)
+    sizes = {row["name"]: (row["size"], row["warnings"]) for row in _list(roomy, machine)}
+    assert sizes == {"old": (24 * 2**20, []), "new": (8 * 2**20, [])}
+    growth = roomy.get(f"{SNAPSHOTS}/{old}/growth")
+    assert [point["held"] for point in growth["points"]] == [24 * 2**20]
+    assert 11 * 2**20 < growth["growthPerDay"] < 13 * 2**20
+    lun_id = roomy.made["volume-AZ05"]
+    with roomy.services.database.write() as session:
+        session.get_one(Snapshot, old).created_at -= timedelta(days=2)
+        session.get_one(LunSample, lun_id).free = 50 * 2**20
+    said = " ".join(roomy.get(f"{SNAPSHOTS}/{old}")["warnings"])
+    assert "Snapshot old is 4 days old" in said
+    assert "holds 24 MiB while 50 MiB are free on volume volume-AZ05" in said
+    assert roomy.stranger().get(f"{SNAPSHOTS}/{old}/growth").status_code == 404
+    roomy.rack.faults.fail_next("array.held_by_snapshots", EngineError("az05-array", "a look", "it is silent"))
+    watch.look()  # what was seen before stays
+    assert roomy.get(f"{SNAPSHOTS}/{new}")["size"] == 8 * 2**20
+    roomy.done("DELETE", f"{SNAPSHOTS}/{old}")
+    with roomy.services.database.read() as session:
+        assert session.scalars(sa.select(SnapshotPoint.snapshot_id)).all() == [new]
 
 
 def test_disks_on_two_volumes_are_taken_while_the_guest_stands_still(roomy: Platform, machine: str) -> None:

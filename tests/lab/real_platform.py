@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from whole_images import Checked, end_and_check
+
 from naos.cli import console
 from naos.cli.client import Connection, opened
 from naos.lab import record
@@ -102,13 +104,20 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any
 
 @contextmanager
 def real_lab(*more: str) -> Iterator[Real]:
-    """`naos up` at the beginning, with these options too, `naos down` at the end, whatever happened."""
+    """`naos up` at the beginning, with these options too, `naos down` at the end, whatever happened. Whatever was done to it meanwhile: the
+    image of every disk is whole then."""
     root = Path(tempfile.mkdtemp(prefix="naos-", dir="/var/tmp"))
     real = Real(root)
+    checked = Checked(0, (), ())
     try:
         real.up(*more)
         yield real
     finally:
         if record.read(root) is not None:
-            real.naos("down", "--yes")
+            try:
+                checked = end_and_check(root)
+            finally:
+                real.naos("down", "--yes")
         shutil.rmtree(root)
+    print(f"{checked.images} images checked; unused clusters stayed taken in {len(checked.leaking)}")
+    assert not checked.damaged, "\n".join(checked.damaged)

@@ -16,8 +16,9 @@ from naos.network.models import Adapter, Vlan
 from naos.network.rules import AdapterType
 from naos.network.wire import NetworkAdapter
 from naos.storage import controllers
-from naos.storage.models import Disk, Lun, Snapshot
+from naos.storage.models import Disk, Lun, Snapshot, SnapshotMemory
 from naos.storage.models import VirtualController as Controller
+from naos.storage.snapshot_growth import Growth
 from naos.wire import Reference, Request, Whole, Wire
 
 DiskMode = Literal["persistent", "independent_persistent", "independent_nonpersistent"]
@@ -73,7 +74,8 @@ class VirtualController(Wire):
 
 class SnapshotWire(Wire):
     """`create_time`: milliseconds since 1970. `parent_id` is empty for a root; `current`: the disks have been written to since
-    this one."""
+    this one. `memory`: the guest can go on from it; `memory_size`: bytes that this takes on the volume. `size`,
+    `growth_per_day`: bytes that lie on the volumes for its sake alone, null before they were seen; `warnings`: of its age and size."""
 
     id: str
     virtual_machine_id: str
@@ -81,9 +83,14 @@ class SnapshotWire(Wire):
     description: str
     create_time: int
     quiesced: bool
+    memory: bool
+    memory_size: int
     parent_id: str
     current: bool
     status: str
+    size: int | None
+    growth_per_day: int | None
+    warnings: list[str]
 
 
 # ------------------------------------------------------------------------------------------------------------- requests
@@ -157,13 +164,20 @@ class AdapterUpdate(Request):
 
 
 class SnapshotCreation(Request):
-    """`quiesce`: the guest's agent brings its file systems to rest first. `memory` can only be false."""
+    """`quiesce`: the guest's agent brings its file systems to rest first. `memory`: of a running guest, instead of that."""
 
     virtual_machine_id: ResourceId
     name: Name
     description: str = Field(default="", max_length=4096)
     quiesce: bool = False
     memory: bool = False
+
+
+class SnapshotReversion(Request):
+    """`memory` false: the disks alone, whatever the snapshot holds."""
+
+    id: ResourceId
+    memory: bool = True
 
 
 class Consolidation(Request):
@@ -276,7 +290,8 @@ def adapter_wire(session: Session, row: Adapter) -> NetworkAdapter:
     return adapter_wires(session, [row])[0]
 
 
-def snapshot_wire(row: Snapshot) -> SnapshotWire:
+def snapshot_wire(row: Snapshot, growth: Growth, memory: SnapshotMemory | None) -> SnapshotWire:
+    seen = growth.measured_at is not None
     return SnapshotWire(
         id=row.id,
         virtual_machine_id=row.machine_id,
@@ -284,9 +299,14 @@ def snapshot_wire(row: Snapshot) -> SnapshotWire:
         description=row.description,
         create_time=_milliseconds(row.created_at),
         quiesced=row.quiesced,
+        memory=memory is not None,
+        memory_size=memory.capacity if memory is not None else 0,
         parent_id=row.parent_id or "",
         current=row.current,
         status=row.lifecycle,
+        size=growth.held if seen else None,
+        growth_per_day=growth.per_day if seen else None,
+        warnings=list(growth.warnings),
     )
 
 

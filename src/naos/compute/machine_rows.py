@@ -91,6 +91,7 @@ _COLUMNS = (
     _sample.c.cpu.label("used_cpu"),
     _sample.c.memory.label("used_memory"),
     _sample.c.tools.label("tools_answer"),
+    _sample.c.stuck.label("stuck"),
     _sample.c.version.label("tools_version"),
     _of_machine(sa.select(sa.func.sum(_disk.c.capacity)).where(_disk.c.machine_id == _machine.c.id)).label("capacity"),
     _of_machine(
@@ -177,7 +178,11 @@ def _shown(row: sa.Row[Any]) -> dict[str, Any]:
         "distributedVirtualPortGroupIds": [vlan for _, vlan in sorted(plugged, key=lambda entry: int(entry[0]))],
         "sppMode": "production",
         "snapshoted": bool(row.snapshoted),
-        "triggeredAlarms": [{"id": "space", "status": "red"}] if row.waits else [],
+        "triggeredAlarms": [
+            {"id": kind, "status": "red"}
+            for kind, on in (("space", row.waits), ("frozen", running and row.stuck))
+            if on
+        ],
         "replicationConfig": None,
         "extraConfig": [
             {"key": key, "value": extra_config.as_text(value)} for key, value in sorted(row.extra_config.items())

@@ -39,7 +39,8 @@ class Pair(Wire):
 
 
 class Alarm(Wire):
-    """`space`: the machine stands still, without an error in its guest, until a volume has space."""
+    """`space`: the machine stands still, without an error in its guest, until a volume has space. `frozen`: its file systems may be
+    frozen since a snapshot or a backup, and nobody inside hears the word to go on; a reset ends that."""
 
     id: str
     status: str

@@ -73,7 +73,8 @@ class VirtualMachine(Identified, Base):
 class MachineSample(Base):
     """What a running machine was last seen to use. cpu: MHz. memory: bytes of the blade's. tools: whether the guest's agent
     answers; version: of the agent that answered last, "" when none ever did. steal: per cent of the time in which its processors
-    waited for one of the blade's; swap: bytes a second that its guest swaps; balloon: bytes that its guest gave back."""
+    waited for one of the blade's; swap: bytes a second that its guest swaps; balloon: bytes that its guest gave back. stuck: it may
+    stand frozen (`Hypervisor.stuck`)."""
 
     __tablename__ = "machine_samples"
     machine_id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
@@ -82,6 +83,7 @@ class MachineSample(Base):
     steal: Mapped[int] = mapped_column(default=0, server_default="0")
     swap: Mapped[int] = mapped_column(default=0, server_default="0")
     balloon: Mapped[int] = mapped_column(default=0, server_default="0")
+    stuck: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     tools: Mapped[bool] = mapped_column(default=False)
     version: Mapped[str] = mapped_column(sa.String(63), default="")
     seen_at: Mapped[datetime]

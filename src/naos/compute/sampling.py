@@ -96,7 +96,8 @@ class Sampler(Watch):
             _log.exception("sampler.look_failed", blade=blade)
 
     def _sample(self, blade: str, model: str) -> None:
-        found = self._world.rack.hypervisor(blade).samples()
+        hypervisor = self._world.rack.hypervisor(blade)
+        found, stuck = hypervisor.samples(), set(hypervisor.stuck())
         known = self._world.blades.models.get(model)
         mhz = int(known.base_ghz * 1000) if known is not None else 0
         rows = {}
@@ -110,6 +111,7 @@ class Sampler(Watch):
                 "steal": steal(before, now),
                 "swap": swapping(before, now),
                 "balloon": sample.ballooned,
+                "stuck": machine_id in stuck,
             }
             rows[machine_id] = (used, self._version(blade, machine_id, sample))
         self._keep(rows)

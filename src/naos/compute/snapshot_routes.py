@@ -10,9 +10,9 @@ from naos.api.authentication import require
 from naos.api.parameters import ASYNCHRONOUS, RequestKeyOf, ResourceId, submit
 from naos.api.services import ServicesOf
 from naos.compute import snapshot_work
-from naos.compute.device_wire import Consolidation, DeviceAction, SnapshotCreation, SnapshotWire, snapshot_wire
+from naos.compute.device_wire import Consolidation, SnapshotCreation, SnapshotReversion, SnapshotWire, snapshot_wire
 from naos.identity import Identity
-from naos.storage import snapshots
+from naos.storage import memories, snapshot_growth, snapshots
 from naos.storage.models import Snapshot
 
 router = APIRouter()
@@ -32,20 +32,25 @@ def list_snapshots(
     if virtualMachineId is not None:
         query = query.where(Snapshot.machine_id == virtualMachineId)
     with services.database.read() as session:
-        rows = session.scalars(query.order_by(Snapshot.machine_id, Snapshot.created_at, Snapshot.id))
-        return [snapshot_wire(row) for row in rows]
+        rows = list(session.scalars(query.order_by(Snapshot.machine_id, Snapshot.created_at, Snapshot.id)))
+        growths = snapshot_growth.of(session, rows, services.world.settings)
+        kept = memories.of(session, [row.id for row in rows])
+        return [snapshot_wire(row, growths[row.id], kept.get(row.id)) for row in rows]
 
 
 @router.get("/snapshots/{snapshot_id}")
 def read_snapshot(snapshot_id: ResourceId, identity: Reader, services: ServicesOf) -> SnapshotWire:
     """One snapshot."""
     with services.database.read() as session:
-        return snapshot_wire(snapshots.find(session, identity.tenant_id, snapshot_id))
+        row = snapshots.find(session, identity.tenant_id, snapshot_id)
+        growth = snapshot_growth.of(session, [row], services.world.settings)[row.id]
+        return snapshot_wire(row, growth, memories.of(session, [row.id]).get(row.id))
 
 
 @router.post("/snapshots", **ASYNCHRONOUS)
 def take_snapshot(body: SnapshotCreation, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Take the machine's persistent disks as they are at one instant, running or not."""
+    """Take the machine's persistent disks as they are at one instant, running or not; with the memory of the running guest, if
+    asked, from which it can go on."""
     return submit(
         services,
         identity,
@@ -63,10 +68,16 @@ def take_snapshot(body: SnapshotCreation, identity: Manager, services: ServicesO
 
 
 @router.post("/snapshots/revert", **ASYNCHRONOUS)
-def revert_snapshot(body: DeviceAction, identity: Manager, services: ServicesOf, key: RequestKeyOf) -> JSONResponse:
-    """Bring the disks of a stopped machine back to a snapshot. What was written since is lost, unless another one holds it."""
+def revert_snapshot(
+    body: SnapshotReversion, identity: Manager, services: ServicesOf, key: RequestKeyOf
+) -> JSONResponse:
+    """Bring a stopped machine back to a snapshot: its disks, and, when the snapshot holds memory, the guest running where it was.
+    What was written since is lost, unless another one holds it."""
     return submit(
-        services, identity, key, lambda session: snapshot_work.plan_revert(session, identity.tenant_id, body.id)
+        services,
+        identity,
+        key,
+        lambda session: snapshot_work.plan_revert(session, identity.tenant_id, body.id, memory=body.memory),
     )
 
 

@@ -100,6 +100,7 @@ def _blade(world: World, tables: Tables, blade: str) -> Iterator[Finding]:
     yield from _networks(world, tables, blade)
     yield from _seeds(world, tables, blade)
     yield from devices.images(world, tables, blade)
+    yield from blades.stuck(world, tables, blade)
 
 
 def _strangers(tables: Tables, blade: str, states: dict[str, PowerState]) -> Iterator[Finding]:

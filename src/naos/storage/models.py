@@ -159,6 +159,16 @@ class SnapshotMemory(Base):
     hardware: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
+class SnapshotPoint(Base):
+    """What lay on the volumes for a snapshot's sake in the hour that began at `at`, in bytes, as seen last in it."""
+
+    __tablename__ = "snapshot_growth"
+    snapshot_id: Mapped[str] = mapped_column(sa.ForeignKey("snapshots.id"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    held: Mapped[int]
+    measured_at: Mapped[datetime]
+
+
 class DiskMove(Base):
     """A disk on its way to another volume: `lun_id` receives it, and exports it there under `epoch` meanwhile."""
 

@@ -16,7 +16,18 @@ from naos.api.services import ServicesOf
 from naos.fleet import cpools
 from naos.fleet.places import Places
 from naos.identity import Identity
-from naos.storage import classes, cluster_routes, clusters, figure_routes, luns, space, space_routes, views, volume_keys
+from naos.storage import (
+    classes,
+    cluster_routes,
+    clusters,
+    figure_routes,
+    growth_routes,
+    luns,
+    space,
+    space_routes,
+    views,
+    volume_keys,
+)
 from naos.storage.master_keys import Keyring
 from naos.storage.models import ClusterMember, Lun, LunSample
 from naos.storage.wire import Datastore, LunChange, LunRequest
@@ -26,6 +37,7 @@ router = APIRouter(tags=["Volumes"])
 router.include_router(cluster_routes.router)
 router.include_router(figure_routes.router)
 router.include_router(space_routes.router)
+router.include_router(growth_routes.router)
 datastores = APIRouter(prefix="/compute/v1/vcenters/datastores")
 
 Reader = Annotated[Identity, Depends(require("compute_iaas_vmware_read"))]

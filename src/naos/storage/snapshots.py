@@ -16,7 +16,7 @@ from naos.lifecycle import Lifecycle
 from naos.names import listing
 from naos.storage import luns
 from naos.storage.errors import NothingToSnapshot, SnapshotHolds, TooManySnapshots
-from naos.storage.models import Disk, Snapshot, SnapshotDisk
+from naos.storage.models import Disk, Snapshot, SnapshotDisk, SnapshotPoint
 from naos.storage.rules import PERSISTENT
 from naos.world import World
 
@@ -162,14 +162,16 @@ def forget(world: World, snapshot_id: str) -> None:
         session.execute(
             sa.update(Snapshot).where(Snapshot.parent_id == snapshot_id).values(parent_id=snapshot.parent_id)
         )
-        session.execute(sa.delete(SnapshotDisk).where(SnapshotDisk.snapshot_id == snapshot_id))
+        for table in (SnapshotDisk, SnapshotPoint):
+            session.execute(sa.delete(table).where(table.snapshot_id == snapshot_id))
         session.execute(sa.delete(Snapshot).where(Snapshot.id == snapshot_id))
 
 
 def forget_machine(session: Session, machine_id: str) -> None:
     """With the machine's disks their snapshots go."""
     mine = sa.select(Snapshot.id).where(Snapshot.machine_id == machine_id)
-    session.execute(sa.delete(SnapshotDisk).where(SnapshotDisk.snapshot_id.in_(mine)))
+    for table in (SnapshotDisk, SnapshotPoint):
+        session.execute(sa.delete(table).where(table.snapshot_id.in_(mine)))
     session.execute(sa.delete(Snapshot).where(Snapshot.machine_id == machine_id))
 
 

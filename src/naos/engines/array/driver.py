@@ -362,6 +362,12 @@ class StorageDaemonArray(PointSourcing, PointLaying):
         with served(place) as monitor:
             snapshots.delete(monitor, place, snapshot_id, disk_ids)
 
+    def held_by_snapshots(self, lun_id: str, disk_ids: Sequence[str]) -> dict[str, int]:
+        """Raises Unreachable while the volume is not mounted."""
+        place = self._place(lun_id)
+        self._check_mounted(place)
+        return snapshots.held(place, disk_ids)
+
     # --------------------------------------------------------------------------------------------------------- plumbing
 
     def _place(self, lun: LunSpec | str, key: LunKey | None = None) -> Place:

@@ -1,13 +1,18 @@
 """Snapshots inside the images, named by the snapshot's id: one point in time for a set of disks, running or not."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from naos.engines.array import changes, disks, encryption, jobs, laying, nodes
+from naos.engines.array import held as looking
 from naos.engines.array.errors import DaemonRefused, named
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
 from naos.engines.array.volume import numbers
 from naos.engines.errors import Missing
+
+_LOOK = 120.0  # seconds
 
 
 def take(monitor: Monitor, place: Place, snapshot_id: str, disk_ids: Sequence[str]) -> None:
@@ -70,6 +75,14 @@ def delete(monitor: Monitor, place: Place, snapshot_id: str, disk_ids: Sequence[
     with nodes.opened(monitor, place, having):
         for disk_id in having:
             _delete(monitor, disk_id, snapshot_id)
+
+
+def held(place: Place, disk_ids: Sequence[str]) -> dict[str, int]:
+    """By snapshot, the bytes that the images of these disks have for its sake alone (see `held`). An absent disk has nothing."""
+    script = Path(looking.__file__).read_text(encoding="utf-8")
+    argv = ("nice", "-n", "10", "python3", "-c", script, *map(place.disk, disk_ids))
+    sizes: dict[str, int] = json.loads(place.run(*argv, timeout=_LOOK).stdout)
+    return sizes
 
 
 def _has(monitor: Monitor, place: Place, disk_id: str, snapshot_id: str) -> bool:

@@ -15,7 +15,7 @@ from naos.engines.hypervisor import failures
 from naos.engines.hypervisor.domains import Domains
 
 ANSWER = 5  # seconds for a small question
-THAW = 60  # seconds
+THAW = 20  # seconds
 PATIENCE = 20.0  # seconds for the guest to use what it was given
 _PAUSE = 0.5  # seconds
 
@@ -55,13 +55,12 @@ def version(domains: Domains, domain_id: str) -> str:
     return str(ask(domains, domain_id, "guest-info").get("version", ""))
 
 
-def freeze(domains: Domains, domain_id: str, limit: int) -> int:
-    """Returns how many file systems are frozen. A guest that is frozen already is thawed and frozen anew.
+def is_frozen(domains: Domains, domain_id: str) -> bool:
+    return bool(ask(domains, domain_id, "guest-fsfreeze-status") == "frozen")
 
-    limit: seconds for the guest to write out what it holds.
-    """
-    if ask(domains, domain_id, "guest-fsfreeze-status") == "frozen":
-        thaw(domains, domain_id)
+
+def freeze(domains: Domains, domain_id: str, limit: int) -> int:
+    """Returns how many file systems are frozen. limit: seconds for the guest to write out what it holds."""
     return int(ask(domains, domain_id, "guest-fsfreeze-freeze", timeout=limit))
 
 

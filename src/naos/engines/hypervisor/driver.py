@@ -3,7 +3,6 @@
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -18,9 +17,9 @@ from naos.engines.hypervisor import (
     console_log,
     counters,
     drives,
-    guard,
-    memory,
+    freezing,
     hotplug,
+    memory,
     migration,
     mirroring,
     nvram,
@@ -400,21 +399,13 @@ class LibvirtHypervisor:
 
     def freeze(self, domain_id: str, *, limit: int = 10) -> int:
         """Raises GuestRefused without an agent, or when it takes longer than `limit` seconds to come to rest."""
-        guard.begin(self._host, checked(self.name, domain_id), limit)
-        try:
-            return agent.freeze(self._domains, domain_id, limit)
-        except Missing:
-            guard.end(self._host, domain_id)
-            raise
-        except EngineError:
-            with suppress(EngineError):  # the blade's guard thaws it when this does not
-                self.thaw(domain_id)
-            raise
+        return freezing.freeze(self._domains, self._host, domain_id, limit)
 
     def thaw(self, domain_id: str) -> int:
-        thawed = agent.thaw(self._domains, domain_id)
-        guard.end(self._host, domain_id)
-        return thawed
+        return freezing.thaw(self._domains, self._host, domain_id)
+
+    def stuck(self) -> list[str]:
+        return freezing.stuck(self._domains, self._host)
 
     def guest_files(self, domain_id: str) -> GuestFiles:
         return AgentFiles(self._domains, checked(self.name, domain_id))

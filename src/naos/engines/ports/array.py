@@ -132,6 +132,10 @@ class Array(PointSource, PointLaying, Protocol):
         """Refuses (Busy) while one is exported."""
 
     def delete_snapshot(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None: ...
+    def held_by_snapshots(self, lun_id: str, disk_ids: Sequence[str]) -> dict[str, int]:
+        """By snapshot, the bytes on the LUN that these disks have only for its sake: blocks that they have written anew since. What
+        several snapshots share is the newest one's. As of the disks' last flush; no daemon is asked."""
+
     def points(self, lun_id: str) -> "PointStore":
         """Points of other volumes' disks that are kept on this one, which must be served while they are worked with."""
 

@@ -354,7 +354,13 @@ class Hypervisor(Protocol):
         """
 
     def thaw(self, domain_id: str) -> int:
-        """How many file systems were thawed: 0 when they had been thawed before."""
+        """How many file systems were thawed: 0 when they had been thawed before, or the guest's kernel did it at the blade's word.
+
+        Raises GuestRefused when the guest may stand frozen (see `stuck`).
+        """
+
+    def stuck(self) -> list[str]:
+        """Ids of guests that may stand frozen: nobody inside heard the word to go on, and they have written nothing since."""
 
     def agent_ping(self, domain_id: str) -> bool: ...
     def guest_files(self, domain_id: str) -> GuestFiles:

@@ -354,9 +354,22 @@ class SimulatedArray(SimulatedLaying):
         with self._call("snapshot_disks") as db:
             self._served(db, lun.id)
             for disk_id in disk_ids:
-                size = self._disk(db, lun.id, disk_id)["size"]
-                values = (snapshot_id, disk_id, size)
-                db.execute("INSERT OR IGNORE INTO snapshots (id, disk, size) VALUES (?, ?, ?)", values)
+                disk = self._disk(db, lun.id, disk_id)
+                values = (snapshot_id, disk_id, disk["size"], disk["allocated"])
+                db.execute("INSERT OR IGNORE INTO snapshots (id, disk, size, allocated) VALUES (?, ?, ?, ?)", values)
+
+    def held_by_snapshots(self, lun_id: str, disk_ids: Sequence[str]) -> dict[str, int]:
+        """What was written from each snapshot to the next one."""
+        found: dict[str, int] = {}
+        with self._call("held_by_snapshots") as db:
+            self._get(db, lun_id)
+            for disk_id in disk_ids:
+                after = self._disk(db, lun_id, disk_id)["allocated"]
+                query = "SELECT id, allocated FROM snapshots WHERE disk = ? ORDER BY rowid DESC"
+                for row in db.execute(query, (disk_id,)):
+                    found[row["id"]] = found.get(row["id"], 0) + max(after - row["allocated"], 0)
+                    after = row["allocated"]
+        return found
 
     def revert_disks(self, lun: LunSpec, snapshot_id: str, disk_ids: Sequence[str]) -> None:
         with self._call("revert_disks") as db:

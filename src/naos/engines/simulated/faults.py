@@ -99,6 +99,11 @@ class Faults:
                 (method, engine, encode_error(error), late),
             )
 
+    def lose_agent(self, domain_id: str, *, obeys: bool) -> None:
+        """The guest's agent dies as soon as it has frozen the file systems. obeys: its kernel thaws them at its keyboard's word."""
+        with self._store.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO silent_agents (domain, obeys) VALUES (?, ?)", (domain_id, obeys))
+
     def crash(self, blade: str, domain_id: str) -> None:
         """The running guest's hypervisor process dies."""
         with self._store.transaction() as db:

@@ -211,6 +211,7 @@ class SimulatedHypervisor(SimulatedEngine):
 
     # -------------------------------------------------------------------------------------------------------- migration
 
+            db.execute("DELETE FROM silent_agents WHERE domain = ?", (domain_id,))
     def migrate(
         self,
         domain_id: str,
@@ -409,7 +410,27 @@ class SimulatedHypervisor(SimulatedEngine):
         return self._ask_agent("freeze", domain_id)
 
     def thaw(self, domain_id: str) -> int:
-        return self._ask_agent("thaw", domain_id)
+        with self._live("thaw", domain_id) as (db, domain):
+            silent = db.execute("SELECT obeys FROM silent_agents WHERE domain = ?", (domain_id,)).fetchone()
+            if silent is not None:
+                db.execute("UPDATE silent_agents SET stuck = NOT obeys WHERE domain = ?", (domain_id,))
+            elif domain.state != PowerState.RUNNING:
+                raise GuestRefused(self.name, f"thawing domain {domain_id}", f"the guest is {domain.state}")
+            else:
+                return len(definitions.disks(domain.live or ""))
+        if not silent["obeys"]:
+            raise GuestRefused(
+                self.name, f"thawing domain {domain_id}", "its agent does not answer, and nothing was written since"
+            )
+        return 0
+
+    def stuck(self) -> list[str]:
+        query = (
+            "SELECT domains.id FROM domains JOIN silent_agents ON silent_agents.domain = domains.id "
+            "WHERE blade = ? AND state = ? AND stuck ORDER BY domains.id"
+        )
+        with self._call("stuck") as db:
+            return [row["id"] for row in db.execute(query, (self.name, PowerState.RUNNING))]
 
     def agent_ping(self, domain_id: str) -> bool:
         with self._call("agent_ping") as db:
