@@ -17,6 +17,7 @@ from naos.compute.placement import (
     judge,
     obstacles,
     ranked,
+    weigh,
 )
 from naos.units import GIB
 
@@ -90,6 +91,47 @@ TIES = st.builds(
     st.booleans(),
     st.frozensets(st.sampled_from(["b0", "b1", "b2", "b3"]), max_size=3),
 )
+NAMES = st.sampled_from(["b0", "b1", "b2", "b3"])
+ANY_BLADE = st.builds(
+    Candidate,
+    NAMES,
+    memory=st.integers(1, 4),
+    reserved=st.integers(0, 3),
+    machines=st.integers(0, 2),
+    connected=st.sampled_from([True, True, True, False]),
+    vcpus=st.integers(0, 3),
+    vcpu_limit=st.sampled_from([None, None, 3]),
+    closed=st.sampled_from(["", "", "", "closed"]),
+    model=st.sampled_from(["m", "m", "n"]),
+    zone=st.sampled_from(["z", "z", "y"]),
+    vlans=st.sampled_from([frozenset({"front"}), frozenset({"front", "back"}), frozenset[str]()]),
+)
+ANY_NEED = st.builds(
+    Need,
+    memory=st.integers(1, 3),
+    vcpus=st.integers(0, 2),
+    model=st.sampled_from(["", "m"]),
+    volumes=st.sampled_from([(), (), (("fast", "z"),)]),
+    vlans=st.sampled_from([frozenset[str](), frozenset({"front"})]),
+    ties=st.lists(TIES, max_size=3).map(tuple),
+    wished=st.none() | NAMES,
+    home=st.none() | NAMES,
+    lacking=st.sampled_from([{}, {}, {"b1": ("avx",)}]),
+    gpus=st.integers(0, 1),
+    free_gpus=st.sampled_from([{"b0": 1, "b1": 1, "b2": 1}, {"b3": 1}]),
+    bound=st.sampled_from([False, False, True]),
+)
+
+
+@given(blades=st.lists(ANY_BLADE, max_size=4, unique_by=lambda blade: blade.name), need=ANY_NEED)
+def test_the_decision_is_what_the_rules_and_weights_say_word_by_word(blades: list[Candidate], need: Need) -> None:
+    """Row 39 of the complaints: what is chosen and what is explained come from the same rules."""
+    fitting = [blade for blade in blades if not list(obstacles(blade, need))]
+    heaviest = max((weigh(blade, need) for blade in fitting), default=None)
+    first = min((blade.name for blade in fitting if weigh(blade, need) == heaviest), default=None)
+    assert best(blades, need) == first
+
+
 BLADES = st.lists(
     st.builds(
         lambda reserved, vcpus, machines, connected: (reserved, vcpus, machines, connected),

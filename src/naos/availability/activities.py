@@ -9,10 +9,10 @@ import sqlalchemy as sa
 import structlog
 
 from naos.activity import Run, workflow
-from naos.availability import conditions, recoveries, settings
+from naos.availability import conditions, recoveries, rules, settings
 from naos.availability.detection import Condition
 from naos.availability.models import OPEN, BladeCondition, Priority, Progress, Recovery
-from naos.compute import firmware, steps, swapping
+from naos.compute import firmware, movements, steps, strays, swapping
 from naos.compute.errors import NoRoom, PoolFull
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.startup import start
@@ -69,11 +69,20 @@ def _is_to_be_isolated(world: World, machine_id: str, recovery_id: str) -> bool:
     if recovery.progress == Progress.WAITING:
         return False
     moved = machine.power == Power.RUNNING and machine.blade != recovery.blade
-    runs = recovery.cause in (conditions.CRASHED, conditions.MISSING) and steps.is_running(world, machine_id)
+    missed = recovery.cause in (rules.CRASHED, rules.MISSING)
+    runs = missed and (steps.is_running(world, machine_id) or _has_arrived(world, machine_id))
     if moved or runs:
         recoveries.note(world, recovery_id, Progress.ABANDONED, reason="it runs after all")
         return False
     return True
+
+
+def _has_arrived(world: World, machine_id: str) -> bool:
+    """Whether a move that was given up came to its end after all; then that is noted."""
+    blade = strays.where_it_runs(world, machine_id)
+    if blade is not None:
+        movements.record_arrival(world, machine_id, blade, steps.row(world, machine_id).cpool_id)
+    return blade is not None
 
 
 def _cut_power(world: World, machine_id: str, recovery_id: str) -> str:

@@ -17,13 +17,13 @@ from naos.availability.models import (
     Progress,
     Recovery,
 )
+from naos.availability.rules import CRASHED
 from naos.compute import hooks
+from naos.compute.hooks import Loss
 from naos.compute.models import VirtualMachine
-from naos.engines.ports import PowerState
 from naos.fleet.models import Blade, Cpool
 from naos.fleet.rules import lent_memory
 
-CRASHED, MISSING = "crashed", "missing"
 HOUR = timedelta(hours=1)
 
 
@@ -78,22 +78,23 @@ def may_join(session: Session, blade: str) -> bool:
     return row is None or row.condition not in LOST
 
 
-def plan_for_loss(session: Session, machine: VirtualMachine, state: PowerState) -> Plan | None:
+def plan_for_loss(session: Session, machine: VirtualMachine, loss: Loss) -> Plan | None:
     """Start a machine again whose hypervisor process died, or that its blade lost with its own power."""
     pool = session.get(PoolAvailability, machine.cpool_id)
     own = settings.of_machine(session, machine.id)
     if pool is None or not pool.enabled or own.priority == Priority.DISABLED or machine.blade is None:
         return None
     row = session.get(BladeCondition, machine.blade)
-    if state != PowerState.CRASHED and not (row is not None and row.shaken):
+    cause = rules.cause_of(loss, shaken=row is not None and row.shaken)
+    if cause is None:
         return None
     if recoveries.open_of(session, machine.id) is not None:
         return None
-    if state == PowerState.CRASHED and _restarts(session, machine.id) >= own.restart_limit:
+    if cause == CRASHED and _restarts(session, machine.id) >= own.restart_limit:
         reason = f"it was started again {own.restart_limit} times within an hour"
         recoveries.give_up(session, machine, CRASHED, reason)
         return None
-    return recoveries.plan_isolate(session, machine, CRASHED if state == PowerState.CRASHED else MISSING)
+    return recoveries.plan_isolate(session, machine, cause)
 
 
 def _restarts(session: Session, machine_id: str) -> int:

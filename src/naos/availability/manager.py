@@ -10,6 +10,8 @@ from naos.availability.detection import LOST, Condition, Seen, Sight, Verdict, W
 from naos.availability.models import Priority
 from naos.availability.rules import Pending, Place, Settings, next_starts
 
+ISOLATING_SECONDS = 3.0
+"""How long machines of lower priority wait for one that is being cut off; an array that does not answer must not hold up all."""
 _AT_THE_ARRAY = (Seen.TRAFFIC, Seen.REACHABLE, Seen.UNUSED)
 
 
@@ -43,7 +45,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Case:
-    """An unfinished recovery. progress: isolating, waiting or starting."""
+    """An unfinished recovery. progress: isolating, waiting or starting; or resting, between two attempts."""
 
     id: str
     machine_id: str
@@ -75,6 +77,7 @@ class Manager:
         self._watches: dict[str, Watch] = {}
         self._turns: dict[str, dict[str, float]] = {}
         self._looked: dict[str, float] = {}
+        self._isolating: dict[str, dict[str, float]] = {}
 
     def condition(self, blade: str) -> Condition:
         watch = self._watches.get(blade)
@@ -130,6 +133,7 @@ class Manager:
         decided: Decisions,
     ) -> None:
         known = {member.id: member for member in members}
+        coming = self._coming(now, pool.id, cases)
         pending = [
             Pending(
                 case.id,
@@ -137,16 +141,17 @@ class Manager:
                 known[case.machine_id].memory,
                 known[case.machine_id].settings,
                 case.progress == "starting",
+                case.progress == "isolating",
             )
             for case in cases
-            if case.progress != "isolating"
+            if (case.progress in ("waiting", "starting") or case.id in coming)
             and case.machine_id in known
             and known[case.machine_id].settings.priority != Priority.DISABLED
         ]
         turns = self._turns.setdefault(pool.id, {})
         for gone in set(turns) - {wish.id for wish in pending}:
             del turns[gone]
-        if not pending:
+        if all(wish.coming for wish in pending):
             return
         reserved: dict[str, int] = {}
         for member in members:
@@ -164,6 +169,13 @@ class Manager:
         used = sum(member.reserved for member in members)
         found = next_starts(pending, places, enabled=pool.memory, used=used, now=now, turns=turns)
         decided.start, decided.waiting = found.start, found.waiting
+
+    def _coming(self, now: float, pool_id: str, cases: Sequence[Case]) -> set[str]:
+        """Cases that are being cut off, and have been for so short a time that those after them wait for their turn."""
+        before = self._isolating.get(pool_id, {})
+        since = {case.id: before.get(case.id, now) for case in cases if case.progress == "isolating"}
+        self._isolating[pool_id] = since
+        return {case_id for case_id, began in since.items() if now - began < ISOLATING_SECONDS}
 
     def _barred(self, blade: str, sight: Sight | None) -> str:
         condition = self.condition(blade)

@@ -5,9 +5,25 @@ from dataclasses import dataclass, field, replace
 
 from naos.availability.errors import AdmissionRefused, RoomPromised, ToleratedTooMany, TooFewBlades
 from naos.availability.models import RESTART_LIMIT, Priority
+from naos.compute.hooks import Loss
+from naos.engines.ports import PowerState
 from naos.units import size_text
 
+CRASHED, MISSING = "crashed", "missing"
 RANKS = {Priority.HIGH: 0, Priority.MEDIUM: 1, Priority.LOW: 2, Priority.DISABLED: 3}
+
+
+def cause_of(loss: Loss, *, shaken: bool) -> str | None:
+    """Why a machine is started again that does not run where it should; None for one that stays stopped.
+
+    A process that died is started again. What a guest or an order ended stays so, whatever its blade did afterwards. Of the rest,
+    what is missing on a blade that was booted anew, or whose hypervisor was silent (`shaken`), went with it.
+    """
+    if loss.state == PowerState.CRASHED:
+        return CRASHED
+    if loss.ended:
+        return None
+    return MISSING if loss.rebooted or shaken else None
 
 
 def check_blades(cpool: str, blades: int) -> None:
@@ -109,13 +125,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Pending:
-    """A lost machine that is to start: `starting` when an activity is at it."""
+    """A lost machine that is to start: `starting` when an activity is at it, `coming` when it is being cut off, and will be next."""
 
     id: str
     machine: str
     memory: int
     settings: Settings = field(default_factory=Settings)
     starting: bool = False
+    coming: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +167,7 @@ def next_starts(
     turns: dict[str, float],
 ) -> Next:
     """By priority, then order; machines of best effort after all others. The next group comes once nobody of the one before
-    starts or could; who finds no room holds up nobody.
+    starts, could, or is about to; who finds no room holds up nobody.
 
     enabled, used: the cpool's memory. turns: when each was first in line (kept by the caller from call to call).
     """
@@ -165,10 +182,10 @@ def next_starts(
     busy = ""
     for _, group in sorted(groups.items()):
         if busy:
-            waiting |= {wish.id: f"{busy} is before it" for wish in group if not wish.starting}
+            waiting |= {wish.id: f"{busy} is before it" for wish in group if not (wish.starting or wish.coming)}
             continue
         for wish in sorted(group, key=lambda each: (-each.memory, each.machine)):
-            if wish.starting:
+            if wish.starting or wish.coming:
                 busy = busy or wish.machine
                 continue
             turn = turns.setdefault(wish.id, now)

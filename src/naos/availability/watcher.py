@@ -20,11 +20,10 @@ from naos.activity.submission import is_unfinished
 from naos.activity.unwinding import left_to_undo
 from naos.activity.watch import Watch
 from naos.availability import hung, recoveries, settings
-from naos.availability.conditions import MISSING
 from naos.availability.detection import LOST, Condition, Sight, Verdict
 from naos.availability.manager import Case, Decisions, Loss, Manager, Member, Pool
 from naos.availability.models import OPEN, BladeCondition, MachineAvailability, PoolAvailability, Progress, Recovery
-from naos.availability.rules import Settings
+from naos.availability.rules import MISSING, Settings
 from naos.availability.watching import Lookout
 from naos.compute import hooks
 from naos.compute.models import Power, VirtualMachine
@@ -41,6 +40,8 @@ PERIOD_SECONDS = 0.25
 LOOK_SECONDS = 0.5
 LONGEST_PAUSE = 30.0
 SYSTEM = "naos"
+RESTING = "resting"
+"""Of a case that waits between two attempts."""
 
 _log = structlog.get_logger()
 
@@ -234,9 +235,12 @@ class Watcher(Watch):
             self._undo_what_was_left()
 
     def _is_gone(self, blade: str, machine_id: str) -> bool:
-        """Asked again: the latest look may be from before the machine was started, which the tables have since."""
+        """Asked again: the latest look may be from before the machine was started, which the tables have since. One that its
+        guest or an order ended is none that went with the blade."""
+        hypervisor = self._world.rack.hypervisor(blade)
         with suppress(EngineError):
-            return self._world.rack.hypervisor(blade).state(machine_id) in (PowerState.ABSENT, PowerState.STOPPED)
+            gone = hypervisor.state(machine_id) in (PowerState.ABSENT, PowerState.STOPPED)
+            return gone and not hypervisor.was_ended(machine_id)
         return False
 
     def _undo_what_was_left(self) -> None:
@@ -317,9 +321,7 @@ class Watcher(Watch):
     def _held_back(self, case: Case, now: float) -> Case:
         """One whose last attempt failed a moment ago is left alone for a while, ever longer."""
         due, _ = self._pauses.get(case.id, (0.0, 0.0))
-        return (
-            replace(case, progress=str(Progress.ISOLATING)) if case.progress == Progress.WAITING and due > now else case
-        )
+        return replace(case, progress=RESTING) if case.progress == Progress.WAITING and due > now else case
 
     def _pause(self, key: str, now: float) -> None:
         _, last = self._pauses.get(key, (0.0, 0.0))

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
-from naos.compute import affinity, firmware, machines, rules, steps, swapping
+from naos.compute import affinity, firmware, machines, movements, rules, snapshot_memory, steps, strays, swapping
 from naos.compute import arranging_activities as _arranging  # noqa: F401 - its workflows
 from naos.compute import cloning as _cloning  # noqa: F401 - its workflow
 from naos.compute import configuring as _configuring  # noqa: F401 - its workflows and compensations
@@ -108,13 +108,27 @@ def reset(run: Run, arguments: dict[str, Any]) -> str:
 
 @workflow("virtual_machine.settle")
 def settle(run: Run, arguments: dict[str, Any]) -> str:
-    """A guest that stopped by itself, or whose blade lost power: fence its disks and say that it is stopped."""
+    """A guest that stopped by itself, or whose blade lost power: fence its disks and say that it is stopped. One that runs though
+    it was noted as stopped, as after a start that was given up and took effect later, has neither disks nor memory: it is ended."""
     world, machine_id = _world(run), arguments["machine_id"]
     if run.step("look", steps.is_running, world, machine_id):
-        run.step("note that it runs", steps.record_running, world, machine_id)
-    else:
+        if not run.step("look whether it should", _should_run, world, machine_id):
+            _stop(run, world, machine_id)
+        return str(machine_id)
+    elsewhere = run.step("look elsewhere", strays.where_it_runs, world, machine_id)
+    if elsewhere is None:
         _stop(run, world, machine_id)
+    else:
+        run.step("note where it runs", _note_place, world, machine_id, elsewhere)
     return str(machine_id)
+
+
+def _should_run(world: World, machine_id: str) -> bool:
+    return steps.row(world, machine_id).power == Power.RUNNING
+
+
+def _note_place(world: World, machine_id: str, blade: str) -> None:
+    movements.record_arrival(world, machine_id, blade, steps.row(world, machine_id).cpool_id)
 
 
 @workflow("virtual_machine.delete")
@@ -126,6 +140,7 @@ def delete(run: Run, arguments: dict[str, Any]) -> str:
         run.step(f"take it off {blade}", steps.undefine, world, machine_id, blade)
     for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
         run.step("remove a disk", disks.remove, world, disk_id)
+    run.step("remove the memory that snapshots hold", snapshot_memory.remove_all, world, machine_id)
     run.step("forget", steps.forget, world, machine_id)
     return str(machine_id)
 

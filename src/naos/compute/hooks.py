@@ -1,6 +1,7 @@
 """Where areas above compute have their say about machines: they append to these lists when they are imported."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
@@ -9,6 +10,17 @@ from naos.compute.models import VirtualMachine
 from naos.engines.ports import PowerState
 from naos.fleet.models import Cpool
 from naos.world import World
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How a machine is missing where it should run. state: what its blade shows of it. rebooted: the blade was booted anew since it
+    ran there. ended: its guest or an order ended it, as far as the blade knows."""
+
+    state: PowerState
+    rebooted: bool = False
+    ended: bool = False
+
 
 START_CONDITIONS: list[Callable[[Session, VirtualMachine], None]] = []
 """Each is asked before a machine starts, when the request is checked and again in the activity; it raises a NaosError to refuse."""
@@ -26,7 +38,7 @@ FORGET_HOOKS: list[Callable[[Session, str], None]] = []
 BLADE_CONDITIONS: list[Callable[[Session, str], Mapping[str, str]]] = []
 """Each is asked which blades of the cpool with that id take no machine for now: why, in words, by the blade's name."""
 
-LOSS_HOOKS: list[Callable[[Session, VirtualMachine, PowerState], Plan | None]] = []
+LOSS_HOOKS: list[Callable[[Session, VirtualMachine, Loss], Plan | None]] = []
 """Each is asked what is to be done about a running machine that its blade does not run any more; None: nothing of its own."""
 
 POWER_OFF_HOOKS: list[Callable[[Session, str], None]] = []
@@ -75,10 +87,10 @@ def closed_blades(session: Session, cpool_id: str) -> dict[str, str]:
     return found
 
 
-def plan_for_loss(session: Session, machine: VirtualMachine, state: PowerState) -> Plan | None:
+def plan_for_loss(session: Session, machine: VirtualMachine, loss: Loss) -> Plan | None:
     """What an area above compute does about a machine that stopped by itself."""
     for hook in LOSS_HOOKS:
-        plan = hook(session, machine, state)
+        plan = hook(session, machine, loss)
         if plan is not None:
             return plan
     return None

@@ -22,6 +22,7 @@ from naos.world import World
 
 AT_ONCE, MOST_AT_ONCE = 2, 8
 """Migrations side by side from one blade."""
+LOST_TARGET = "a machine could not be moved there a moment ago"
 REVIVE = "bring it back first, or let high availability start its machines elsewhere"
 
 
@@ -85,10 +86,16 @@ def state_of(world: World, blade: str) -> str:
 
 
 def evacuation_of(
-    session: Session, world: World, cpool: Cpool, blade: str, movable: frozenset[str] | None = None
+    session: Session,
+    world: World,
+    cpool: Cpool,
+    blade: str,
+    movable: frozenset[str] | None = None,
+    avoid: frozenset[str] = frozenset(),
 ) -> Evacuation:
     """How the blade would be emptied. movable: ids of the machines that the activity holds; None before there is one: then what
-    is being started or comes to the blade is taken for there, and what leaves it for gone."""
+    is being started or comes to the blade is taken for there, and what leaves it for gone. avoid: blades that take nothing, as they
+    were lost as targets a moment ago."""
     state = arranging.state_of(session, world, cpool)
     on_their_way = sa.select(VirtualMachine.id, VirtualMachine.moving_to).where(
         VirtualMachine.cpool_id == cpool.id, VirtualMachine.moving_to.is_not(None)
@@ -107,7 +114,11 @@ def evacuation_of(
             runners.append(runner)
         elif runner.id not in moving:
             runners.append(replace(runner, pinned=""))
-    return evacuate(state.candidates, runners, state.groups, blade)
+    candidates = [
+        replace(candidate, closed=candidate.closed or LOST_TARGET) if candidate.name in avoid else candidate
+        for candidate in state.candidates
+    ]
+    return evacuate(candidates, runners, state.groups, blade)
 
 
 def check_emptied(blade: str, found: Evacuation) -> None:

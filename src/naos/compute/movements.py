@@ -175,5 +175,5 @@ def undefine_everywhere_but(world: World, machine_id: str, blade: str | None, po
     with world.database.read() as session:
         others = [entry.name for entry in cpools.blades_of(session, pools) if entry.connected and entry.name != blade]
     for other in others:
-        if insist(world.rack.hypervisor(other).state, machine_id) == PowerState.STOPPED:
+        if insist(world.rack.hypervisor(other).state, machine_id) in steps.AT_REST:
             insist(steps.undefine, world, machine_id, other)

@@ -1,7 +1,8 @@
 """On which blade a machine runs: a pure decision over the blades of a cpool, which explains itself.
 
 Hard rules say on which blades it can be at all; of those the weight decides. Starting, moving, clones, recommendations and
-explanations all come through `obstacles` and `weigh`, so that none of them allows what another forbids.
+explanations all come through `obstacles` and `weigh`, or through `best`, which is the same; so none of them allows what another
+forbids.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -160,7 +161,7 @@ def weigh(candidate: Candidate, need: Need) -> Weight:
     for tie in need.ties:
         if not tie.must and tie.broken_by(candidate.name):
             broken += 1
-    stays = candidate.name == need.home and (candidate.reserved + need.memory) * 100 <= candidate.memory * CROWDED
+    stays = candidate.name == need.home and _has_ease(candidate, need.memory)
     return (candidate.name == need.wished, -broken, stays, candidate.memory - candidate.reserved, -candidate.machines)
 
 
@@ -185,21 +186,73 @@ def _praise(candidate: Candidate, need: Need) -> str:
 
 
 def best(candidates: Sequence[Candidate], need: Need) -> str | None:
-    """The fitting blade of most weight, of equal ones the first by name; None when none fits."""
-    chosen: Candidate | None = None
-    heaviest: Weight | None = None
-    for candidate in candidates:
-        if next(obstacles(candidate, need), None) is not None:
-            continue
-        weight = weigh(candidate, need)
-        if (
-            chosen is None
-            or heaviest is None
-            or weight > heaviest
-            or (weight == heaviest and candidate.name < chosen.name)
-        ):
-            chosen, heaviest = candidate, weight
-    return chosen.name if chosen is not None else None
+    """The fitting blade of most weight, of equal ones the first by name; None when none fits.
+
+    What `obstacles` and `weigh` say, asked in the order in which most blades drop out, and without a word: a decision must be over
+    before the processor is taken from it. That it never differs from them is tested.
+    """
+    found = _roomy(candidates, need)
+    if need.ties:
+        found = _where_ties_hold(found, need.ties)
+    if need.volumes or need.vlans or need.lacking or need.gpus or need.bound:
+        found = [candidate for candidate in found if not _lacks(candidate, need)]
+    if len(found) > 1 and (need.ties or need.home is not None or need.wished is not None):
+        found = _preferred(found, need)
+    if not found:
+        return None
+    return min(found, key=lambda each: (each.reserved - each.memory, each.machines, each.name)).name
+
+
+def _roomy(candidates: Sequence[Candidate], need: Need) -> list[Candidate]:
+    """Blades that take machines at all, and have what every machine needs."""
+    memory, vcpus, model = need.memory, need.vcpus, need.model
+    return [
+        each
+        for each in candidates
+        if each.memory - each.reserved >= memory
+        and not each.closed
+        and each.connected
+        and (each.vcpu_limit is None or each.vcpus + vcpus <= each.vcpu_limit)
+        and (not model or each.model == model)
+    ]
+
+
+def _where_ties_hold(found: Sequence[Candidate], ties: Sequence[Tie]) -> list[Candidate]:
+    """Without those where a rule that must hold would not."""
+    away = _NOTHING.union(*(tie.blades for tie in ties if tie.must and tie.kind == ANTI_AFFINITY))
+    beside = [tie.blades for tie in ties if tie.must and tie.kind != ANTI_AFFINITY and tie.blades]
+    together = beside[0].intersection(*beside[1:]) if beside else None
+    return [each for each in found if each.name not in away and (together is None or each.name in together)]
+
+
+def _preferred(found: Sequence[Candidate], need: Need) -> list[Candidate]:
+    """Those that come first by what was wished, the rules that should hold, and least movement."""
+    soft = [tie for tie in need.ties if not tie.must]
+    if not soft and need.wished is None:
+        stays = [each for each in found if each.name == need.home and _has_ease(each, need.memory)]
+        return stays or list(found)
+    liked = [
+        (
+            each.name == need.wished,
+            -sum([tie.broken_by(each.name) for tie in soft]),
+            each.name == need.home and _has_ease(each, need.memory),
+        )
+        for each in found
+    ]
+    most = max(liked)
+    return [each for each, rank in zip(found, liked, strict=True) if rank == most]
+
+
+def _has_ease(candidate: Candidate, memory: int) -> bool:
+    """Whether the blade is not crowded with so many bytes more."""
+    return (candidate.reserved + memory) * 100 <= candidate.memory * CROWDED
+
+
+def _lacks(candidate: Candidate, need: Need) -> bool:
+    """Whether something is not there that the machine has or uses."""
+    if next(_out_of_reach(candidate, need), None) is not None:
+        return True
+    return next(_without_what_it_has(candidate, need), None) is not None
 
 
 def choose(cpool: str, machine: str, candidates: Sequence[Candidate], need: Need) -> str:

@@ -32,6 +32,9 @@ from naos.storage import controllers, disks, luns, snapshots, space, swap
 from naos.storage.models import Disk, VirtualController
 from naos.world import World
 
+AT_REST = (PowerState.STOPPED, PowerState.CRASHED)
+"""Defined, and no process of it is left."""
+
 
 def row(world: World, machine_id: str) -> VirtualMachine:
     """The machine as it is now. Raises Unknown."""
@@ -258,7 +261,7 @@ def undefine(world: World, machine_id: str, blade: str) -> None:
 def undefine_elsewhere(world: World, machine_id: str, blade: str) -> None:
     """A machine is defined on one blade only: a definition left on an earlier one is removed."""
     for other in siblings(world, machine_id):
-        if other != blade and world.rack.hypervisor(other).state(machine_id) == PowerState.STOPPED:
+        if other != blade and world.rack.hypervisor(other).state(machine_id) in AT_REST:
             undefine(world, machine_id, other)
 
 

@@ -6,7 +6,7 @@ It only looks; whatever must be done is an activity like any other, under the sa
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,7 +20,8 @@ from naos.activity.locks import is_free
 from naos.activity.submission import is_unfinished
 from naos.activity.watch import Watch
 from naos.catalogue import library
-from naos.compute import hooks, machines, virtual_disks
+from naos.compute import hooks, losses, machines, strays, virtual_disks
+from naos.compute.hooks import Loss
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
 from naos.engines.ports import LunContents, PowerState
@@ -39,6 +40,8 @@ FABRIC_PERIOD_SECONDS = 5.0
 FLATTEN_AFTER_SECONDS = 60.0
 BASE_PERIOD_SECONDS = 5.0
 MEASURE_PERIOD_SECONDS = 15.0
+RECOVER_SECONDS = 2.0  # between attempts to bring a volume back; each pause is twice the one before,
+RECOVER_MOST_SECONDS = 15.0  # and not longer than this
 RESUME_FULL_SECONDS = 30.0  # between attempts while a volume has hardly any space
 ALIVE = (PowerState.RUNNING, PowerState.PAUSED, PowerState.STOPPING)
 SYSTEM = "naos"
@@ -63,10 +66,16 @@ class Supervisor(Watch):
         self._measure_due: dict[str, float] = {}
         self._resume_due: dict[str, float] = {}
         self._surplus: dict[str, set[tuple[str, int]]] = {}
+        self._boots = losses.Boots(world)
+        self._recover_due: dict[str, tuple[float, float]] = {}
 
     def stop(self) -> None:
         super().stop()
         self._pool.shutdown(wait=True)
+
+    def rest(self) -> None:
+        self._boots.forget()
+        self._recover_due.clear()
 
     def look(self) -> None:
         """One round over the whole fleet; hosts that do not answer hold up nobody but themselves."""
@@ -109,11 +118,13 @@ class Supervisor(Watch):
         try:
             states = self._world.rack.hypervisor(blade).domains()
         except EngineError as error:
+            self._boots.forget(blade)
             self._note_connection(blade, connected=False, reason=str(error))
             return
         with self._world.database.read() as session:
             barred = not hooks.may_join(session, blade)
         if barred:
+            self._boots.forget(blade)
             self._note_connection(blade, connected=False, reason="what it ran before it was lost is not removed yet")
             return
         self._note_connection(blade, connected=True)
@@ -121,6 +132,7 @@ class Supervisor(Watch):
             expected = machines.running_on(session, blade)
             stopped = self._stopped_on(session, blade)
             waiting = space.waiting(session)
+        missing: list[tuple[VirtualMachine, PowerState]] = []
         for machine in expected:
             state = states.get(machine.id, PowerState.ABSENT)
             if machine.id in waiting and state != PowerState.IO_ERROR:
@@ -129,12 +141,39 @@ class Supervisor(Watch):
             if state == PowerState.IO_ERROR:
                 self._resume(machine, blade, waits=machine.id in waiting)
             elif state not in ALIVE and self._differs(machine.id, blade):
-                self._settle(machine.id, machine.tenant_id, state)
+                missing.append((machine, state))
+        self._look_after(blade, missing)
         for machine in stopped:
-            if states.get(machine.id) in ALIVE and self._differs(machine.id, blade):
-                self._settle(machine.id, machine.tenant_id)
-
+            if states.get(machine.id) in strays.ALIVE and self._differs(machine.id, blade):
+                self._settle(machine)
+        at_home = {machine.id for machine in (*expected, *stopped)}
+        self._look_at_strays(blade, states.keys() - at_home)
         self._look_at_fabric(blade)
+
+    def _look_after(self, blade: str, missing: Sequence[tuple[VirtualMachine, PowerState]]) -> None:
+        """Machines that do not run there any more. Nothing is noted of them while the blade cannot be asked what it is booted as."""
+        rebooted = self._boots.anew(blade, missing=bool(missing))
+        if rebooted is None:
+            return
+        seen_to = True
+        for machine, state in missing:
+            try:
+                loss = losses.loss(self._world, blade, machine.id, state, rebooted=rebooted)
+            except EngineError as error:
+                _log.warning("machine.loss_unknown", machine=machine.id, blade=blade, reason=str(error))
+                seen_to = False
+                continue
+            seen_to = self._settle(machine, loss) and seen_to
+        if seen_to:
+            self._boots.keep(blade)
+
+    def _look_at_strays(self, blade: str, others: Collection[str]) -> None:
+        with self._world.database.read() as session:
+            found = strays.on(session, blade, others)
+        for machine in found:
+            if self._world.rack.hypervisor(blade).state(machine.id) == PowerState.ABSENT:
+                continue  # it was on its way when the blade was asked
+            self._submit(partial(strays.plan_remove, machine_id=machine.id, blade=blade), tenant_id=machine.tenant_id)
 
     def _differs(self, machine_id: str, blade: str) -> bool:
         """A second look: table and hypervisor were read one after the other, and a machine may have started in between."""
@@ -222,11 +261,25 @@ class Supervisor(Watch):
         contents = self._contents(lun_id)
         self._measure(lun_id, answered=contents is not None)
         if contents is None or not self._serves_all(lun_id, contents) or self._serves_more(lun_id, contents):
-            self._submit(lambda session: luns.plan_recover(session, lun_id), patient=True)
+            self._recover(lun_id)
             return
+        self._recover_due.pop(lun_id, None)
         luns.admit(self._world, lun_id)
         for template_id in contents.templates:
             self._look_at_base(lun_id, template_id)
+
+    def _recover(self, lun_id: str) -> None:
+        """At once; again after a pause, ever longer, while it helps nothing: as when what its disks rest on is itself away."""
+        due, pause = self._recover_due.get(lun_id, (0.0, 0.0))
+        now = time.monotonic()
+        if now < due:
+            return
+        with self._world.database.read() as session:
+            under_way = is_unfinished(session, luns.plan_recover(session, lun_id))
+        if not under_way:
+            pause = min(pause * 2 or RECOVER_SECONDS, RECOVER_MOST_SECONDS)
+            self._submit(lambda session: luns.plan_recover(session, lun_id), patient=True)
+        self._recover_due[lun_id] = (now + pause, pause)
 
     def _measure(self, lun_id: str, *, answered: bool) -> None:
         """Keep the volume's space for lists and placement; that its array is silent is kept at once, and asked again once
@@ -253,15 +306,15 @@ class Supervisor(Watch):
         self._base_due[lun_id, template_id] = time.monotonic() + BASE_PERIOD_SECONDS
         self._submit(partial(luns.plan_drop_base, lun_id=lun_id, template_id=template_id))
 
-    def _settle(self, machine_id: str, tenant_id: str, lost: PowerState | None = None) -> None:
-        """Note what became of it; one that was `lost` in this state may have somebody who cares for it."""
+    def _settle(self, machine: VirtualMachine, loss: Loss | None = None) -> bool:
+        """Note what became of it; one that was lost may have somebody who cares for it. False when it is in other hands."""
 
         def check(session: Session) -> Plan:
-            machine = session.get(VirtualMachine, machine_id)
-            special = hooks.plan_for_loss(session, machine, lost) if machine is not None and lost is not None else None
-            return special or machines.plan_settle(session, machine_id)
+            found = session.get(VirtualMachine, machine.id)
+            special = hooks.plan_for_loss(session, found, loss) if found is not None and loss is not None else None
+            return special or machines.plan_settle(session, machine.id)
 
-        self._submit(check, tenant_id=tenant_id)
+        return self._submit(check, tenant_id=machine.tenant_id)
 
     def _flatten_clones(self) -> None:
         """One at a time, the oldest first, and none whose guest may still be booting from it."""
@@ -280,21 +333,26 @@ class Supervisor(Watch):
 
     # ------------------------------------------------------------------------------------------------------- acting
 
-    def _submit(self, check: Callable[[Session], Plan], *, tenant_id: str = SYSTEM, patient: bool = False) -> None:
-        """One such activity at a time. Unless `patient`, an object that an activity works on already is left to it."""
+    def _submit(self, check: Callable[[Session], Plan], *, tenant_id: str = SYSTEM, patient: bool = False) -> bool:
+        """One such activity at a time. Unless `patient`, an object that an activity works on already is left to it: then False."""
+        under_way = False
 
         def once(session: Session) -> Plan:
+            nonlocal under_way
             plan = check(session)
-            if is_unfinished(session, plan) or not (patient or is_free(session, plan.locks)):
+            under_way = is_unfinished(session, plan)
+            if under_way or not (patient or is_free(session, plan.locks)):
                 raise InHand
             return plan
 
         try:
             self._engine.submit_now(once, Caller(tenant_id, SYSTEM))
         except InHand:
-            return
+            return under_way
         except NaosError as error:
             _log.warning("supervisor.refused", reason=str(error))
+            return False
+        return True
 
 
 class InHand(Exception):

@@ -100,6 +100,15 @@ class BladeUpdate(Base):
     reason: Mapped[str] = mapped_column(sa.Text, default="")
 
 
+class BladeBoot(Base):
+    """What a blade was booted as when it was seen last and nothing was missing there that nobody sees to; see `boots`."""
+
+    __tablename__ = "blade_boots"
+    blade: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    boot: Mapped[str] = mapped_column(sa.String(255))
+    seen_at: Mapped[datetime]
+
+
 class BladeMove(Base):
     """What became of a machine that the latest evacuation of a blade moves. state: waiting, moving, moved, returned, failed or
     left (where it was). share: of its memory that has gone over, 0 to 1. place: in the order of the evacuation."""

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import uuid
 from pathlib import Path
 
 MS_BIND = 4096
@@ -34,6 +35,7 @@ def furnish(folder: Path, machine: dict[str, object], private: list[str]) -> Non
         mount(str(folder / place), f"/{place}", None, MS_BIND)
     mount(f"naos-{machine['id']}", "/run", "tmpfs", MS_NOSUID_NODEV, "mode=755")
     Path("/run/lock").mkdir()
+    Path("/run/naos-boot-id").write_text(f"{uuid.uuid4()}\n", encoding="ascii")  # the kernel's own is not this host's
 
 
 def record(folder: Path) -> None:

@@ -33,7 +33,7 @@ from naos.engines.hypervisor.connection import Change, Connection
 from naos.engines.hypervisor.domains import Domains, checked
 from naos.engines.hypervisor.guest_files import AgentFiles
 from naos.engines.hypervisor.serial import Serial
-from naos.engines.hypervisor.states import ACTIVE, missed_kinds
+from naos.engines.hypervisor.states import ACTIVE, LOG_TAIL, LOGS, missed_kinds, was_ended, was_ended_by
 from naos.engines.hypervisor.xml import Traits
 from naos.engines.ports import (
     BladeFacts,
@@ -133,6 +133,17 @@ class LibvirtHypervisor:
 
     def state(self, domain_id: str) -> PowerState:
         return self._domains.state(domain_id)
+
+    def was_ended(self, domain_id: str) -> bool:
+        """As libvirt remembers, or from the machine's log, which outlives libvirt and the blade's power."""
+        try:
+            known = was_ended(*self._domains.state_and_reason(domain_id))
+        except Missing:
+            return False
+        if known is not None:
+            return known
+        log = self._host.run(["tail", "-c", str(LOG_TAIL), f"{LOGS}/{checked(self.name, domain_id)}.log"], check=False)
+        return was_ended_by(log.stdout)
 
     def close(self) -> None:
         """Let go of the blade; `events` ends."""

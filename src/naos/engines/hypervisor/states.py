@@ -1,5 +1,6 @@
 """libvirt's states and events in the words of the port."""
 
+import re
 from collections.abc import Mapping
 
 import libvirt
@@ -20,7 +21,21 @@ _WITH_REASON = {
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR): PowerState.IO_ERROR,
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_CRASHED): PowerState.CRASHED,
     (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED): PowerState.CRASHED,
+    # libvirt came back and could do nothing with the process that it found: it ended it itself
+    (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_DAEMON): PowerState.CRASHED,
 }
+_ENDED = frozenset(
+    {
+        libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN,
+        libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED,
+        libvirt.VIR_DOMAIN_SHUTOFF_SAVED,
+        libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED,
+    }
+)
+_ENDED_IN_LOG = frozenset({"shutdown", "destroyed", "saved", "migrated"})
+_IN_LOG = re.compile(r"^\d{4}-\d\d-\d\d \S+: (?:starting up|shutting down, reason=(?P<reason>\w+))", re.MULTILINE)
+LOGS = "/var/log/libvirt/qemu"
+LOG_TAIL = 65536  # bytes, of which one start writes a few thousand
 ACTIVE = frozenset({PowerState.RUNNING, PowerState.PAUSED, PowerState.IO_ERROR, PowerState.STOPPING})
 
 _EVENTS = {
@@ -52,6 +67,25 @@ _KIND_OF_STATE = {
 def power_state(state: int, reason: int) -> PowerState:
     """A state and its reason; a state of a later libvirt counts as running, so that nobody starts the machine twice."""
     return _WITH_REASON.get((state, reason)) or _STATES.get(state, PowerState.RUNNING)
+
+
+def was_ended(state: int, reason: int) -> bool | None:
+    """Whether a machine's guest or an order ended it; None when libvirt, which forgets with every start of its own, cannot say.
+
+    A start that failed (VIR_DOMAIN_SHUTOFF_FAILED) says nothing of the run before it.
+    """
+    if state != libvirt.VIR_DOMAIN_SHUTOFF:
+        return False
+    if reason in (libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN, libvirt.VIR_DOMAIN_SHUTOFF_FAILED):
+        return None
+    return reason in _ENDED
+
+
+def was_ended_by(log: str) -> bool:
+    """The same by the end of the log that libvirt writes of a machine: False when the last run there has no end, as when the
+    blade lost its power."""
+    found = list(_IN_LOG.finditer(log))
+    return bool(found) and found[-1]["reason"] in _ENDED_IN_LOG
 
 
 def event_kind(event: int, detail: int) -> str | None:

@@ -222,6 +222,10 @@ class Hypervisor(Protocol):
         """Every domain defined or running here: id -> state."""
 
     def state(self, domain_id: str) -> PowerState: ...
+    def was_ended(self, domain_id: str) -> bool:
+        """Whether a stopped domain was ended by its guest or by an order, as far as the blade knows: it may know from before
+        it was booted. False for one that runs, that crashed, that went with the blade's power, and when nothing is known."""
+
     def define(self, spec: DomainSpec) -> str:
         """Define, or redefine losslessly when it exists: what `spec` does not speak of stays. Returns the inactive XML."""
 

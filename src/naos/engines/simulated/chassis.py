@@ -29,4 +29,4 @@ class SimulatedChassis(SimulatedEngine):
             self._switch_on(db)
 
     def _switch_on(self, db: Db) -> None:
-        db.execute("UPDATE engines SET powered = 1 WHERE name = ?", (self.name,))
+        db.execute("UPDATE engines SET powered = 1, boots = boots + 1 - powered WHERE name = ?", (self.name,))

@@ -108,7 +108,7 @@ class Faults:
         """The running guest's hypervisor process dies."""
         with self._store.transaction() as db:
             self._alive(db, blade, domain_id)
-            guests.end(db, blade, domain_id, PowerState.CRASHED)
+            guests.end(db, blade, domain_id, PowerState.CRASHED, ended=False)
             guests.report(db, blade, domain_id, "crashed")
 
     def write(self, blade: str, domain_id: str, disk_id: str, size: int) -> bool:

@@ -70,19 +70,20 @@ def set_state(db: Db, blade: str, domain_id: str, state: PowerState) -> None:
     db.execute("UPDATE domains SET state = ? WHERE blade = ? AND id = ?", (state, blade, domain_id))
 
 
-def end(db: Db, blade: str, domain_id: str, state: PowerState = PowerState.STOPPED) -> None:
-    """The guest runs no more; what was plugged in only for this run is gone."""
+def end(db: Db, blade: str, domain_id: str, state: PowerState = PowerState.STOPPED, *, ended: bool = True) -> None:
+    """The guest runs no more; what was plugged in only for this run is gone. ended: by the guest or an order."""
     for table in ("attachments", "ports", "mirrors"):
         db.execute(f"DELETE FROM {table} WHERE blade = ? AND domain = ?", (blade, domain_id))  # noqa: S608 - as above
     db.execute(
-        "UPDATE domains SET state = ?, live = NULL, memory = 0, moving = 0 WHERE blade = ? AND id = ?",
-        (state, blade, domain_id),
+        "UPDATE domains SET state = ?, live = NULL, memory = 0, moving = 0, ended = ? WHERE blade = ? AND id = ?",
+        (state, ended, blade, domain_id),
     )
 
 
 def lose_power(db: Db, blade: str) -> None:
     """The blade is off: no guest runs, and the bridges are gone; definitions and files stay."""
-    for (domain_id,) in db.execute("SELECT id FROM domains WHERE blade = ?", (blade,)).fetchall():
-        end(db, blade, domain_id)
+    query = "SELECT id, state, ended FROM domains WHERE blade = ?"
+    for domain_id, state, ended in db.execute(query, (blade,)).fetchall():
+        end(db, blade, domain_id, ended=bool(ended) and not is_alive(state))
     db.execute("DELETE FROM vlans WHERE blade = ?", (blade,))
     db.execute("UPDATE engines SET powered = 0 WHERE name = ?", (blade,))

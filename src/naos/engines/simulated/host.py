@@ -13,6 +13,7 @@ from naos.engines.simulated.calls import SimulatedEngine
 
 _Answer = tuple[int, str, str]
 _SHELL = ["sh", "-eu", "-s"]
+_BOOT = ["cat", "/proc/sys/kernel/random/boot_id"]
 
 
 def place_of(folder: Path, host: str, path: str) -> Path:
@@ -24,15 +25,19 @@ def place_of(folder: Path, host: str, path: str) -> Path:
 
 
 class SimulatedHost(SimulatedEngine):
-    """`mkdir -p`, `rm -f`, `ls` and the space of a file system, and files. Of scripts it knows those of lines `true`, `false` and
-    comments, and keeps them in /scripts. Everything else is refused: there is nothing to run it on."""
+    """`mkdir -p`, `rm -f`, `ls`, the space of a file system and what it is booted as, and files. Of scripts it knows those of lines
+    `true`, `false` and comments, and keeps them in /scripts. Everything else is refused: there is nothing to run it on."""
 
     port = "host"
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 30.0, check: bool = True) -> Completed:
         del timeout
-        with self._call("run"):
-            code, out, error = self._script(stdin.decode()) if list(argv) == _SHELL else self._execute(argv)
+        with self._call("run") as db:
+            if list(argv[:2]) == _BOOT:
+                row = db.execute("SELECT boots FROM engines WHERE name = ?", (self.name,)).fetchone()
+                code, out, error = 1, f"simulated-boot-{row['boots']}\n", ""
+            else:
+                code, out, error = self._script(stdin.decode()) if list(argv) == _SHELL else self._execute(argv)
         if check and code != 0:
             raise CommandFailed(self.name, " ".join(argv), error)
         return Completed(code, out, error)

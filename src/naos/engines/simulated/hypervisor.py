@@ -86,6 +86,12 @@ class SimulatedHypervisor(SimulatedEngine):
             domain = running.find(db, self.name, domain_id)
         return domain.state if domain else PowerState.ABSENT
 
+    def was_ended(self, domain_id: str) -> bool:
+        with self._call("was_ended") as db:
+            query = "SELECT state, ended FROM domains WHERE blade = ? AND id = ?"
+            row = db.execute(query, (self.name, domain_id)).fetchone()
+        return row is not None and row["state"] == PowerState.STOPPED and bool(row["ended"])
+
     def xml(self, domain_id: str) -> str:
         with self._call("xml") as db:
             return self._get(db, domain_id).xml

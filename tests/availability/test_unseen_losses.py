@@ -1,0 +1,113 @@
+"""What happens while nobody looks: a blade that loses its power and comes back, a libvirt that forgets, an order that is late."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from simulated_platform import COMPUTE, Platform
+
+from naos.activity.models import Activity
+from naos.availability.rules import CRASHED, MISSING, cause_of
+from naos.compute.hooks import Loss
+from naos.engines.ports import PowerState
+from naos.engines.simulated import guests
+from naos.fleet import boots
+
+NAMES = ("low", "high", "down", "off")
+RECOVERIES = f"{COMPUTE}/availability/recoveries"
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 40.0) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+def _recoveries(platform: Platform, machine_id: str) -> list[dict[str, Any]]:
+    return [row for row in platform.get(RECOVERIES) if row["virtualMachineId"] == machine_id]
+
+
+def _runs(platform: Platform, machine_id: str) -> list[str]:
+    """The blades that run it, in the world's own books."""
+    with platform.rack._store.transaction() as db:
+        query = "SELECT blade FROM domains WHERE id = ? AND live IS NOT NULL"
+        return [row["blade"] for row in db.execute(query, (machine_id,))]
+
+
+def _power_cycle(platform: Platform, blade: str, *ended: str) -> None:
+    """Off and on in one moment, so that no look falls in between; the guests of `ended` had shut themselves down just before."""
+    with platform.rack._store.transaction() as db:
+        for machine in ended:
+            guests.end(db, blade, machine)
+        guests.lose_power(db, blade)
+        db.execute("UPDATE engines SET powered = 1, boots = boots + 1 WHERE name = ?", (blade,))
+
+
+def _kept(platform: Platform, blade: str) -> str | None:
+    with platform.services.database.read() as session:
+        return boots.kept(session, blade)
+
+
+def _starts(platform: Platform) -> list[str]:
+    """Machines in the order in which their recoveries were started."""
+    with platform.services.database.read() as session:
+        query = sa.select(Activity).where(Activity.kind == "virtual_machine.recover").order_by(Activity.sequence)
+        return [str(row.arguments["machine_id"]) for row in session.scalars(query)]
+
+
+@pytest.mark.parametrize(
+    ("state", "ended", "rebooted", "shaken", "cause"),
+    [
+        (PowerState.CRASHED, False, False, False, CRASHED),
+        (PowerState.CRASHED, False, True, True, CRASHED),
+        (PowerState.STOPPED, False, False, False, None),  # nothing says that it went with anything
+        (PowerState.STOPPED, False, True, False, MISSING),
+        (PowerState.STOPPED, False, False, True, MISSING),
+        (PowerState.ABSENT, False, True, False, MISSING),
+        (PowerState.STOPPED, True, False, False, None),
+        (PowerState.STOPPED, True, True, True, None),  # it was down before its blade was
+    ],
+)
+def test_which_machines_went_with_their_blade(
+    state: PowerState, ended: bool, rebooted: bool, shaken: bool, cause: str | None
+) -> None:
+    assert cause_of(Loss(state, rebooted=rebooted, ended=ended), shaken=shaken) == cause
+
+
+def test_machines_of_a_blade_that_was_booted_anew_between_two_looks_are_started_again_in_order(
+    available: Platform,
+) -> None:
+    blade = "az05-blade1"
+    until(lambda: _kept(available, blade), "what it is booted as is known")
+    before = _kept(available, blade)
+    machines = {name: available.deploy(name, powerOn=name != "off", hostId=blade) for name in NAMES}
+    for name in ("low", "high"):
+        path = f"{COMPUTE}/virtual_machines/{machines[name]}/availability"
+        available.done("PATCH", path, {"priority": name})
+    assert [_runs(available, machines[name]) for name in NAMES] == [[blade]] * 3 + [[]]
+    earlier = _starts(available)
+    _power_cycle(available, blade, machines["down"])
+    for name in ("low", "high"):
+        until(lambda name=name: len(_runs(available, machines[name])) == 1, f"{name} runs")  # type: ignore[misc]
+    until(lambda: available.machine(machines["down"])["powerState"] == "stopped", "that it is down is noted")
+    for name in ("low", "high"):
+        until(
+            lambda name=name: [row["progress"] for row in _recoveries(available, machines[name])] == ["recovered"],  # type: ignore[misc]
+            "it is back",
+        )
+    assert [row["cause"] for row in _recoveries(available, machines["high"])] == ["missing"]
+    started = _starts(available)[len(earlier) :]
+    assert started == [machines["high"], machines["low"]]
+    for name in ("down", "off"):
+        assert available.machine(machines[name])["powerState"] == "stopped"
+        assert _recoveries(available, machines[name]) == []
+    until(lambda: _kept(available, blade) not in (None, before), "its new boot is kept")
+    assert available.settled() == []
+    for machine in machines.values():
+        available.remove(machine)
