@@ -196,6 +196,9 @@ def test_what_a_snapshot_holds_is_watched_and_goes_with_it(
     said = " ".join(roomy.get(f"{SNAPSHOTS}/{old}")["warnings"])
     assert "Snapshot old is 4 days old" in said
     assert "holds 24 MiB while 50 MiB are free on volume volume-AZ05" in said
+    scraped = roomy.client.get("/metrics").text
+    assert f'naos_snapshot_held_bytes{{id="{old}",machine="subject",snapshot="old"}} 2.5165824e+07' in scraped
+    assert f'naos_snapshot_warnings{{id="{old}",machine="subject",snapshot="old"}} 2.0' in scraped
     assert roomy.stranger().get(f"{SNAPSHOTS}/{old}/growth").status_code == 404
     roomy.rack.faults.fail_next("array.held_by_snapshots", EngineError("az05-array", "a look", "it is silent"))
     watch.look()  # what was seen before stays

@@ -549,7 +549,9 @@ def test_snapshots_are_of_one_moment_and_bring_every_byte_back(rig):
     for _ in range(2):
         rig.array.snapshot_disks(lun, snapshot_id, both)
     assert open_files(rig, lun) == {f"{running}.qcow2"}
+    assert rig.array.held_by_snapshots(lun.id, [*both, an_id()]) == {snapshot_id: 0}
     rig.fill(address, 9, MIB, 8 * MIB)
+    assert rig.array.held_by_snapshots(lun.id, both) == {snapshot_id: MIB + 65536}  # and the table of what it holds
     rig.array.resize_disk(lun, running, 80 * MIB)
     with pytest.raises(Busy, match="is exported"):
         rig.array.revert_disks(lun, snapshot_id, both)

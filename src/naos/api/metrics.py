@@ -34,7 +34,7 @@ from naos.identity import Identity, Unauthenticated
 from naos.inventory.catalogues import iops_limit
 from naos.lifecycle import Lifecycle
 from naos.protection.replication.models import LunReplication
-from naos.storage import figures, space, space_rules
+from naos.storage import figures, snapshot_growth, space, space_rules
 from naos.storage.models import Disk, Lun, LunSample, Snapshot, VolumeFigure
 from naos.world import World
 
@@ -96,6 +96,7 @@ class TenantCollector(Collector):
             yield from _machines(session, self._tenant)
             yield from _volumes(session, self._world, self._tenant)
             yield from _storage_work(session, self._tenant)
+            yield from _snapshots(session, self._world, self._tenant)
             yield from _replications(session, self._tenant)
             yield from _pools(session, self._tenant)
             yield from _activities(session, self._tenant)
@@ -232,6 +233,23 @@ def _storage_work(session: Session, tenant_id: str) -> Iterator[Metric]:
     )
     of_disks = [((*key, disk_id), rows[disk_id]) for disk_id, *key in disks if disk_id in rows]
     yield from _work("naos_disk", ("machine", "disk", "volume", "id"), of_disks)
+
+
+def _snapshots(session: Session, world: World, tenant_id: str) -> Iterator[Metric]:
+    """What each holds, as seen last, and whether its age or size is warned of."""
+    rows = session.execute(
+        sa.select(Snapshot, VirtualMachine.name)
+        .join(VirtualMachine, VirtualMachine.id == Snapshot.machine_id)
+        .where(Snapshot.tenant_id == tenant_id)
+        .order_by(VirtualMachine.name, Snapshot.name, Snapshot.id)
+    ).all()
+    growths = snapshot_growth.of(session, [row for row, _ in rows], world.settings)
+    labels = ("machine", "snapshot", "id")
+    named = [((machine, row.name, row.id), growths[row.id]) for row, machine in rows]
+    held = [(key, growth.held) for key, growth in named if growth.measured_at is not None]
+    yield _gauge("naos_snapshot_held_bytes", "What lies on the volumes for its sake alone.", labels, held)
+    warned = [(key, len(growth.warnings)) for key, growth in named]
+    yield _gauge("naos_snapshot_warnings", "How many things are to be said of its age and size.", labels, warned)
 
 
 def _work(prefix: str, labels: Sequence[str], rows: Sequence[tuple[tuple[str, ...], VolumeFigure]]) -> Iterator[Metric]:

@@ -13,10 +13,14 @@ GIB = 2**30
         (1, 16),
         (16 * GIB, 16),
         (16 * GIB + 1, 18),
-        (1024 * GIB, 18),
-        (1024 * GIB + 1, 19),
+        (256 * GIB, 18),
+        (256 * GIB + 1, 19),
+        (512 * GIB, 19),
+        (512 * GIB + 1, 20),
+        (20480 * GIB, 20),
     ],
 )
 def test_large_disks_have_large_clusters(size: int, bits: int) -> None:
     assert layouts.cluster_bits(size) == bits
+    assert size > 1024 * GIB or size >> bits <= 2**20
     assert layouts.options(bits) == f"cluster_size={2**bits}"
