@@ -25,6 +25,8 @@ SNAPSHOT = {
     "name": "before",
     "createTime": 1764150000000,
     "quiesced": True,
+    "memory": False,
+    "memorySize": 0,
     "current": True,
     "description": "",
     "parentId": "",
@@ -82,7 +84,15 @@ def cli(tmp_path: Path) -> Cli:
             ["snapshot", "create", "web-1", "before", "--quiesce"],
             ("POST", "/snapshots", {"name": "before", "quiesce": True}),
         ),
-        (["snapshot", "revert", "before", "--yes"], ("POST", "/snapshots/revert", {"id": SNAPSHOT["id"]})),
+        (
+            ["snapshot", "create", "web-1", "before", "--memory"],
+            ("POST", "/snapshots", {"memory": True, "quiesce": False}),
+        ),
+        (
+            ["snapshot", "revert", "before", "--yes"],
+            ("POST", "/snapshots/revert", {"id": SNAPSHOT["id"], "memory": True}),
+        ),
+        (["snapshot", "revert", "before", "--disks-only", "--yes"], ("POST", "/snapshots/revert", {"memory": False})),
         (["snapshot", "delete", "before", "--yes"], ("DELETE", f"/snapshots/{SNAPSHOT['id']}", None)),
         (
             ["snapshot", "consolidate", "web-1"],

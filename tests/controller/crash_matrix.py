@@ -27,6 +27,7 @@ from simulated_platform import COMPUTE, GIB, Platform, inventory_text, platform_
 from naos.activity import Engine
 from naos.activity.controllers import Timing
 from naos.activity.models import Activity
+from naos.engines.ports import PowerState
 
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["warm_controller"])
@@ -181,6 +182,25 @@ def _two_volumes_stopped(platform: Platform) -> None:
     platform.done("PATCH", POWER, {"id": platform.made["machine"], "powerAction": "off"})
 
 
+def _awake(platform: Platform) -> str:
+    body = {"virtualMachineId": platform.made["machine"], "name": "awake", "memory": True}
+    return platform.write("POST", f"{COMPUTE}/snapshots", body)
+
+
+def _remembered(platform: Platform) -> None:
+    """A running machine with disks on two volumes, and a snapshot with its memory."""
+    _roomy(platform)
+    disk = {"virtualMachineId": platform.made["machine"], "capacity": GIB, "datastoreId": platform.made["fast"]}
+    platform.done("POST", f"{COMPUTE}/virtual_disks", disk)
+    platform.ended(_awake(platform))
+    platform.made["snapshot"] = platform.get(f"{COMPUTE}/snapshots")[0]["id"]
+
+
+def _remembered_stopped(platform: Platform) -> None:
+    _remembered(platform)
+    platform.done("PATCH", POWER, {"id": platform.made["machine"], "powerAction": "off"})
+
+
 def _drive(platform: Platform) -> None:
     """A drive of a running machine, and an image in the library."""
     _machine(platform)
@@ -268,6 +288,15 @@ SCENARIOS = {
     ),
     "snapshot delete": Scenario(
         "snapshot.delete", lambda p: p.write("DELETE", f"{COMPUTE}/snapshots/{p.made['snapshot']}"), _two_volumes
+    ),
+    "memory create": Scenario("snapshot.create", _awake, _spread),
+    "memory revert": Scenario(
+        "snapshot.revert",
+        lambda p: p.write("POST", f"{COMPUTE}/snapshots/revert", {"id": p.made["snapshot"]}),
+        _remembered_stopped,
+    ),
+    "memory delete": Scenario(
+        "snapshot.delete", lambda p: p.write("DELETE", f"{COMPUTE}/snapshots/{p.made['snapshot']}"), _remembered
     ),
     "image mount": Scenario(
         "drive.update",
@@ -380,7 +409,7 @@ def quick(database: Any, world: Any) -> Engine:
 def recover(place: Place, name: str) -> None:
     """A new controller; what it finds and leaves goes to `outcome.json`."""
     with platform_in(place.folder, database_url=place.database_url, make_engine=quick) as platform:
-        findings = _settle(platform)
+        findings = [*_settle(platform), *_standing(platform)]
         if SCENARIOS[name].vault:
             findings = [*findings, *_unlike_the_vault(platform)]
         with platform.services.database.read() as session:
@@ -388,6 +417,19 @@ def recover(place: Place, name: str) -> None:
             last = session.scalars(query.limit(1)).one()
         outcome = {"findings": findings, "state": last.state, "reason": last.reason}
         (place.folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def _standing(platform: Platform) -> list[str]:
+    """Guests that nobody let go on, and what is left of their memory on blades."""
+    found = []
+    for blade in platform.services.world.inventory.blades:
+        states = platform.rack.hypervisor(blade.name).domains()
+        found += [
+            f"{machine} stands still on {blade.name}" for machine, state in states.items() if state == PowerState.PAUSED
+        ]
+        kept = platform.folder / "world" / "hosts" / blade.name / "var/lib/libvirt/naos/memory"
+        found += [f"{place.name} stays on {blade.name}" for place in kept.glob("*")]
+    return found
 
 
 def _unlike_the_vault(platform: Platform) -> list[str]:

@@ -69,16 +69,9 @@ def check_hardware(session: Session, machine: VirtualMachine, snapshot: Snapshot
 
 
 def take(run: Run, world: World, machine_id: str, snapshot_id: str) -> None:
-    """Room, then memory and disks while the guest stands still, then the way to the volume; each undone when a later one fails."""
+    """Room, then memory and disks while the guest stands still, then the way to the volume. The room is given back with the name."""
     back = {"machine_id": machine_id, "snapshot_id": snapshot_id}
-    run.step(
-        "set the memory's space aside",
-        _make_room,
-        world,
-        machine_id,
-        snapshot_id,
-        undo=Undo("snapshot.remove_memory", {"snapshot_id": snapshot_id}, "gave the memory's space back"),
-    )
+    run.step("set the memory's space aside", _make_room, world, machine_id, snapshot_id)
     run.step(
         "take memory and disks",
         _take_both,
@@ -264,11 +257,6 @@ def remove_all(world: World, machine_id: str) -> None:
         kept = memories.of_machine(session, machine_id)
     for snapshot_id in kept:
         memories.remove(world, snapshot_id)
-
-
-@undo("snapshot.remove_memory")
-def _remove(world: World, arguments: dict[str, Any]) -> None:
-    memories.remove(world, arguments["snapshot_id"])
 
 
 @undo("snapshot.leave_memory")

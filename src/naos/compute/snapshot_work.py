@@ -258,6 +258,7 @@ def consolidate(run: Run, arguments: dict[str, Any]) -> str:
 
 @undo("snapshot.forget")
 def _forget(world: World, arguments: dict[str, Any]) -> None:
+    memories.remove(world, arguments["snapshot_id"])
     snapshots.forget(world, arguments["snapshot_id"])
 
 

@@ -55,6 +55,8 @@ def keep(domains: Domains, host: Host, domain_id: str, memory_id: str, room: int
     host.run(["mkdir", "-p", "-m", "700", FOLDER])
     host.run(["rm", "-f", path(memory_id)])
     _check_room(host, memory_id, room)
+    if domains.state(domain_id) == PowerState.PAUSED:
+        resuming.resume(domains, domain_id)  # QEMU saves none whose state was saved before, unless it has run since
     resuming.pause(domains, domain_id)
     live = domains.live(domain_id)
     if live is None:

@@ -21,7 +21,7 @@ from naos.insistence import insist
 from naos.protection.recovery.errors import StillUnfenced
 from naos.protection.recovery.models import Remnant
 from naos.storage import luns
-from naos.storage.models import Disk, Lun
+from naos.storage.models import Disk, Lun, SnapshotMemory
 from naos.world import World
 
 _log = structlog.get_logger()
@@ -44,6 +44,14 @@ def leave(session: Session, disk: Disk, machine: VirtualMachine | None, *, fence
             since=datetime.now(UTC),
         )
     )
+
+
+def leave_memories(session: Session, machine_id: str) -> None:
+    """What the machine's snapshots held of memory is left with them: nothing is written to it any more."""
+    for memory in session.scalars(sa.select(SnapshotMemory).where(SnapshotMemory.machine_id == machine_id)):
+        where = {"lun_id": memory.lun_id, "disk_id": memory.snapshot_id, "machine_id": machine_id, "blade": None}
+        session.merge(Remnant(**where, fenced=not memory.exported, since=datetime.now(UTC)))
+        session.delete(memory)
 
 
 def check_fenced(session: Session, machine_ids: Sequence[str]) -> None:

@@ -211,6 +211,7 @@ def switch(
         if held:
             remarks.append(f"{len(held)} snapshot(s) stayed behind")
             snapshots.forget_machine(session, machine.id)
+            remnants.leave_memories(session, machine.id)
         for disk in disks.of_machine(session, machine.id):
             if disk.id in placed:
                 _settle(session, disk, machine, placed[disk.id], fenced=fenced)
