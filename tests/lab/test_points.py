@@ -100,7 +100,8 @@ def bench(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lun(bench):
-    return bench.lun()
+    """With room for the disks of all tests together."""
+    return bench.lun(capacity=1024 * MIB)
 
 
 @pytest.mark.soak

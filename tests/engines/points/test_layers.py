@@ -179,3 +179,34 @@ def test_calls_refuse_in_words(tmp_path: Path) -> None:
     assert keeper.answer({**root, "call": "drop"}) == {"found": None}
     mounted = {**root, "mount": str(tmp_path), "call": "sets"}
     assert keeper.answer(mounted)["refused"][0] == "unreachable"
+
+
+@pytest.mark.parametrize("doubt", ["its host was started anew", "its medium failed"])
+def test_what_was_received_in_doubt_is_not_gone_on_from(made: Set, doubt: str) -> None:
+    """Until a point is sealed nothing waits for the medium: after a power cut, or when it fails, what was received can be anything."""
+    folder, point = Path(made.folder), str(uuid.uuid4())
+    part = layers.part(made.folder, made.disk, point)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", part, str(SIZE)], check=True)
+    disk = {"id": made.disk, "size": SIZE, "base": None, "since": None}
+    session = {"point": point, "disks": [disk], "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
+    (folder / "receiving").mkdir()
+    (folder / "receiving" / "lock").touch()
+    kept = folder / "receiving" / "session.json"
+    kept.write_text(json.dumps(session))
+    asked = {
+        "root": str(folder.parent),
+        "mount": None,
+        "set": folder.name,
+        "point": point,
+        "file": "f",
+        "disk": made.disk,
+    }
+    assert keeper.answer({**asked, "call": "unfinished"})["found"]["point"] == point
+    if doubt == "its medium failed":
+        (folder / "receiving" / "lost").touch()
+    else:
+        kept.write_text(json.dumps({**session, "boot": "another"}))
+        assert keeper.answer({**asked, "call": "checksums"})["refused"][0] == "missing"
+    assert keeper.answer({**asked, "call": "unfinished"}) == {"found": None}
+    assert keeper.answer({**asked, "call": "seal", "instant": ""})["refused"][0] == "failed"
+    assert [record["id"] for record in layers.records(made.folder)] == made.points

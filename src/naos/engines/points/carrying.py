@@ -3,18 +3,18 @@
 import base64
 import json
 import marshal
-import sys
 from functools import cache
 from importlib import import_module
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 
 from naos.engines.ports import Host
 
 _LOADER = """
-import json, sys, types
+import _frozen_importlib_external, json, sys, types
 carried = json.loads(sys.stdin.read())
-same = carried["python"] == sys.version
+same = carried["bytecode"] == _frozen_importlib_external.MAGIC_NUMBER.hex()
 for name, text, compiled in carried["modules"]:
     module = sys.modules[name] = types.ModuleType(name)
     module.__path__ = []
@@ -29,7 +29,8 @@ for name, text, compiled in carried["modules"]:
         setattr(sys.modules[parent], last, module)
 sys.modules[carried["main"]].main(carried["request"])
 """
-"""Compiling takes as long as all the rest of a short call: a host with the very Python of this machine is spared it."""
+"""Compiling takes as long as all the rest of a short call: a host whose Python has this one's
+bytecode, as all of one minor version have, is spared it."""
 
 
 @cache
@@ -52,6 +53,6 @@ def _compiled(name: str, text: str) -> str:
 def call(host: Host, names: tuple[str, ...], request: dict[str, Any], *, timeout: float) -> Any:
     """What the `main` of the last of these modules prints for the request, which must be JSON. `names`: in an order in which each
     finds those that it imports. Raises as `Host.run`."""
-    carried = {"python": sys.version, "modules": _modules(names), "main": names[-1], "request": request}
+    carried = {"bytecode": MAGIC_NUMBER.hex(), "modules": _modules(names), "main": names[-1], "request": request}
     done = host.run(["python3", "-I", "-S", "-c", _LOADER], stdin=json.dumps(carried).encode(), timeout=timeout)
     return json.loads(done.stdout)

@@ -29,7 +29,7 @@ from naos.engines.ports import (
 from naos.ids import normal_id
 
 _PACKAGE = "naos.engines.points.onhost"
-MODULES = tuple(f"{_PACKAGE}.{name}" for name in ("sums", "hashing", "layers", "sessions", "keeper"))
+MODULES = tuple(f"{_PACKAGE}.{name}" for name in ("sums", "hashing", "mapping", "layers", "sessions", "keeper"))
 _SHORT = 120.0  # seconds
 _LONG = 24 * 3600.0
 """Work that grows with what is stored; the host's own tools end with an error long before."""

@@ -1,9 +1,10 @@
 """Reading files and hashing what is in them, in several threads: both leave Python's lock to the others."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from naos.engines.points.onhost.sums import BLOCK, Pace, digest
 
@@ -21,11 +22,31 @@ class Piece(NamedTuple):
     first: int
 
 
-def pieces(file: int, extent: dict[str, Any]) -> Iterator[Piece]:
-    """Of an extent with data, as qemu-img describes it."""
-    for done in range(0, extent["length"], PIECE):
-        length = min(PIECE, extent["length"] - done)
-        yield Piece(file, extent["offset"] + done, length, (extent["start"] + done) // BLOCK)
+def pieces(file: int, offset: int, length: int, first: int) -> Iterator[Piece]:
+    """Of data that lie in one stretch of an open file; they are the blocks from the number `first` on."""
+    for done in range(0, length, PIECE):
+        yield Piece(file, offset + done, min(PIECE, length - done), first + done // BLOCK)
+
+
+@contextlib.contextmanager
+def beside(call: Callable[[str], None], path: str) -> Iterator[None]:
+    """`call(path)` in a thread of its own while what is inside is done. Raises what either raises."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            call(path)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def digests(wanted: Iterable[Piece], pace: Pace, take: Callable[[int, list[bytes]], None]) -> None:

@@ -125,6 +125,7 @@ def _take_over(folder: str, session: dict[str, Any], point: str, disk: dict[str,
     known = {(kept["id"], kept["size"], kept["base"]) for kept in session["disks"]}
     part = layers.part(folder, disk["id"], disk["since"])
     same = session["point"] == disk["since"] and (disk["id"], disk["size"], disk["base"]) in known
+    same = same and sessions.of_this_boot(session)
     if not same or not os.path.exists(part):
         raise Refused("missing", f"disk {disk['id']} of unfinished point {disk['since']}", "it is not there any more")
     os.rename(part, layers.part(folder, disk["id"], point))
@@ -155,10 +156,12 @@ def seal(request: dict[str, Any]) -> Any:
             session = sessions.read(session_folder)
             if session is None or session["point"] != point:
                 raise Refused("missing", f"point {point}", "it is not being received")
-            if not sessions.stop(session_folder):
+            if not sessions.stop(session_folder) or not sessions.of_this_boot(session):
                 raise Refused("failed", f"point {point}", "the daemon that received it died; receive it anew")
             for disk in session["disks"]:
                 layers.seal(folder, disk["id"], point)
+            if sessions.lost(session_folder):
+                raise Refused("failed", f"point {point}", "what was received could not be written to the medium")
             number = max((kept["number"] for kept in present), default=0) + 1
             named = [{"id": disk["id"], "size": disk["size"]} for disk in session["disks"]]
             kept = {"id": point, "set": request["set"], "number": number, "instant": request["instant"], "disks": named}
@@ -172,6 +175,8 @@ def unfinished(request: dict[str, Any]) -> Any:
     folder = _folder(request)
     session = sessions.read(f"{folder}/receiving")
     if session is None or os.path.exists(layers.record(folder, session["point"])):
+        return None
+    if sessions.lost(f"{folder}/receiving") or not sessions.of_this_boot(session):
         return None
     found = []
     for disk in session["disks"]:
@@ -219,6 +224,8 @@ def checksums(request: dict[str, Any]) -> Any:
         if session is not None and session["point"] == point and not os.path.exists(layers.record(folder, point)):
             if sessions.lives(session_folder):
                 raise Refused("busy", f"point {point}", "it is being received")
+            if not sessions.of_this_boot(session):
+                raise Refused("missing", f"point {point}", "its host was started anew while it was being received")
             killed = os.path.exists(f"{session_folder}/pid")
             layers.received(folder, disk, point, repair=killed).write(path)
             return path

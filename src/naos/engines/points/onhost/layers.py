@@ -9,11 +9,10 @@ import contextlib
 import json
 import os
 import struct
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from naos.engines.points.onhost import hashing
+from naos.engines.points.onhost import hashing, mapping
 from naos.engines.points.onhost.sums import BLOCK, UNKNOWN, ZEROES, Damaged, Pace, Table
 
 _HEADER = struct.Struct(">4sIQII Q")  # qcow2: magic, version, where the name below is, its length, cluster bits, size
@@ -97,6 +96,8 @@ def chain(folder: str, disk: str, top: str) -> list[str]:
 
 def qemu_img(*argv: str, size: int = 0) -> str:
     """Raises Refused: busy when the image is open elsewhere, full, failed."""
+    import subprocess  # late: most calls are short, and do without
+
     timeout = 60 + size / _SLOWEST
     try:
         done = subprocess.run(
@@ -153,19 +154,25 @@ def _has_data(extent: dict[str, Any]) -> bool:
 
 
 def count(top: str) -> Table:
-    """The checksums of what an image holds itself, without those below it."""
+    """The checksums of what an image holds itself, without those below it. Raises Refused for one that was not made as points are."""
     table = Table(header(top)[0])
-    mine = [extent for extent in extents(top) if not extent["depth"]]
-    for extent in mine:
-        if not _has_data(extent) and extent["zero"] and extent["present"]:
-            table.put(extent["start"] // BLOCK, ZEROES, -(-extent["length"] // BLOCK))
     file = os.open(top, os.O_RDONLY)
     try:
-        wanted = (piece for extent in mine if _has_data(extent) for piece in hashing.pieces(file, extent))
-        hashing.digests(wanted, Pace(None), table.lay)
+        hashing.digests(_own_pieces(file, table), Pace(None), table.lay)
+    except mapping.Strange as error:
+        raise Refused("failed", top, f"it is no image of a point: {error}") from error
     finally:
         os.close(file)
     return table
+
+
+def _own_pieces(file: int, table: Table) -> Iterator[hashing.Piece]:
+    """The data of an open image; its zeroes are noted at once."""
+    for extent in mapping.own(file):
+        if extent.offset is None:
+            table.put(extent.first, ZEROES, -(-extent.length // BLOCK))
+        else:
+            yield from hashing.pieces(file, extent.offset, extent.length, extent.first)
 
 
 def whole(folder: str, disk: str, point: str) -> Table:
@@ -256,7 +263,10 @@ def verify(folder: str, disk: str, point: str, pace: Pace) -> list[dict[str, Any
             piece
             for extent in mapped
             if _has_data(extent)
-            for piece in hashing.pieces(files[min(extent["depth"], len(files) - 1)], extent)
+            for piece in hashing.pieces(
+                files[min(extent["depth"], len(files) - 1)],
+                *(extent["offset"], extent["length"], extent["start"] // BLOCK),
+            )
         )
         hashing.digests(wanted, pace, findings.compare)
     finally:
@@ -273,8 +283,8 @@ def seal(folder: str, disk: str, point: str) -> None:
     source, target = part(folder, disk, point), image(folder, disk, point)
     if os.path.exists(target):
         return
-    table = count(source)
-    sync(source)
+    with hashing.beside(sync, source):  # what the processors do meanwhile does not wait for the medium
+        table = count(source)
     table.write(f"{sums(folder, disk, point)}.new")
     os.rename(f"{sums(folder, disk, point)}.new", sums(folder, disk, point))
     os.rename(source, target)

@@ -8,14 +8,14 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
-import socket
-import subprocess
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from naos.engines.points.onhost.layers import Refused, remove, write_whole
+
+if TYPE_CHECKING:
+    import socket
 
 USER = "naos"
 CIPHERS = "NORMAL:-CHACHA20-POLY1305"
@@ -41,10 +41,13 @@ folder=$1
 shift
 while read -r pid < "$folder/pid" && kill -0 "$pid"; do
     sleep 0.3
-    sync --data -- "$@"
+    sync --data -- "$@" || : > "$folder/lost"
 done
 """
-"""What arrives goes to the medium at once, as long as the daemon lives: else all of it would be waited for at the end."""
+"""What arrives goes to the medium at once, as long as the daemon lives: else all of it would be waited for at the end. The kernel tells
+only the first who asks that something could not be written."""
+_LOST = "lost"
+_TERMINATE = 15  # SIGTERM
 
 
 def lives(folder: str) -> bool:
@@ -67,8 +70,26 @@ def read(folder: str) -> dict[str, Any] | None:
     return None
 
 
-def listen(address: str, port: int = 0) -> socket.socket:
+def of_this_boot(session: dict[str, Any]) -> bool:
+    """Whether the host has run all the time since a session began. Its daemon leaves it to `layers.seal` to bring what was received to the
+    medium: after a power cut an image that was not sealed can be anything."""
+    return bool(session.get("boot") == _boot())
+
+
+def lost(folder: str) -> bool:
+    """Whether something that the session has received could not be brought to the medium."""
+    return os.path.exists(f"{folder}/{_LOST}")
+
+
+def _boot() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def listen(address: str, port: int = 0) -> "socket.socket":
     """On the port, or a free one. QEMU before 8.1 leaves Nagle's algorithm on where it answers; sockets inherit this option."""
+    import socket  # late: most calls are short, and do without
+
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,8 +119,10 @@ def start(
 
     Returns what `read` does: purpose, port, key. Raises Refused with the daemon's own words.
     """
+    import subprocess  # late: most calls are short, and do without
+
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    remove(f"{folder}/session.json", f"{folder}/pid")
+    remove(f"{folder}/session.json", f"{folder}/pid", f"{folder}/{_LOST}")
     port, key = (0, os.urandom(32).hex()) if before is None else (before["port"], before["key"])
     with open(
         os.open(f"{folder}/keys.psk", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
@@ -138,7 +161,7 @@ def start(
         port = listening.getsockname()[1]
     if writable:
         _bring(folder, [path for _, path in images])
-    session = {**purpose, "port": port, "key": key}
+    session = {**purpose, "port": port, "key": key, "boot": _boot()}
     # a power cut ends whoever sends, too, and what was received by then is not trusted
     write_whole(f"{folder}/session.json", json.dumps(session), lasting=not writable)
     os.chmod(f"{folder}/session.json", 0o600)
@@ -167,9 +190,16 @@ def stop(folder: str) -> bool:
 
 def _bring(folder: str, paths: Sequence[str]) -> None:
     """In a process that goes on after this one, and ends with the daemon."""
+    import subprocess
+
     nothing = subprocess.DEVNULL
-    argv = ["sh", "-c", _BRINGING, "bring", folder, *paths]
-    subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+    files = [os.open(path, os.O_RDONLY) for path in paths]
+    argv = ["sh", "-c", _BRINGING, "bring", folder, *(f"/dev/fd/{file}" for file in files)]
+    try:  # open, for they get other names once they are sealed
+        subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True, pass_fds=files)
+    finally:
+        for file in files:
+            os.close(file)
 
 
 def remove_folder(folder: str) -> None:
@@ -187,14 +217,14 @@ def _ask(folder: str) -> bool:
         with open(f"/proc/{pid}/cmdline", "rb") as command:
             if f"{folder}/pid".encode() not in command.read().split(b"\0"):
                 return False
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, _TERMINATE)
     except (OSError, ValueError):
         return False
     return True
 
 
 def _node(name: str, path: str, *, writable: bool) -> dict[str, Any]:
-    """Zeroes that arrive stay holes: what is full of them is not stored."""
+    """Zeroes that arrive stay holes: what is full of them is not stored. Nothing waits for the medium but `layers.seal`."""
     node: dict[str, Any] = {
         "driver": "qcow2",
         "node-name": name,
@@ -202,6 +232,6 @@ def _node(name: str, path: str, *, writable: bool) -> dict[str, Any]:
         "file": {"driver": "file", "filename": path, "read-only": not writable},
     }
     if writable:
-        node["file"]["discard"] = "unmap"
+        node["file"] |= {"discard": "unmap", "cache": {"no-flush": True}}
         node |= {"discard": "unmap", "detect-zeroes": "unmap"}
     return node

@@ -17,6 +17,8 @@ _MAGIC = b"naos sums 1\n"
 _RUN = struct.Struct(">QI16s")  # first block, how many, their digest: more than one only of zeroes
 _LONGEST = 2**32 - 1
 _NOTHING = bytes(BLOCK)
+_STRETCH = 1024  # blocks
+_UNKNOWN_STRETCH = UNKNOWN * _STRETCH
 
 
 def sha256(data: bytes | memoryview) -> Any:
@@ -73,21 +75,32 @@ class Table:
 
     def lay(self, first: int, values: list[bytes]) -> None:
         """One digest a block from the number `first` on."""
-        for block, value in enumerate(values, first):
-            self.put(block, value)
+        known = b"".join(values[: max(0, self.blocks - first)])
+        self._digests[first * WIDTH : first * WIDTH + len(known)] = known
 
     def runs(self) -> Iterator[tuple[int, int, bytes]]:
         """First block, how many, digest; without the unknown ones."""
         block = 0
-        while block < self.blocks:
+        while (block := self._known(block)) < self.blocks:
             value = self.get(block)
             first = block
             block += 1
-            if value == UNKNOWN:
-                continue
             while value == ZEROES and block < self.blocks and self.get(block) == ZEROES and block - first < _LONGEST:
                 block += 1
             yield first, block - first, value
+
+    def _known(self, block: int) -> int:
+        """The first block from this one on of which something is known; how many there are when there is none. Most of a large disk is
+        unknown to an increment: whole stretches are looked at at once."""
+        while block < self.blocks:
+            if self.get(block) != UNKNOWN:
+                return block
+            end = min(block + _STRETCH, self.blocks)
+            if self._digests.startswith(_UNKNOWN_STRETCH[: (end - block) * WIDTH], block * WIDTH):
+                block = end
+            else:
+                block += 1
+        return self.blocks
 
     def read(self, path: str) -> None:
         """Lay a file's checksums over what is there. Raises Damaged."""
