@@ -130,7 +130,7 @@ def longest(folder: Path, address: NbdAddress, length: int) -> float:
 
 def computed(folder: Path, lun: LunSpec) -> float:
     """Milliseconds of a processor that the volume's daemon has had."""
-    (pid,) = (int(path.read_text()) for path in (folder / lun.id).glob("*pid*"))
+    pid = int((folder / lun.id / "pid").read_text())
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
 
