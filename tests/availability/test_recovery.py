@@ -14,6 +14,7 @@ from naos.activity.models import Activity
 from naos.availability.errors import AdmissionRefused
 from naos.compute import steps
 from naos.engines.errors import EngineError, Unreachable
+from naos.engines.simulated.hypervisor import SimulatedHypervisor
 
 AVAILABILITY = f"{COMPUTE}/availability"
 
@@ -317,11 +318,13 @@ def test_room_is_kept_for_a_loss_shown_before_it_bites_and_checked_at_power_on(a
     assert error["code"] == "availability.too_few_blades"
 
 
-def test_a_guest_whose_agent_fell_silent_is_reset_by_policy(available: Platform) -> None:
+def test_a_guest_whose_agent_fell_silent_is_reset_by_policy(
+    available: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine = available.deploy("hangs")
     available.done("PATCH", f"{COMPUTE}/virtual_machines/{machine}/availability", {"hungAfter": 3})
     time.sleep(3)
-    available.rack.hypervisor(_host(available, machine)).pause(machine)
+    monkeypatch.setattr(SimulatedHypervisor, "agent_ping", lambda _own, machine_id: machine_id != machine)
     until(lambda: "virtual_machine.reset" in _kinds(available, machine), "it is reset")
     available.done("PATCH", f"{COMPUTE}/virtual_machines/{machine}/availability", {"hungAfter": 0})
     available.remove(machine)

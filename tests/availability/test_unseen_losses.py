@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from simulated_platform import COMPUTE, Platform
+from simulated_platform import COMPUTE, POWER, Platform
 
 from naos.activity.models import Activity
 from naos.availability.rules import CRASHED, MISSING, cause_of
+from naos.compute import seeds, steps
 from naos.compute.hooks import Loss
 from naos.engines.ports import PowerState
 from naos.engines.simulated import guests
@@ -111,3 +112,62 @@ def test_machines_of_a_blade_that_was_booted_anew_between_two_looks_are_started_
     assert available.settled() == []
     for machine in machines.values():
         available.remove(machine)
+
+
+# --------------------------------------------------------------------------------------------------- orders that are late
+
+
+def _host(platform: Platform, machine: str) -> str:
+    return str(platform.machine(machine)["host"]["name"])
+
+
+def _world_runs(platform: Platform, blade: str, machine: str, state: str) -> None:
+    """What a hypervisor does that nobody waits for any more: it runs the machine by the definition that it has."""
+    with platform.rack._store.transaction() as db:
+        query = "UPDATE domains SET live = xml, state = ? WHERE blade = ? AND id = ?"
+        assert db.execute(query, (state, blade, machine)).rowcount == 1
+
+
+def test_a_start_that_was_given_up_and_takes_effect_later_is_ended_and_never_noted_as_running(
+    available: Platform,
+) -> None:
+    machine = available.deploy("late", powerOn=False)
+    available.done("PATCH", POWER, {"id": machine, "powerAction": "on"})
+    available.done("PATCH", POWER, {"id": machine, "powerAction": "off"})
+    blade = _host(available, machine)
+    _world_runs(available, blade, machine, "io-error")  # as its disks are cut off
+    until(lambda: _runs(available, machine) == [], "it is ended")
+    assert available.machine(machine)["powerState"] == "stopped"
+    assert available.settled() == []
+    available.done("PATCH", POWER, {"id": machine, "powerAction": "on"})
+    available.remove(machine)
+
+
+def test_what_a_late_start_left_where_the_machine_is_no_more_is_removed(available: Platform) -> None:
+    machine = available.deploy("twice")
+    home = _host(available, machine)
+    other = next(f"az05-blade{number}" for number in (1, 2) if home != f"az05-blade{number}")
+    available.rack.hypervisor(other).define_xml(available.rack.hypervisor(home).xml(machine))
+    _world_runs(available, other, machine, "io-error")
+    until(lambda: available.rack.hypervisor(other).state(machine) == PowerState.ABSENT, "it is removed")
+    assert _runs(available, machine) == [home]
+    assert _host(available, machine) == home
+    assert available.settled() == []
+    available.remove(machine)
+
+
+def test_a_move_that_was_given_up_and_arrived_after_all_is_noted(available: Platform) -> None:
+    machine = available.deploy("arrives")
+    home = _host(available, machine)
+    other = next(f"az05-blade{number}" for number in (1, 2) if home != f"az05-blade{number}")
+    disk = available.get(f"{COMPUTE}/virtual_disks", virtualMachineId=machine)[0]["id"]
+    steps.bring_networks(available.services.world, machine, other)
+    seeds.put(available.services.world, machine, other)
+    available.rack.hypervisor(home).migrate(machine, available.rack.hypervisor(other))
+    until(lambda: _host(available, machine) == other, "it is noted")
+    assert _runs(available, machine) == [other]
+    assert available.machine(machine)["powerState"] == "running"
+    assert _recoveries(available, machine) == []
+    assert available.rack.faults.write(other, machine, disk, 4096), "its disks were never cut off"
+    assert available.settled() == []
+    available.remove(machine)

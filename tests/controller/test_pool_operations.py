@@ -1,5 +1,7 @@
 """Whatever is asked of a cpool, in whatever order: its rules hold afterwards. Refused or done, never in between."""
 
+import threading
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -12,7 +14,9 @@ from simulated_platform import COMPUTE, POWER, Platform
 from naos.availability.models import PoolAvailability
 from naos.availability.rules import room
 from naos.availability.settings import open_blades, promise_of, running_memory
+from naos.compute import steps
 from naos.compute.models import AffinityMember, AffinityRule, BladeLoad, VirtualMachine
+from naos.engines.errors import Unreachable
 from naos.fleet.models import Blade, Cpool
 from naos.fleet.rules import lent_memory, vcpu_limit
 from naos.inventory.catalogues import memory_ceiling, memory_floor
@@ -214,3 +218,86 @@ def test_no_order_of_operations_breaks_a_rule(roomy: Platform) -> None:
 @pytest.mark.timeout(1800)
 def test_no_long_order_of_operations_breaks_a_rule(roomy: Platform) -> None:
     _try(roomy, 15, 40)
+
+
+# ---------------------------------------------------------------------------------- what closes while a blade is emptied
+
+
+@pytest.fixture
+def wide(roomy: Platform) -> Iterator[Platform]:
+    """The pool has all four blades; empty and of two again afterwards."""
+    pool = f"{POOLS}/{roomy.made['pool-AZ05']}"
+    roomy.done("POST", f"{pool}/hosts", {"hosts": 2})
+    roomy.done("PATCH", pool, {"memory": 8192 * MIB})
+    yield roomy
+    for blade in roomy.get(HOSTS, hostClusterId=roomy.made["pool-AZ05"]):
+        if blade["maintenance"]:
+            roomy.done("DELETE", f"{HOSTS}/{blade['id']}/maintenance")
+    for machine in roomy.get(MACHINES):
+        roomy.remove(machine["id"])
+    assert roomy.settled() == []
+    for blade in roomy.get(HOSTS, hostClusterId=roomy.made["pool-AZ05"])[2:]:
+        roomy.done("DELETE", f"{pool}/hosts/{blade['id']}")
+
+
+def _maintenance(platform: Platform, blade: str) -> str:
+    return f"{HOSTS}/{platform.get(HOSTS, name=blade)[0]['id']}/maintenance"
+
+
+def _homes(platform: Platform, machines: list[str]) -> list[str]:
+    return [str(platform.machine(machine)["host"]["name"]) for machine in machines]
+
+
+def test_7_a_target_that_closes_before_its_move_begins_is_replaced_by_another(
+    wide: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 7 of the complaints: the machine runs on where it was meanwhile."""
+    machines = [wide.deploy(f"m{number}", hostId="az05-blade1", memory=256 * MIB) for number in range(3)]
+    assert set(_homes(wide, machines)) == {"az05-blade1"}
+    begun, goes_on, move = threading.Event(), threading.Event(), steps.move
+    targets: list[str] = []
+
+    def held(world: Any, machine_id: str, source: str, target: str, progress: Any) -> None:
+        targets.append(target)
+        begun.set()
+        assert goes_on.wait(30)
+        move(world, machine_id, source, target, progress)
+
+    monkeypatch.setattr(steps, "move", held)
+    emptied = wide.write("POST", _maintenance(wide, "az05-blade1"), {"parallelMigrations": 1})
+    assert begun.wait(30)
+    planned = {row["target"]["name"] for row in wide.get(_maintenance(wide, "az05-blade1"))["machines"]}
+    closing = min(planned - set(targets))
+    closed = wide.write("POST", _maintenance(wide, closing))
+    goes_on.set()
+    for activity in (emptied, closed):
+        assert "completed" in wide.ended(activity)["state"]
+    assert closing not in targets
+    assert not {"az05-blade1", closing} & set(_homes(wide, machines))
+    shown = wide.get(_maintenance(wide, "az05-blade1"))["machines"]
+    assert [row["state"] for row in shown] == ["moved"] * 3
+    assert closing not in {row["target"]["name"] for row in shown}
+
+
+def test_a_target_that_does_not_answer_any_more_is_replaced_by_another(
+    wide: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = [wide.deploy(f"m{number}", hostId="az05-blade1", memory=256 * MIB) for number in range(3)]
+    move, lost = steps.move, set[str]()
+
+    def cut(world: Any, machine_id: str, source: str, target: str, progress: Any) -> None:
+        if not lost:
+            lost.add(target)
+            wide.rack.faults.cut(target)
+        if target in lost:
+            raise Unreachable(target, "moving a machine", "no answer")
+        move(world, machine_id, source, target, progress)
+
+    monkeypatch.setattr(steps, "move", cut)
+    try:
+        wide.done("POST", _maintenance(wide, "az05-blade1"))
+    finally:
+        wide.rack.faults.join(*lost)
+    assert not {"az05-blade1", *lost} & set(_homes(wide, machines))
+    assert [row["state"] for row in wide.get(_maintenance(wide, "az05-blade1"))["machines"]] == ["moved"] * 3
+    assert wide.settled() == []

@@ -12,7 +12,7 @@ from naos.activity import Run, workflow
 from naos.availability import conditions, recoveries, rules, settings
 from naos.availability.detection import Condition
 from naos.availability.models import OPEN, BladeCondition, Priority, Progress, Recovery
-from naos.compute import firmware, movements, steps, strays, swapping
+from naos.compute import firmware, steps, strays, swapping
 from naos.compute.errors import NoRoom, PoolFull
 from naos.compute.models import Power, VirtualMachine
 from naos.compute.startup import start
@@ -81,7 +81,7 @@ def _has_arrived(world: World, machine_id: str) -> bool:
     """Whether a move that was given up came to its end after all; then that is noted."""
     blade = strays.where_it_runs(world, machine_id)
     if blade is not None:
-        movements.record_arrival(world, machine_id, blade, steps.row(world, machine_id).cpool_id)
+        strays.note_place(world, machine_id, blade)
     return blade is not None
 
 

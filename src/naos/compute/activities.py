@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.catalogue import library
-from naos.compute import affinity, firmware, machines, movements, rules, snapshot_memory, steps, strays, swapping
+from naos.compute import affinity, firmware, machines, rules, snapshot_memory, steps, strays, swapping
 from naos.compute import arranging_activities as _arranging  # noqa: F401 - its workflows
 from naos.compute import cloning as _cloning  # noqa: F401 - its workflow
 from naos.compute import configuring as _configuring  # noqa: F401 - its workflows and compensations
@@ -119,16 +119,12 @@ def settle(run: Run, arguments: dict[str, Any]) -> str:
     if elsewhere is None:
         _stop(run, world, machine_id)
     else:
-        run.step("note where it runs", _note_place, world, machine_id, elsewhere)
+        run.step("note where it runs", strays.note_place, world, machine_id, elsewhere)
     return str(machine_id)
 
 
 def _should_run(world: World, machine_id: str) -> bool:
     return steps.row(world, machine_id).power == Power.RUNNING
-
-
-def _note_place(world: World, machine_id: str, blade: str) -> None:
-    movements.record_arrival(world, machine_id, blade, steps.row(world, machine_id).cpool_id)
 
 
 @workflow("virtual_machine.delete")

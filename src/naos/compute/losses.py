@@ -34,6 +34,10 @@ class Boots:
             self._read.pop(known, None)
             self._unread.pop(known, None)
 
+    def is_known(self, blade: str) -> bool:
+        """Whether it has answered ever since it was asked."""
+        return blade in self._known
+
     def anew(self, blade: str, *, missing: bool) -> bool | None:
         """Whether it was booted anew; None while it cannot be asked. It is asked when something is `missing` there, and at the first
         look."""

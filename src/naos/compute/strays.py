@@ -6,6 +6,7 @@ it is removed. A move that was given up and arrived after all is noted instead.
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -13,9 +14,9 @@ import structlog
 from sqlalchemy.orm import Session
 
 from naos.activity import Plan, Run, workflow
-from naos.compute import machines, steps
+from naos.compute import machines, movements, seeds, steps
 from naos.compute.models import Power, VirtualMachine
-from naos.engines.errors import Unreachable
+from naos.engines.errors import EngineError, Unreachable
 from naos.engines.ports import PowerState
 from naos.errors import Unknown
 from naos.lifecycle import Lifecycle
@@ -86,3 +87,14 @@ def where_it_runs(world: World, machine_id: str) -> str | None:
             if blade == machine.moving_to:
                 raise
     return None
+
+
+def note_place(world: World, machine_id: str, blade: str) -> None:
+    """What `where_it_runs` found. The old blade's own part goes; one that does not answer is tidied when it is back."""
+    machine = steps.row(world, machine_id)
+    if machine.blade != blade:
+        movements.record_arrival(world, machine_id, blade, machine.cpool_id)
+        _log.warning("machine.found_elsewhere", machine=machine_id, blade=blade, before=machine.blade)
+        if machine.blade is not None:
+            with suppress(EngineError):
+                seeds.remove(world, machine_id, machine.blade)

@@ -20,7 +20,7 @@ from naos.activity.locks import is_free
 from naos.activity.submission import is_unfinished
 from naos.activity.watch import Watch
 from naos.catalogue import library
-from naos.compute import hooks, losses, machines, strays, virtual_disks
+from naos.compute import hooks, losses, machines, seeds, strays, virtual_disks
 from naos.compute.hooks import Loss
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
@@ -142,12 +142,13 @@ class Supervisor(Watch):
                 self._resume(machine, blade, waits=machine.id in waiting)
             elif state not in ALIVE and self._differs(machine.id, blade):
                 missing.append((machine, state))
+        returned = not self._boots.is_known(blade)
         self._look_after(blade, missing)
         for machine in stopped:
             if states.get(machine.id) in strays.ALIVE and self._differs(machine.id, blade):
                 self._settle(machine)
         at_home = {machine.id for machine in (*expected, *stopped)}
-        self._look_at_strays(blade, states.keys() - at_home)
+        self._look_at_strays(blade, states.keys() - at_home, set(self._seeds(blade)) - at_home if returned else set())
         self._look_at_fabric(blade)
 
     def _look_after(self, blade: str, missing: Sequence[tuple[VirtualMachine, PowerState]]) -> None:
@@ -167,11 +168,19 @@ class Supervisor(Watch):
         if seen_to:
             self._boots.keep(blade)
 
-    def _look_at_strays(self, blade: str, others: Collection[str]) -> None:
+    def _seeds(self, blade: str) -> list[str]:
+        try:
+            return seeds.on_blade(self._world, blade)
+        except EngineError:
+            return []
+
+    def _look_at_strays(self, blade: str, domains: Collection[str], seeded: Collection[str]) -> None:
+        """Domains here of machines that are elsewhere; and seeds, on a blade that was away when they should have gone."""
         with self._world.database.read() as session:
-            found = strays.on(session, blade, others)
+            found = strays.on(session, blade, {*domains, *seeded})
         for machine in found:
-            if self._world.rack.hypervisor(blade).state(machine.id) == PowerState.ABSENT:
+            state = self._world.rack.hypervisor(blade).state(machine.id)
+            if state == PowerState.ABSENT and machine.id not in seeded:
                 continue  # it was on its way when the blade was asked
             self._submit(partial(strays.plan_remove, machine_id=machine.id, blade=blade), tenant_id=machine.tenant_id)
 
