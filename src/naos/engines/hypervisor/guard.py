@@ -28,7 +28,7 @@ written() {{ virsh -q domstats --block "$domain" 2> /dev/null | sed -n 's/.*\\.w
 while [ "$left" -gt 0 ] && mine; do sleep 1; left=$((left - 1)); done
 mine || exit 0
 before=$(written) left=$4
-until virsh -q qemu-agent-command "$domain" '{{"execute": "guest-fsfreeze-thaw"}}' --timeout 2; do
+until timeout 4 virsh -q qemu-agent-command "$domain" '{{"execute": "guest-fsfreeze-thaw"}}' --timeout 2; do
     case "$(virsh -q domstate "$domain")" in running | paused) ;; *) break ;; esac
     virsh -q send-key "$domain" --codeset linux --holdtime {HELD} {" ".join(map(str, KEYS))}
     sleep 1
