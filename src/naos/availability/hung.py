@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from naos.activity import Plan
+from naos.activity.locks import is_free
 from naos.availability.manager import Member
 from naos.compute import machines
 from naos.compute.models import VirtualMachine
 from naos.engines.errors import EngineError
-from naos.engines.ports import PowerState
 from naos.errors import Unknown
 from naos.world import World
 
@@ -74,13 +74,16 @@ class Patience:
 
 def _ask(world: World, blade: str, machine_id: str) -> bool | None:
     try:
-        hypervisor = world.rack.hypervisor(blade)
-        # One that stands still by order (its memory is being saved) cannot answer, which says nothing either.
-        return hypervisor.agent_ping(machine_id) or (
-            None if hypervisor.state(machine_id) == PowerState.PAUSED else False
-        )
+        answers = world.rack.hypervisor(blade).agent_ping(machine_id)
     except EngineError:
         return None
+    return answers or (False if _is_left_alone(world, machine_id) else None)
+
+
+def _is_left_alone(world: World, machine_id: str) -> bool:
+    """One on which an activity works may stand still for it, while its memory is saved for example: its silence says nothing."""
+    with world.database.read() as session:
+        return is_free(session, (machines.lock(machine_id),))
 
 
 def plan_reset(session: Session, machine_id: str) -> Plan:
