@@ -233,6 +233,9 @@ def test_snapshots_come_and_go_by_name(array, lun, disk_id):
     for _ in range(2):
         array.snapshot_disks(lun, snapshot_id, [disk_id, other])
     assert list(array.disk(lun.id, disk_id).snapshots) == [snapshot_id]
+    assert array.held_by_snapshots(lun.id, [disk_id, other, an_id()]) == {snapshot_id: 0}
+    with pytest.raises(Missing):
+        array.held_by_snapshots(an_id(), [disk_id])
     with pytest.raises(Busy):
         array.revert_disks(lun, snapshot_id, [disk_id, other])
     array.resize_disk(lun, disk_id, 96 * MIB)

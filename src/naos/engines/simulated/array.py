@@ -364,7 +364,8 @@ class SimulatedArray(SimulatedLaying):
         with self._call("held_by_snapshots") as db:
             self._get(db, lun_id)
             for disk_id in disk_ids:
-                after = self._disk(db, lun_id, disk_id)["allocated"]
+                disk = volumes.disk(db, lun_id, disk_id)
+                after = disk["allocated"] if disk is not None else 0
                 query = "SELECT id, allocated FROM snapshots WHERE disk = ? ORDER BY rowid DESC"
                 for row in db.execute(query, (disk_id,)):
                     found[row["id"]] = found.get(row["id"], 0) + max(after - row["allocated"], 0)
