@@ -18,6 +18,8 @@ Table: TypeAlias = "array[int]"
 """Numbers of 64 bits."""
 OFFSET = 0x00FFFFFFFFFFFE00
 COMPRESSED, EXTENDED = 1 << 62, 1 << 4
+NAMED = (1 << 63) - 2
+"""Of an entry of the second level, without the marks for what has no other reference, and for what reads as zeroes."""
 LARGEST = 64 * 2**20  # bytes of a table of the first level
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQ")  # up to the incompatible features of version 3
 _SNAPSHOT = struct.Struct(">QIHHIIQII")
@@ -58,15 +60,16 @@ def held(image: BinaryIO) -> dict[str, int]:
     bits, disk, snapshots = states(image)
     found = {name: 0 for name, _ in snapshots}
     for index in range(max([len(table) for _, table in snapshots], default=0)):
-        first = _at(disk, index)
-        newer: dict[int, Table | None] = {first: None}  # tables of the second level by place; read when needed
+        # tables of the second level by place, as what they name; they are read when they are needed
+        newer: dict[int, set[int] | None] = {_at(disk, index): None}
         for name, table in reversed(snapshots):
             place = _at(table, index)
             if place and place not in newer:
-                mine = words(image, place, (1 << bits) // 8)
-                others = [other for other in newer if other]
-                newer.update((other, words(image, other, len(mine))) for other in others if newer[other] is None)
-                found[name] += (1 << bits) + _differing(mine, [newer[other] or mine[:0] for other in others], bits)
+                mine = _named(image, place, bits)
+                newer.update({other: _named(image, other, bits) for other, named in newer.items() if named is None})
+                only = mine.difference(*(named for named in newer.values() if named))
+                packed = [entry for entry in only if entry & COMPRESSED]
+                found[name] += (1 + len(only) - len(packed) << bits) + sum(_packed(entry, bits) for entry in packed)
                 newer[place] = mine
     return found
 
@@ -75,19 +78,16 @@ def _at(table: Table, index: int) -> int:
     return int(table[index]) & OFFSET if index < len(table) else 0
 
 
-def _differing(mine: Table, newer: list[Table], bits: int) -> int:
-    """Bytes of the clusters that are named by this table and by none of the newer ones at the same place."""
-    total = 0
-    for index, entry in enumerate(mine):
-        if not entry & (OFFSET | COMPRESSED):
-            continue
-        if any(index < len(table) and not (table[index] ^ entry) & (OFFSET | COMPRESSED) for table in newer):
-            continue
-        if entry & COMPRESSED:
-            total += ((entry >> (70 - bits) & ((1 << (bits - 8)) - 1)) + 1) * 512
-        else:
-            total += 1 << bits
-    return total
+def _named(image: BinaryIO, place: int, bits: int) -> set[int]:
+    """What a table of the second level names. Nothing is named at two places of a disk, so the places need not be known."""
+    found = {entry & NAMED for entry in words(image, place, (1 << bits) // 8)} if place else set[int]()
+    found.discard(0)
+    return found
+
+
+def _packed(entry: int, bits: int) -> int:
+    """Bytes of a compressed cluster: whole sectors."""
+    return ((entry >> (70 - bits) & ((1 << (bits - 8)) - 1)) + 1) * 512
 
 
 def main() -> None:
