@@ -30,6 +30,7 @@ TOOLS: Mapping[str, Mapping[str, str]] = {
         "bridge": "iproute2",
         "nft": "nftables",
         "qemu-system-x86_64": "qemu-system-x86",
+        "qemu-img": "qemu-utils",
         "tail": "coreutils",
         "tee": "coreutils",
         "timeout": "coreutils",
