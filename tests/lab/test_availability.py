@@ -74,6 +74,47 @@ def test_machines_come_back_by_priority_and_the_disabled_one_stays_down(bench: B
         bench.real.naos("vm", "delete", name, "--yes")
 
 
+@pytest.mark.timeout(600)
+def test_a_blade_that_was_off_and_on_while_no_controller_ran_has_its_machines_started_again(
+    bench: Bench, guest: Guest
+) -> None:
+    """But not the one whose guest had shut itself down before that: its log on the blade tells, which outlives the power."""
+    bench.protect()
+    bench.settle()
+    blade = bench.blade(guest)
+    place = ("--pool", "pool-AZ05", "--volume", "volume-AZ05", "--vlan", "front", "--memory", "128MiB")
+    bench.real.naos("vm", "create", "ends", "--template", "naos-tiny", *place)
+    if bench.real.machine("ends")["host"]["name"] != blade:
+        bench.real.naos("vm", "migrate", "ends", "--to", blade)
+    ends = Guest("ends", naming.find(bench.api, naming.MACHINE, "ends")["id"])
+    until(lambda: bench.is_up(ends), "the second guest is up")
+    known = {row["id"] for row in bench.recoveries(guest)}
+    WORKS["writing"](bench, guest, blade)
+    bench.ask(ends, "(sleep 20; poweroff) > /dev/null 2>&1 & echo on its way")
+    FAULTS["controller dead"].strike(bench, blade)
+    until(lambda: not bench.processes(ends), "the second guest has shut itself down")
+    bench.listen(guest)
+    FAULTS["killed"].strike(bench, blade)
+    bench.listen(guest)
+    FAULTS["killed"].heal(bench, blade)
+    FAULTS["controller dead"].heal(bench, blade)
+    rows = until(
+        lambda: [row for row in bench.recoveries(guest) if row["id"] not in known and row["progress"] == "recovered"],
+        "it was started again",
+        then=bench.amiss,
+    )
+    assert [row["cause"] for row in rows] == ["missing"]
+    bench.settle()
+    assert bench.machine(ends)["powerState"] == "stopped"
+    assert bench.recoveries(ends) == []
+    assert len(bench.processes(guest, ends)) == 1
+    until(lambda: bench.is_up(guest), "the guest is up")
+    bench.go_on(guest)
+    bench.written_on(guest)
+    bench.check(guest)
+    bench.real.naos("vm", "delete", "ends", "--yes")
+
+
 @pytest.mark.timeout(SECONDS + 900)
 def test_faults_at_random_lose_nothing(bench: Bench, guest: Guest, capsys: pytest.CaptureFixture[str]) -> None:
     """What comes next follows from the seed alone; the doctor finds nothing after each."""

@@ -17,10 +17,13 @@ from naos.fleet.models import Blade, Cpool
 from naos.fleet.rules import lent_memory, resting
 from naos.world import World
 
+# Built once: every start asks.
+_OF_POOL = sa.select(PoolAvailability).where(PoolAvailability.cpool_id == sa.bindparam("cpool_id"))
+
 
 def of_pool(session: Session, cpool_id: str) -> PoolAvailability:
     """The row, or a new one that is not kept, with what holds without one."""
-    found = session.get(PoolAvailability, cpool_id)
+    found = session.scalars(_OF_POOL, {"cpool_id": cpool_id}).one_or_none()
     off = {"enabled": False, "tolerated": 0, "percent": 0, "frozen_after": 0, "blade_memory": 0}
     return found or PoolAvailability(cpool_id=cpool_id, **off)
 

@@ -45,6 +45,8 @@ _LYING = (
     .distinct()
     .order_by(Lun.name)
 )
+_GPUS = sa.select(MachineGpus.count).where(MachineGpus.machine_id == _MACHINE)
+_ROW = sa.select(VirtualMachine).where(VirtualMachine.id == _MACHINE)
 _JOINED = sa.select(Vlan.name).join(Adapter, Adapter.vlan_id == Vlan.id).where(Adapter.machine_id == _MACHINE)
 _TIED = (
     sa.select(
@@ -69,6 +71,10 @@ _TIED = (
     )
     .order_by(AffinityRule.name, VirtualMachine.name)
 )
+
+
+def machine_of(session: Session, machine_id: str) -> VirtualMachine | None:
+    return session.scalars(_ROW, {"machine_id": machine_id}).one_or_none()
 
 
 def held(session: Session, cpool_id: str) -> Cpool:
@@ -156,7 +162,7 @@ def need_of(
     """
     volumes: tuple[tuple[str, str], ...] = ()
     vlans: frozenset[str] = frozenset()
-    wanted = session.get(MachineGpus, machine.id)
+    wanted = session.scalar(_GPUS, {"machine_id": machine.id}) or 0
     if devices:
         volumes = tuple((name, zone) for name, zone in session.execute(_LYING, {"machine_id": machine.id}))
         vlans = frozenset(session.scalars(_JOINED, {"machine_id": machine.id}))
@@ -170,9 +176,9 @@ def need_of(
         wished=wished,
         home=machine.blade,
         lacking=_lacking(session, machine, model),
-        gpus=wanted.count if wanted is not None else 0,
-        free_gpus=gpus.free(session, machine.tenant_id, machine.id) if wanted is not None and wanted.count else {},
-        bound=bool(wanted is not None and wanted.count and model and machine.reserved),
+        gpus=wanted,
+        free_gpus=gpus.free(session, machine.tenant_id, machine.id) if wanted else {},
+        bound=bool(wanted and model and machine.reserved),
     )
 
 

@@ -95,7 +95,7 @@ def place(world: World, machine_id: str, wished: str | None = None, only: bool =
     """Choose a blade and set the memory aside there, in one transaction: the one wished when it fits (`only`: or none), else
     as `placement.weigh` says. Raises NoRoom, PoolFull."""
     with world.database.write() as session:
-        machine = session.get(VirtualMachine, machine_id)
+        machine = choosing.machine_of(session, machine_id)
         if machine is None:
             raise Unknown("virtual machine", machine_id)
         cpool = choosing.held(session, machine.cpool_id)
@@ -103,8 +103,7 @@ def place(world: World, machine_id: str, wished: str | None = None, only: bool =
         need = choosing.need_of(session, machine, wished=wished)
         blade = choosing.blade_for(session, world, machine, cpool, need, only=wished if only else None)
         machine.blade, machine.moving_to, machine.reserved = blade, None, machine.memory
-        wanted = session.get(MachineGpus, machine_id)
-        gpus.hold(session, machine_id, blade, wanted.count if wanted is not None else 0)
+        gpus.hold(session, machine_id, blade, need.gpus)
         return blade
 
 

@@ -1,12 +1,17 @@
 """GPUs of blades, each handed whole to one machine by PCI passthrough: counted when a blade is verified, held from start to stop."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from naos.fleet.models import Blade, Cpool, Gpu
 from naos.world import World
+
+# Built once, of the table alone: most machines have none, and every start asks.
+_TABLE = cast(sa.Table, Gpu.__table__)
+_RELEASED = _TABLE.update().values(machine_id=None).where(_TABLE.c.machine_id == sa.bindparam("held_by"))
 
 
 def look(world: World, blade: str) -> None:
@@ -54,6 +59,9 @@ def free(session: Session, tenant_id: str, machine_id: str) -> Mapping[str, int]
 def hold(session: Session, machine_id: str, blade: str, count: int) -> Sequence[str]:
     """Have the machine hold so many of the blade's, and none of any other; their addresses. To be called under the cpool's lock, once
     it is known that they are free."""
+    if count == 0:
+        session.execute(_RELEASED, {"held_by": machine_id})
+        return []
     release(session, machine_id)
     session.flush()
     chosen = [row for row in of_blade(session, blade) if row.machine_id is None][:count]
