@@ -103,9 +103,10 @@ def test_a_policy_has_a_few_schedules(count: int) -> None:
 
 
 def test_words_for_jobs_and_runs() -> None:
-    assert rules.job_status(running=False, held=False) == JobStatus.IDLE == "IDLE"
-    assert rules.job_status(running=True, held=False) == "RUNNING"
-    assert rules.job_status(running=True, held=True) == "HELD"
+    assert rules.job_status(running=False, held=False, active=False) == JobStatus.IDLE == "IDLE"
+    assert rules.job_status(running=False, held=False, active=True) == "RESOURCE ACTIVE"
+    assert rules.job_status(running=True, held=False, active=True) == "RUNNING"
+    assert rules.job_status(running=True, held=True, active=True) == "HELD"
     assert rules.outcome(failed=0) == RunStatus.COMPLETED
     assert rules.outcome(failed=1) == RunStatus.PARTIAL
 

@@ -28,11 +28,13 @@ class Trigger(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """IDLE: it may run. HELD: its policy is held."""
+    """IDLE: it may run. HELD: its policy is held. RESOURCE ACTIVE: it may run, and something of its restore points is in use: a test
+    restore that was not cleaned up, a machine that runs from one."""
 
     IDLE = "IDLE"
     RUNNING = "RUNNING"
     HELD = "HELD"
+    RESOURCE_ACTIVE = "RESOURCE ACTIVE"
 
 
 class RunStatus(StrEnum):
@@ -107,10 +109,13 @@ def check_start(machine: str, tenant: str, *, snc: bool, policies: Collection[Po
         raise PolicyHeld(machine, listing(held))
 
 
-def job_status(*, running: bool, held: bool) -> JobStatus:
+def job_status(*, running: bool, held: bool, active: bool) -> JobStatus:
+    """active: something of its restore points is in use."""
     if held:
         return JobStatus.HELD
-    return JobStatus.RUNNING if running else JobStatus.IDLE
+    if running:
+        return JobStatus.RUNNING
+    return JobStatus.RESOURCE_ACTIVE if active else JobStatus.IDLE
 
 
 def outcome(*, failed: int) -> RunStatus:

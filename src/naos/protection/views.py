@@ -13,6 +13,7 @@ from naos.fleet.places import stable_id
 from naos.fleet.wire import moref
 from naos.inventory.model import Inventory
 from naos.protection import policies, rules, sites
+from naos.protection.backup import restores
 from naos.protection.backup.models import BackupPlan, PolicyRun
 from naos.protection.models import BackupJob, BackupPolicy, BackupRun, KnownDisk, KnownMachine, VaultSample
 from naos.protection.rules import RunStatus
@@ -63,6 +64,7 @@ def jobs(session: Session, found: Sequence[BackupJob]) -> list[Job]:
             .where(BackupJob.number.in_(numbers), BackupPolicy.held.is_(True))
         )
     )
+    active = restores.active_policies(session, [job.policy_id for job in found if job.policy_id is not None])
     plans = {
         number: (overruns, milliseconds(at))
         for number, overruns, at in session.execute(
@@ -78,7 +80,9 @@ def jobs(session: Session, found: Sequence[BackupJob]) -> list[Job]:
             name=job.name,
             display_name=job.name,
             type=job.type,
-            status=rules.job_status(running=job.number in running, held=job.number in held),
+            status=rules.job_status(
+                running=job.number in running, held=job.number in held, active=job.policy_id in active
+            ),
             policy_id=job.policy_id or str(job.number),
             overruns=plans[job.number][0] if job.number in plans else 0,
             overran_at=plans[job.number][1] if job.number in plans else None,

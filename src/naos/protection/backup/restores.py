@@ -18,7 +18,7 @@ from naos.lifecycle import check_ready
 from naos.names import LONGEST
 from naos.network import vlans
 from naos.network.models import Vlan
-from naos.protection.backup import points, rebuilding
+from naos.protection.backup import instant_holds, points, rebuilding
 from naos.protection.backup.errors import (
     DisksUnknown,
     NotForProduction,
@@ -39,6 +39,16 @@ class State(StrEnum):
     TEST = "test"
     REPLACED = "replaced"
     DONE = "done"
+
+
+def active_policies(session: Session, policy_ids: Sequence[str]) -> set[str]:
+    """Of these policies, those of whose points something is in use: a test that was not cleaned up, or a machine that runs from one."""
+    going = sa.select(Restore.point_id).where(Restore.state.in_((State.RESTORING, State.TEST)))
+    query = sa.select(RestorePoint.policy_id).where(
+        RestorePoint.policy_id.in_(policy_ids),
+        sa.or_(RestorePoint.id.in_(going), RestorePoint.id.in_(instant_holds.held(session))),
+    )
+    return set(session.scalars(query.distinct()))
 
 
 def find(session: Session, tenant_id: str, restore_id: str) -> Restore:
