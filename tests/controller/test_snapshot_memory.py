@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, POWER, Platform
 
 from naos.compute import snapshot_hardware, snapshot_memory
+from naos.doctor.repairs import REPAIRS
 from naos.engines.errors import EngineError, NoSpace
 from naos.engines.ports import PowerState
 from naos.storage import memories
@@ -82,6 +83,7 @@ def test_a_machine_goes_on_where_it_was_on_whatever_blade(roomy: Platform, machi
     assert not _on_array(roomy, snapshot_id)
 
 
+@pytest.mark.soak
 def test_the_disks_alone_go_back_if_that_is_asked_and_a_machine_takes_its_memory_along(roomy: Platform) -> None:
     machine = roomy.deploy("other")
     snapshot_id = roomy.done("POST", SNAPSHOTS, _body(machine))
@@ -177,9 +179,8 @@ def test_a_guest_whose_memory_could_not_be_kept_goes_on(
     assert roomy.rack.blade_host(_blade(roomy, machine)).run(["ls", "/var/lib/libvirt/naos/memory"]).stdout == ""
 
 
-@pytest.mark.parametrize(
-    "call", [pytest.param("hypervisor.fetch_memory", marks=pytest.mark.soak), "hypervisor.restore_memory"]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("call", ["hypervisor.fetch_memory", "hypervisor.restore_memory"])
 def test_a_machine_that_could_not_go_on_is_off_and_can_be_asked_again(roomy: Platform, machine: str, call: str) -> None:
     then = _printed(roomy, machine)
     snapshot_id = roomy.done("POST", SNAPSHOTS, _body(machine))
@@ -189,6 +190,22 @@ def test_a_machine_that_could_not_go_on_is_off_and_can_be_asked_again(roomy: Pla
     assert roomy.machine(machine)["powerState"] == "stopped"
     roomy.done("POST", f"{SNAPSHOTS}/revert", {"id": snapshot_id})
     assert (_state(roomy, machine), _printed(roomy, machine)) == (PowerState.RUNNING, then)
+
+
+@pytest.mark.soak
+def test_the_doctor_knows_memory_that_is_missing_and_memory_that_nobody_has(roomy: Platform, machine: str) -> None:
+    lun = roomy.made["volume-AZ05"]
+    snapshot_id = roomy.done("POST", SNAPSHOTS, _body(machine))
+    roomy.rack.array("az05-array").delete_disk(lun, snapshot_id)
+    assert [found["kind"] for found in roomy.findings()] == ["memory.missing"]
+    roomy.done("DELETE", f"{SNAPSHOTS}/{snapshot_id}")
+    stray = roomy.made["pool-AZ05"]  # any id
+    with roomy.services.database.write() as session:
+        memories.reserve(session, snapshot_id=stray, machine_id=machine, lun_id=lun, memory=16 * MIB)
+    memories.make(roomy.services.world, stray, "subject")
+    assert [found["kind"] for found in roomy.findings()] == ["memory.orphan"]
+    REPAIRS["memory.remove"](roomy.services.world, {"snapshot_id": stray})
+    assert not _on_array(roomy, stray)
 
 
 @pytest.mark.soak
