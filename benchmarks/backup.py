@@ -12,6 +12,7 @@ Needs root. Everything happens in network namespaces of its own.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import statistics
@@ -24,7 +25,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from naos.engines.errors import CommandFailed
 from naos.protection import copying
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "lab"))
@@ -67,88 +67,96 @@ def random_file(path: Path, megabytes: int) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512, metavar="MIB")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
+    os.environ["PATH"] = (
+        f"/usr/bin:{os.environ['PATH']}"  # hosts have the system's python3, not one that first looks for another
+    )
     folder = Path(tempfile.mkdtemp(prefix="bu", dir=given.folder))
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, {given.size} MiB, {given.rounds} rounds")
     try:
-        ours = engine(folder, given.size, given.rounds)
-        theirs = None
-        try:
-            theirs = virtnbdbackup(folder, given.size, given.rounds)
-        except CommandFailed as error:
-            print(f"virtnbdbackup: not measured, {str(error).splitlines()[-1][-300:]}")
-        if theirs:
-            compare(ours, theirs, given.size)
-        restic(folder, given.size, ours["kept"])
+        with contextlib.ExitStack() as stack:
+            runs = {"the engine": stack.enter_context(engine(folder, given.size))}
+            if theirs := stack.enter_context(virtnbdbackup(folder, given.size)):
+                runs["virtnbdbackup"] = theirs
+            rounds = [{who: run(number) for who, run in runs.items()} for number in range(given.rounds)]
+        found = {
+            who: {name: statistics.median(one[who][name] for one in rounds) for name in rounds[0][who]} for who in runs
+        }
+        report(found, rounds, given.size)
+        restic(folder, given.size, found["the engine"]["everything"])
     finally:
         shutil.rmtree(folder)
+    print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 
 Found = dict[str, float]
+"""Seconds: `whole`, and by MiB changed."""
+Round = Callable[[int], Found]
 
 
-def show(who: str, found: Found, size: int) -> None:
-    print(f"{who}: whole {size / found['whole']:.0f} MiB/s; "
-          + ", ".join(f"{part} MiB changed {found[str(part)]:.2f} s" for part in PARTS))  # fmt: skip
-
-
-def compare(ours: Found, theirs: Found, size: int) -> None:
-    show("virtnbdbackup", theirs, size)
-    print(f"the engine's speed over virtnbdbackup's: whole {theirs['whole'] / ours['whole']:.2f}, "
-          + ", ".join(f"{part} MiB {theirs[str(part)] / ours[str(part)]:.2f}" for part in PARTS))  # fmt: skip
+def report(found: dict[str, Found], rounds: list[dict[str, Found]], size: int) -> None:
+    names = ["whole", *map(str, PARTS)]
+    for who, seconds in found.items():
+        print(f"{who}: whole {size / seconds['whole']:.0f} MiB/s; "
+              + ", ".join(f"{part} MiB changed {seconds[str(part)]:.2f} s" for part in PARTS))  # fmt: skip
+    ours = found["the engine"]
+    if len(found) > 1:
+        ratios = {
+            name: statistics.median(one["virtnbdbackup"][name] / one["the engine"][name] for one in rounds)
+            for name in names
+        }
+        print("the engine's speed over virtnbdbackup's, in the median round: "
+              + ", ".join(f"{name if name == 'whole' else f'{name} MiB'} {ratio:.2f}" for name, ratio in ratios.items()))  # fmt: skip
+    print(f"bytes on the wire over bytes changed: {ours['sent']:.3f} (wanted: at most 1.05)")
+    print(f"bytes kept over bytes changed: {ours['kept']:.3f} (wanted: at most 1.1); all points together: "
+          f"{ours['everything']:.3f} of what was written")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------------ the engine
 
 
-def engine(folder: Path, size: int, rounds: int) -> Found:
+@contextmanager
+def engine(folder: Path, size: int) -> Iterator[Round]:
     for name in ("a", "v"):
         (folder / name).mkdir()
     bench = Bench(folder / "a", folder / "v")
     copying.luns.spec = bench.spec  # type: ignore[assignment]
     try:
-        return measure(bench, size, rounds)
+        lun = bench.lun(capacity=3 * size * MIB + 512 * MIB)
+        disk, address = bench.disk(lun, size * MIB)
+        for first in range(0, size, 64):
+            write(bench, address, first, min(64, size - first))
+        yield lambda number: measure(bench, lun, disk, address, size, number)
     finally:
         bench.rig.close()
 
 
-def measure(bench: Bench, size: int, rounds: int) -> Found:
-    lun = bench.lun(capacity=3 * size * MIB + 512 * MIB)
-    disk, address = bench.disk(lun, size * MIB)
+def write(bench: Bench, address, first: int, count: int) -> None:
+    source = random_file(bench.rig.folder / "random", count)
+    bench.rig.io(address, f"write -q -s {source} {first * MIB} {count * MIB}", "flush")
+    source.unlink()
+
+
+def measure(bench: Bench, lun, disk: str, address, size: int, number: int) -> Found:
     points = bench.vault_folder / "points"
-
-    def write(first: int, count: int) -> None:
-        source = random_file(bench.rig.folder / "random", count)
-        bench.rig.io(address, f"write -q -s {source} {first * MIB} {count * MIB}", "flush")
-        source.unlink()
-
-    for first in range(0, size, 64):
-        write(first, min(64, size - first))
-    seconds: dict[str, list[float]] = {"whole": [], **{str(part): [] for part in PARTS}}
-    sent, kept, everything = [], [], 0.0
-    for number in range(rounds):
-        set_id = str(uuid.uuid4())
-        seconds["whole"].append(timed(lambda: bench.take(set_id, lun, disk)))  # noqa: B023 - called at once
-        for part in PARTS:
-            if part:
-                write((number * 97 + part) % (size - part), part)
-            wire, stored = traffic(bench.rig.host), used(points)
-            seconds[str(part)].append(timed(lambda: bench.take(set_id, lun, disk)))  # noqa: B023 - called at once
-            if part >= 16:
-                sent.append((traffic(bench.rig.host) - wire) / (part * MIB))
-                kept.append((used(points) - stored) / (part * MIB))
-        everything = used(points) / ((size + sum(PARTS)) * MIB)
-        copying.forget(bench.world, copying.Where("vault", "v"), set_id, [copying.Part(lun.id, disk)])
-    found = {name: statistics.median(values) for name, values in seconds.items()}
-    show("the engine", found, size)
-    print(f"bytes on the wire over bytes changed: {statistics.median(sent):.3f} (wanted: at most 1.05)")
-    print(f"bytes kept over bytes changed: {statistics.median(kept):.3f} (wanted: at most 1.1); all points together: "
-          f"{everything:.3f} of what was written")  # fmt: skip
-    return {**found, "kept": everything}
+    set_id = str(uuid.uuid4())
+    found = {"whole": timed(lambda: bench.take(set_id, lun, disk))}
+    sent, kept = [], []
+    for part in PARTS:
+        if part:
+            write(bench, address, (number * 97 + part) % (size - part), part)
+        wire, stored = traffic(bench.rig.host), used(points)
+        found[str(part)] = timed(lambda: bench.take(set_id, lun, disk))
+        if part >= 16:
+            sent.append((traffic(bench.rig.host) - wire) / (part * MIB))
+            kept.append((used(points) - stored) / (part * MIB))
+    everything = used(points) / ((size + sum(PARTS)) * MIB)
+    copying.forget(bench.world, copying.Where("vault", "v"), set_id, [copying.Part(lun.id, disk)])
+    return {**found, "sent": statistics.median(sent), "kept": statistics.median(kept), "everything": everything}
 
 
 # --------------------------------------------------------------------------------------------------------- virtnbdbackup
@@ -159,13 +167,13 @@ def blade(folder: Path) -> Iterator[hypervisor_rig.Blade]:
     """A libvirtd of its own, in namespaces of its own."""
     name = f"bu{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", name], check=True)
-    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-    subprocess.run(["ip", "-n", name, "address", "add", f"{ADDRESS}/32", "dev", "lo"], check=True)
-    made = hypervisor_rig.Blade("bench", folder / "blade", name, ADDRESS)
-    made.folder.mkdir()
     try:
-        made.start()
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        subprocess.run(["ip", "-n", name, "address", "add", f"{ADDRESS}/32", "dev", "lo"], check=True)
+        made = hypervisor_rig.Blade("bench", folder / "blade", name, ADDRESS)
+        made.folder.mkdir()
         try:
+            made.start()
             connected = ["virsh", "-c", made.local_uri, "version"]
             hypervisor_rig.wait_for(lambda: made.run(connected, check=False).code == 0, "libvirtd answers")
             yield made
@@ -175,38 +183,39 @@ def blade(folder: Path) -> Iterator[hypervisor_rig.Blade]:
         subprocess.run(["ip", "netns", "del", name], check=True)
 
 
-def virtnbdbackup(folder: Path, size: int, rounds: int) -> Found | None:
+@contextmanager
+def virtnbdbackup(folder: Path, size: int) -> Iterator[Round | None]:
     missing = [tool for tool in ("virtnbdbackup", "virsh", "libvirtd") if shutil.which(tool) is None]
     if missing:
         print(f"virtnbdbackup: not measured, {missing[0]} is not installed (apt-get install virtnbdbackup)")
-        return None
-    seconds: dict[str, list[float]] = {"whole": [], **{str(part): [] for part in PARTS}}
+        yield None
+        return
     with blade(folder) as host:
-        virsh = ["virsh", "-q", "-c", host.local_uri]
-        for number in range(rounds):
-            name, disk = f"m{number}", folder / f"m{number}.qcow2"
-            source = random_file(folder / "random", size)
-            subprocess.run(["qemu-img", "convert", "-q", "-O", "qcow2", str(source), str(disk)], check=True)
-            source.unlink()
-            (folder / "machine.xml").write_text(MACHINE.format(name=name, disk=disk), encoding="utf-8")
-            host.run([*virsh, "define", str(folder / "machine.xml")])
-            host.run([*virsh, "start", "--paused", name])
-            target = folder / f"backup{number}"
-            argv = ["virtnbdbackup", "-U", "qemu:///system", "-d", name, "-o", str(target), "-n"]
-            whole = [*argv, "-l", "full"]
-            seconds["whole"].append(timed(lambda: host.run(whole, timeout=600)))  # noqa: B023 - called at once
-            for part in PARTS:
-                if part:
-                    piece = random_file(folder / "piece", part)
-                    where = (number * 97 + part) % (size - part)
-                    line = f"write -q -s {piece} {where}M {part}M"
-                    host.run([*virsh, "qemu-monitor-command", name, "--hmp", f'qemu-io virtio0 "{line}"'], timeout=120)
-                increment = [*argv, "-l", "inc"]
-                seconds[str(part)].append(timed(lambda: host.run(increment, timeout=600)))  # noqa: B023 - called at once
-            host.run([*virsh, "destroy", name])
-            disk.unlink()
-            shutil.rmtree(target)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+        yield lambda number: measure_theirs(host, folder, size, number)
+
+
+def measure_theirs(host: hypervisor_rig.Blade, folder: Path, size: int, number: int) -> Found:
+    virsh = ["virsh", "-q", "-c", host.local_uri]
+    name, disk = f"m{number}", folder / f"m{number}.qcow2"
+    source = random_file(folder / "random", size)
+    subprocess.run(["qemu-img", "convert", "-q", "-O", "qcow2", str(source), str(disk)], check=True)
+    source.unlink()
+    (folder / "machine.xml").write_text(MACHINE.format(name=name, disk=disk), encoding="utf-8")
+    host.run([*virsh, "define", str(folder / "machine.xml")])
+    host.run([*virsh, "start", "--paused", name])
+    target = folder / f"backup{number}"
+    argv = ["virtnbdbackup", "-U", "qemu:///system", "-d", name, "-o", str(target), "-n"]
+    found = {"whole": timed(lambda: host.run([*argv, "-l", "full"], timeout=600))}
+    for part in PARTS:
+        if part:
+            piece = random_file(folder / "piece", part)
+            line = f"write -q -s {piece} {(number * 97 + part) % (size - part)}M {part}M"
+            host.run([*virsh, "qemu-monitor-command", name, "--hmp", f'qemu-io virtio0 "{line}"'], timeout=120)
+        found[str(part)] = timed(lambda: host.run([*argv, "-l", "inc"], timeout=600))
+    host.run([*virsh, "destroy", name])
+    disk.unlink()
+    shutil.rmtree(target)
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------- restic

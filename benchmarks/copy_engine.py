@@ -11,11 +11,11 @@ Needs root. Everything happens in a network namespace of its own.
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -82,6 +82,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
+    os.environ["PATH"] = (
+        f"/usr/bin:{os.environ['PATH']}"  # hosts have the system's python3, not one that first looks for another
+    )
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, {given.size} MiB, {given.rounds} rounds")
     folder = Path(tempfile.mkdtemp(prefix="ce", dir=given.folder))
     (folder / "a").mkdir()
     (folder / "v").mkdir()
@@ -123,8 +127,10 @@ def measure(bench: Bench, size: int, rounds: int) -> None:
           f"{size / 2 / statistics.median(seconds['the engine, half']):.0f} MiB/s")  # fmt: skip
     for name in tools:
         theirs = statistics.median(seconds[name])
+        pairs = zip(seconds[name], seconds["the engine, whole"], strict=True)
+        ratio = statistics.median(one / ours for one, ours in pairs)
         print(
-            f"{name}: {size / theirs:.0f} MiB/s; the engine's throughput over it: {theirs / whole:.2f} (wanted: at least 0.9)"
+            f"{name}: {size / theirs:.0f} MiB/s; the engine's throughput over it, in the median round: {ratio:.2f} (wanted: at least 0.9)"
         )
     latencies(bench, lun, disk, address, size)
 
@@ -151,27 +157,26 @@ def latencies(bench: Bench, lun, disk: str, address, size: int) -> None:
         return float(slow), float(usual)
 
     write(500)
-    alone = [write(1500) for _ in range(3)]
-    stop, taken = threading.Event(), []
-
-    def copy() -> None:
-        while not stop.is_set():
-            taken.append(bench.take(str(uuid.uuid4()), lun, disk, speed=SPEED, yielding=True).id)
-
-    thread = threading.Thread(target=copy)
-    thread.start()
-    time.sleep(1.5)
-    beside = [write(1500) for _ in range(3)]
-    stop.set()
-    thread.join()
+    alone, beside = [], []
+    for _ in range(TURNS):
+        alone.append(write(WRITES))
+        order = bench.order(str(uuid.uuid4()), lun, disk, speed=SPEED, yielding=True)
+        copying.prepare(bench.world, order)
+        copying.begin(bench.world, order)
+        beside.append(write(WRITES))
+        if not copying.look(bench.world, order).running:
+            print("the copy ended before the writes did: a larger --size says more")
+        copying.cancel(bench.world, order)
+        copying.forget(bench.world, VAULT, order.set_id, order.parts)
     p99, median = (statistics.median(found[at] for found in alone) for at in (0, 1))
     p99_beside, median_beside = (statistics.median(found[at] for found in beside) for at in (0, 1))
+    ratios = [statistics.median(two[at] / one[at] for one, two in zip(alone, beside, strict=True)) for at in (0, 1)]
     print(f"flushed writes: median {median * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms; "
           f"while a disk is copied at {SPEED // MIB} MiB/s: {median_beside * 1e3:.2f} ms, {p99_beside * 1e3:.2f} ms; "
-          f"p99 ratio {p99_beside / p99:.2f}, median ratio {median_beside / median:.2f}")  # fmt: skip
+          f"in the median turn p99 ratio {ratios[0]:.2f}, median ratio {ratios[1]:.2f}")  # fmt: skip
 
 
-SPEED = 32 * MIB
+SPEED, TURNS, WRITES = 32 * MIB, 7, 800
 
 
 if __name__ == "__main__":

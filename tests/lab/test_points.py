@@ -329,6 +329,40 @@ while True:
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("again", [False, True], ids=["sent once", "sent again"])
+def test_checksums_that_were_computed_early_are_those_of_what_lies_there(bench, lun, again):
+    """A large part is known before the copy has ended; blocks that are then sent anew, to the same doors, with other content, are not."""
+    disk, address = bench.disk(lun, 160 * MIB)
+    for number in range(5):
+        bench.rig.fill(address, number + 1, number * 32 * MIB, 32 * MIB)
+    order = bench.order(an_id(), lun, disk)
+    copying.prepare(bench.world, order)
+    instant = copying.begin(bench.world, order)
+    copying.follow(bench.world, order)
+    folder = bench.vault_folder / "points" / order.set_id / "receiving"
+    (early,) = folder.glob("*.early")
+    wait_for(lambda: early.stat().st_size >= 2 * 512 * 24)
+    if again:
+        bench.rig.array.end_point(lun, order.set_id, order.point_id, [disk], complete=False)
+        bench.rig.fill(address, 99, 0, 64 * MIB)
+        instant = copying.begin(bench.world, order)
+        assert not early.exists()
+        copying.follow(bench.world, order)
+    point = copying.finish(bench.world, order, instant)
+    assert copying.verify(bench.world, VAULT, order.set_id, point.id).damages == []
+    assert bench.served(order.set_id, point.id, disk) == bench.rig.checksum(address)
+    copying.forget(bench.world, VAULT, order.set_id, order.parts)
+    bench.rig.array.delete_disk(lun.id, disk)
+
+
+def wait_for(seen) -> None:
+    until = time.monotonic() + 20
+    while not seen():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.soak
 def test_a_place_that_hangs_is_let_go(bench, lun):
     """The receiving daemon answers no more, and says nothing: the copy is ended, and the disk's client goes on."""
     disk, address = bench.disk(lun)

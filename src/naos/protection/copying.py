@@ -165,16 +165,16 @@ def begin(world: World, order: Order, *, hold: Callable[[], AbstractContextManag
 
     A disk that another copy works on is waited for, for a minute. Raises Busy, EngineError.
     """
-    try:
-        doors = store_of(world, order.where).doors(order.set_id, order.point_id)
-    except Missing:
-        point = _present(world, order)
-        if point is None:
-            raise
-        return point.instant
-    groups = [(*luns.spec(world, lun_id), disk_ids) for lun_id, disk_ids in _volumes(order).items()]
     until = time.monotonic() + _TURN
     while True:
+        try:  # asked anew each time: the place is to know that blocks may be sent again
+            doors = store_of(world, order.where).doors(order.set_id, order.point_id)
+        except Missing:
+            point = _present(world, order)
+            if point is None:
+                raise
+            return point.instant
+        groups = [(*luns.spec(world, lun_id), disk_ids) for lun_id, disk_ids in _volumes(order).items()]
         try:
             with hold():
                 instants = [

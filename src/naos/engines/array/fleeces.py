@@ -1,9 +1,9 @@
 """Fleeces: the state of disks at one instant, kept on their own volume while it is copied away.
 
 A filter over the disk's image brings each block that a guest is about to overwrite, and that is still to be copied, into an image
-beside it first; a view joins the two. So a guest's write waits for a copy from the volume to the volume, and never for the network or
-for who is at its other end. The image that takes the old blocks has no name any more once it is open: it ends with the daemon, and
-nothing is left of it.
+beside it first; a view joins the two. So a guest's write waits until the old block was read, and never for the network or for who is at
+its other end. What the image takes goes to the volume when the host gets to it: nobody needs it once the daemon is dead. That image has no
+name any more once it is open: it ends with the daemon, and nothing is left of it.
 
 The filter belongs to a job that does nothing else: only jobs begin in one transaction.
 """
@@ -68,7 +68,8 @@ def _open_image(monitor: Monitor, place: Place, disk_id: str, point_id: str, sou
     try:
         kinds = (nodes.FLEECE_FILE, nodes.FLEECE)
         of_point, encrypted = nodes.part_of(disk_id, point_id), source.encrypted
-        nodes.open_image(monitor, of_point, path, backing=None, give_back=True, encrypted=encrypted, kinds=kinds)
+        way: dict[str, Any] = {"give_back": True, "lasting": False, "encrypted": encrypted, "kinds": kinds}
+        nodes.open_image(monitor, of_point, path, backing=None, **way)
     finally:
         place.run("rm", "-f", "--", path)
 

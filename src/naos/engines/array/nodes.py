@@ -32,6 +32,7 @@ FILTER = "j"
 FLEECE_FILE, FLEECE = "e", "b"  # where a disk's overwritten blocks are kept while a point of it is copied
 FLEECE_FILTER = "y"
 VIEW = "a"  # the disk as it was at a point's instant
+_LASTING, _PASSING = {"direct": True}, {"direct": False, "no-flush": True}
 _LETTING_GO = 10.0  # seconds; a node is in use until its export's last request is answered
 
 
@@ -109,22 +110,25 @@ def open_image(
     give_back: bool,
     read_only: bool = False,
     encrypted: bool = False,
+    lasting: bool = True,
     kinds: tuple[str, str] = (FILE, IMAGE),
 ) -> None:
     """Add the file's and the image's nodes, of these `kinds`. backing: whose image lies below.
 
-    give_back: whether blocks that the guest discards leave the file, too.
+    give_back: whether blocks that the guest discards leave the file, too. lasting: False for what ends with the daemon: it is written to
+    the host's memory, and nobody waits for the medium.
     """
     file = {
         "driver": "file",
         "node-name": node(kinds[0], object_id),
         "filename": path,
-        "aio": "native",
-        "cache": {"direct": True},
+        "aio": "native" if lasting else "threads",
+        "cache": _LASTING if lasting else _PASSING,
         "read-only": read_only,
         "discard": "unmap" if give_back else "ignore",
     }
     image = _image(object_id, kinds, backing=backing, read_only=read_only, encrypted=encrypted)
+    image["cache"] = file["cache"]
     monitor.execute("blockdev-add", file)
     try:
         monitor.execute("blockdev-add", image)
@@ -143,7 +147,7 @@ def _image(
         "backing": None if backing is None else node(IMAGE, backing),
         "read-only": read_only,
         "discard": "unmap",
-        "cache": {"direct": True},
+        "cache": _LASTING,
         **encryption.node_options(encrypted=encrypted),
     }
 

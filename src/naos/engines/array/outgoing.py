@@ -16,9 +16,10 @@ from naos.engines.array.qmp import Monitor
 from naos.engines.errors import Busy, EngineError, NoSpace
 from naos.engines.ports import JobState, Outgoing
 
-WORKERS, GENTLE_WORKERS = 32, 8
-"""Requests of a copy that are under way at once, of up to 1 MiB each: guests' requests stand in line with them. A copy that goes on all
-the time keeps the line short."""
+QUICK: dict[str, int] = {"max-workers": 32}
+GENTLE = {"max-workers": 8, "max-chunk": 2**17}
+"""Requests of a copy that are under way at once, of up to 1 MiB each where nothing else is said: guests' requests stand in line with them,
+and with their encryption. A copy that goes on all the time keeps the line short."""
 
 
 def known(monitor: Monitor, place: Place, set_id: str, disk_ids: Sequence[str]) -> dict[str, frozenset[str]]:
@@ -57,7 +58,7 @@ def begin(
         fleeced = fleeces.open_images(monitor, place, set_id, point_id, parts)
         stamp = int(datetime.now(UTC).timestamp() * 1000)
         kind = jobs.YIELDING if yielding else jobs.POINT
-        pace = {"speed": speed or 0, "x-perf": {"max-workers": GENTLE_WORKERS if yielding else WORKERS}}
+        pace = {"speed": speed or 0, "x-perf": GENTLE if yielding else QUICK}
         copies = {}
         for part in parts:
             job = jobs.job_id(kind, part.disk_id, point_id, str(stamp))

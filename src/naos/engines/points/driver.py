@@ -29,7 +29,12 @@ from naos.engines.ports import (
 from naos.ids import normal_id
 
 _PACKAGE = "naos.engines.points.onhost"
-MODULES = tuple(f"{_PACKAGE}.{name}" for name in ("sums", "hashing", "mapping", "layers", "sessions", "keeper"))
+MODULES = tuple(
+    f"{_PACKAGE}.{name}" for name in ("sums", "hashing", "mapping", "early", "layers", "sessions", "keeper")
+)
+_LOOK = 'exec cat -- "$1/session.json"'
+_GIVE = '(set -C; : > "$1/sent") 2> /dev/null || rm -f -- "$1"/*.early; exec cat -- "$1/session.json"'
+"""Of a session's folder. Whoever asks for the doors again may send again: then checksums that were computed early do not count."""
 _SHORT = 120.0  # seconds
 _LONG = 24 * 3600.0
 """Work that grows with what is stored; the host's own tools end with an error long before."""
@@ -63,7 +68,7 @@ class HostPointStore:
         return self._doors(self._call("receive", set=set_id, point=point_id, disks=wanted, timeout=_LONG))
 
     def doors(self, set_id: str, point_id: str) -> dict[str, tuple[Incoming, Door]]:
-        found = self._session(set_id)
+        found = self._session(set_id, _GIVE)
         if found is None or found["point"] != point_id:
             raise Missing(self.name, f"point {point_id}", "it is not being received")
         doors = self._doors(found)
@@ -128,10 +133,11 @@ class HostPointStore:
 
     # --------------------------------------------------------------------------------------------------------- plumbing
 
-    def _session(self, set_id: str) -> dict[str, Any] | None:
+    def _session(self, set_id: str, script: str = _LOOK) -> dict[str, Any] | None:
         """What is being received, or was and was not completed."""
         self._check_ids(set_id)
-        done = self._host.run(["cat", "--", f"{self._root}/{set_id}/receiving/session.json"], check=False)
+        argv = ["sh", "-c", script, "session", f"{self._root}/{set_id}/receiving"]
+        done = self._host.run(argv, check=False)
         found: dict[str, Any] | None = json.loads(done.stdout) if done.code == 0 and done.stdout else None
         return found
 

@@ -65,7 +65,7 @@ def digests(wanted: Iterable[Piece], pace: Pace, take: Callable[[int, list[bytes
                     piece = next(source, None)
                 if piece is None:
                     return
-                found = _read(piece, memoryview(buffer))
+                found = of(piece, memoryview(buffer))
                 with turn:
                     take(piece.first, found)
                 pace.add(piece.length)
@@ -82,8 +82,9 @@ def digests(wanted: Iterable[Piece], pace: Pace, take: Callable[[int, list[bytes
         raise failures[0]
 
 
-def _read(piece: Piece, buffer: memoryview) -> list[bytes]:
-    """A last cluster may be written only as far as the disk goes: beyond the file's end are zeroes."""
+def of(piece: Piece, buffer: memoryview | None = None) -> list[bytes]:
+    """The digests of a piece's blocks. A last cluster may be written only as far as the disk goes: beyond the file's end are zeroes."""
+    buffer = memoryview(bytearray(piece.length)) if buffer is None else buffer
     done = 0
     while done < piece.length:
         count = os.preadv(piece.file, [buffer[done : piece.length]], piece.offset + done)

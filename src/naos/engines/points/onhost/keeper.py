@@ -109,12 +109,13 @@ def receive(request: dict[str, Any]) -> Any:
                 _take_over(folder, session, point, disk)
         sessions.remove_folder(session_folder)
         layers.clean(folder, spared=point)
-        for disk in wanted:
-            _make_part(folder, point, disk)
+        fresh = [disk["id"] for disk in wanted if _make_part(folder, point, disk)]
         with _reading(folder) as held:
             images = [(disk["id"], layers.part(folder, disk["id"], point)) for disk in wanted]
             purpose = {"point": point, "disks": wanted}
-            session = sessions.start(session_folder, request["address"], images, purpose, writable=True, held=held)
+            session = sessions.start(
+                session_folder, request["address"], images, purpose, writable=True, held=held, fresh=fresh
+            )
         return _doors(request, session)
 
 
@@ -131,9 +132,10 @@ def _take_over(folder: str, session: dict[str, Any], point: str, disk: dict[str,
     os.rename(part, layers.part(folder, disk["id"], point))
 
 
-def _make_part(folder: str, point: str, disk: dict[str, Any]) -> None:
+def _make_part(folder: str, point: str, disk: dict[str, Any]) -> bool:
+    """False for one that is there already, and goes on."""
     if disk["since"] not in (None, disk["base"]) and os.path.exists(layers.part(folder, disk["id"], point)):
-        return
+        return False
     layers.remove(layers.part(folder, disk["id"], point))
     os.makedirs(f"{folder}/{disk['id']}", exist_ok=True)
     over: list[str] = []
@@ -143,6 +145,7 @@ def _make_part(folder: str, point: str, disk: dict[str, Any]) -> None:
             raise Refused("missing", f"disk {disk['id']} of point {disk['base']}", "it was dropped")
         over = ["-b", os.path.basename(base), "-F", "qcow2"]
     layers.qemu_img("create", "-q", "-f", "qcow2", *over, layers.part(folder, disk["id"], point), str(disk["size"]))
+    return True
 
 
 def seal(request: dict[str, Any]) -> Any:
@@ -159,7 +162,7 @@ def seal(request: dict[str, Any]) -> Any:
             if not sessions.stop(session_folder) or not sessions.of_this_boot(session):
                 raise Refused("failed", f"point {point}", "the daemon that received it died; receive it anew")
             for disk in session["disks"]:
-                layers.seal(folder, disk["id"], point)
+                layers.seal(folder, disk["id"], point, sessions.sums_of(session_folder, disk["id"]))
             if sessions.lost(session_folder):
                 raise Refused("failed", f"point {point}", "what was received could not be written to the medium")
             number = max((kept["number"] for kept in present), default=0) + 1

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from naos.engines.points.onhost import hashing, mapping
+from naos.engines.points.onhost import early, hashing, mapping
 from naos.engines.points.onhost.sums import BLOCK, UNKNOWN, ZEROES, Damaged, Pace, Table
 
 _HEADER = struct.Struct(">4sIQII Q")  # qcow2: magic, version, where the name below is, its length, cluster bits, size
@@ -153,26 +153,38 @@ def _has_data(extent: dict[str, Any]) -> bool:
     return bool(extent["data"] and not extent["zero"])
 
 
-def count(top: str) -> Table:
-    """The checksums of what an image holds itself, without those below it. Raises Refused for one that was not made as points are."""
+def count(top: str, known: str = "") -> Table:
+    """The checksums of what an image holds itself, without those below it. known: the file of those that were computed early, if any.
+
+    Raises Refused for an image that was not made as points are.
+    """
     table = Table(header(top)[0])
-    file = os.open(top, os.O_RDONLY)
+    file, before = os.open(top, os.O_RDONLY), early.Known(known)
     try:
-        hashing.digests(_own_pieces(file, table), Pace(None), table.lay)
+        hashing.digests(_own_pieces(file, table, before), Pace(None), table.lay)
     except mapping.Strange as error:
         raise Refused("failed", top, f"it is no image of a point: {error}") from error
     finally:
         os.close(file)
+        before.close()
     return table
 
 
-def _own_pieces(file: int, table: Table) -> Iterator[hashing.Piece]:
-    """The data of an open image; its zeroes are noted at once."""
+def _own_pieces(file: int, table: Table, before: early.Known) -> Iterator[hashing.Piece]:
+    """The data of an open image of which nothing is known; all the rest is noted at once."""
     for extent in mapping.own(file):
         if extent.offset is None:
             table.put(extent.first, ZEROES, -(-extent.length // BLOCK))
-        else:
-            yield from hashing.pieces(file, extent.offset, extent.length, extent.first)
+            continue
+        end = -1
+        for block, digest in before.of(extent):
+            if digest is not None:
+                table.put(block, digest)
+            elif block >= end:
+                done = (block - extent.first) * BLOCK
+                piece = hashing.Piece(file, extent.offset + done, min(hashing.PIECE, extent.length - done), block)
+                end = block + hashing.PIECE // BLOCK
+                yield piece
 
 
 def whole(folder: str, disk: str, point: str) -> Table:
@@ -278,13 +290,13 @@ def verify(folder: str, disk: str, point: str, pace: Pace) -> list[dict[str, Any
 # -------------------------------------------------------------------------------------------------------------- changes
 
 
-def seal(folder: str, disk: str, point: str) -> None:
-    """A received image gets its checksums and its name; one that has them is left alone."""
+def seal(folder: str, disk: str, point: str, known: str = "") -> None:
+    """A received image gets its checksums and its name; one that has them is left alone. known: see `count`."""
     source, target = part(folder, disk, point), image(folder, disk, point)
     if os.path.exists(target):
         return
     with hashing.beside(sync, source):  # what the processors do meanwhile does not wait for the medium
-        table = count(source)
+        table = count(source, known)
     table.write(f"{sums(folder, disk, point)}.new")
     os.rename(f"{sums(folder, disk, point)}.new", sums(folder, disk, point))
     os.rename(source, target)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from naos.engines.points.onhost import early
 from naos.engines.points.onhost.layers import Refused, remove, write_whole
 
 if TYPE_CHECKING:
@@ -36,17 +37,6 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": s
 _START, _END = 60.0, 600.0  # seconds; a daemon that ends writes what it holds
 
 
-_BRINGING = """
-folder=$1
-shift
-while read -r pid < "$folder/pid" && kill -0 "$pid"; do
-    sleep 0.3
-    sync --data -- "$@" || : > "$folder/lost"
-done
-"""
-"""What arrives goes to the medium at once, as long as the daemon lives: else all of it would be waited for at the end. The kernel tells
-only the first who asks that something could not be written."""
-_LOST = "lost"
 _TERMINATE = 15  # SIGTERM
 
 
@@ -76,9 +66,14 @@ def of_this_boot(session: dict[str, Any]) -> bool:
     return bool(session.get("boot") == _boot())
 
 
+def sums_of(folder: str, disk: str) -> str:
+    """The file of the checksums that are computed while a disk is being received."""
+    return f"{folder}/{disk}.early"
+
+
 def lost(folder: str) -> bool:
     """Whether something that the session has received could not be brought to the medium."""
-    return os.path.exists(f"{folder}/{_LOST}")
+    return os.path.exists(f"{folder}/{early.LOST}")
 
 
 def _boot() -> str:
@@ -113,16 +108,17 @@ def start(
     writable: bool,
     held: int,
     before: dict[str, Any] | None = None,
+    fresh: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Start a session. images: disk ids and their images' paths. held: an open lock that the daemon is to hold as well. before: the session
-    whose clients are to find this one under the same port and key.
+    """Start a session. images: disk ids and their images' paths. fresh: disks whose images are empty as yet. held: an open lock that the
+    daemon is to hold as well. before: the session whose clients are to find this one under the same port and key.
 
     Returns what `read` does: purpose, port, key. Raises Refused with the daemon's own words.
     """
     import subprocess  # late: most calls are short, and do without
 
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    remove(f"{folder}/session.json", f"{folder}/pid", f"{folder}/{_LOST}")
+    remove(f"{folder}/session.json", f"{folder}/pid", f"{folder}/{early.LOST}")
     port, key = (0, os.urandom(32).hex()) if before is None else (before["port"], before["key"])
     with open(
         os.open(f"{folder}/keys.psk", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii"
@@ -160,7 +156,7 @@ def start(
             raise Refused("busy" if "lock" in reason else "failed", "starting a storage daemon", reason)
         port = listening.getsockname()[1]
     if writable:
-        _bring(folder, [path for _, path in images])
+        early.start(folder, [(path, sums_of(folder, disk) if disk in fresh else None) for disk, path in images])
     session = {**purpose, "port": port, "key": key, "boot": _boot()}
     # a power cut ends whoever sends, too, and what was received by then is not trusted
     write_whole(f"{folder}/session.json", json.dumps(session), lasting=not writable)
@@ -186,20 +182,6 @@ def stop(folder: str) -> bool:
     except FileNotFoundError:
         return False
     return not os.path.exists(f"{folder}/pid")
-
-
-def _bring(folder: str, paths: Sequence[str]) -> None:
-    """In a process that goes on after this one, and ends with the daemon."""
-    import subprocess
-
-    nothing = subprocess.DEVNULL
-    files = [os.open(path, os.O_RDONLY) for path in paths]
-    argv = ["sh", "-c", _BRINGING, "bring", folder, *(f"/dev/fd/{file}" for file in files)]
-    try:  # open, for they get other names once they are sealed
-        subprocess.Popen(argv, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True, pass_fds=files)
-    finally:
-        for file in files:
-            os.close(file)
 
 
 def remove_folder(folder: str) -> None:
@@ -233,5 +215,5 @@ def _node(name: str, path: str, *, writable: bool) -> dict[str, Any]:
     }
     if writable:
         node["file"] |= {"discard": "unmap", "cache": {"no-flush": True}}
-        node |= {"discard": "unmap", "detect-zeroes": "unmap"}
+        node |= {**early.CACHE, "discard": "unmap", "detect-zeroes": "unmap"}
     return node
