@@ -69,12 +69,12 @@ def test_a_template_comes_back_as_it_went(platform: Platform, tmp_path: Path) ->
 
 def test_a_machine_is_exported_with_its_settings(platform: Platform, tmp_path: Path) -> None:
     options = [{"id": "org.example.licence.1", "value": "L-1"}, {"id": "password", "value": "secret"}]
-    wish = {"contentLibraryItemId": platform.made["appliance"], "deployOptions": options, "memory": 64 * MIB, "cpu": 1}
+    wish = {"contentLibraryItemId": platform.made["appliance"], "deployOptions": options, "memory": 256 * MIB, "cpu": 1}
     wish["networkAdapters"] = [{"networkId": platform.made["vlan"]}]
     machine = platform.deploy("to-export", powerOn=False, **wish)
     export = platform.done("POST", EXPORTS, {"virtualMachineId": machine})
     again = item_of(platform, platform.add_template("exported", fetched(platform, export, tmp_path / "m.ova")))
-    assert (again["cpu"], again["memory"], again["firmware"]) == (1, 64 * MIB, "efi")
+    assert (again["cpu"], again["memory"], again["firmware"]) == (1, 256 * MIB, "efi")
     adapters = again["networkAdapters"]
     assert isinstance(adapters, list)
     assert [entry["networkName"] for entry in adapters] == ["front"]

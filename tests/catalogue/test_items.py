@@ -103,8 +103,8 @@ def test_the_item_says_what_the_request_does_not(platform: Platform) -> None:
     assert (adapter["network"]["name"], adapter["connected"], adapter["type"]) == ("front", False, "VMXNET3"), (
         "nobody chose a network, so its cable is out"
     )
-    smaller = deployed(platform, "as-asked", cpu=1, memory=64 * MIB, diskCapacity=GIB)
-    assert (smaller["cpu"], smaller["numCoresPerSocket"], smaller["memory"]) == (1, 1, 64 * MIB)
+    smaller = deployed(platform, "as-asked", cpu=1, memory=256 * MIB, diskCapacity=GIB)
+    assert (smaller["cpu"], smaller["numCoresPerSocket"], smaller["memory"]) == (1, 1, 256 * MIB)
     assert [disk.capacity for disk in disks_of(platform, smaller["id"])] == [GIB, 3 * MIB]
 
 

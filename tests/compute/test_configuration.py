@@ -2,7 +2,7 @@
 
 import pytest
 
-from naos.compute import configuration, guest_systems
+from naos.compute import configuration, guest_systems, rules
 from naos.compute.configuration_errors import BootOptionRefused, NotWhileRunning, ReservationTooLarge
 from naos.compute.configuration_wire import MachineUpdate
 from naos.compute.machine_wire import tools_number
@@ -139,3 +139,15 @@ def test_use_of_processors_is_an_average_between_two_looks(before, now, expected
 @pytest.mark.parametrize(("text", "number"), [("7.2.22", 7_002_022), ("8.1", 8_001_000), ("", 0), ("unknown", 0)])
 def test_tools_have_a_number(text, number):
     assert tools_number(text) == number
+
+
+@pytest.mark.parametrize(("firmware", "memory"), [("efi", 256 * MIB), ("efi", 1024 * MIB), ("bios", 32 * MIB)])
+def test_a_firmware_that_can_load_a_kernel(firmware, memory):
+    rules.check_firmware("one", firmware, memory)
+
+
+def test_an_efi_machine_too_small_for_a_kernel_is_refused_with_figures_and_both_remedies():
+    with pytest.raises(BootOptionRefused) as refusal:
+        rules.check_firmware("one", "efi", 128 * MIB)
+    for words in ("with 128 MiB", "give it 256 MiB or more", "the firmware bios"):
+        assert words in str(refusal.value)

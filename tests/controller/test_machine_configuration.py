@@ -145,10 +145,10 @@ def test_a_running_machine_grows_where_it_may_and_the_tables_follow(simulated: P
 
 
 def test_what_a_running_machine_cannot_take_fails_with_rule_and_remedy(simulated: Platform) -> None:
-    machine_id = simulated.deploy("stubborn", cpu=2)
+    machine_id = simulated.deploy("stubborn", cpu=2, memory=256 * MIB)
     before = simulated.machine(machine_id)
     for change, words in (
-        ({"ram": 256 * MIB}, "memoryHotAddEnabled"),
+        ({"ram": 512 * MIB}, "memoryHotAddEnabled"),
         ({"ram": 64 * MIB}, "less memory"),
         ({"cpu": 3}, "cpuHotAddEnabled"),
         ({"cpu": 1}, "cpuHotRemoveEnabled"),
@@ -196,7 +196,8 @@ def test_growth_beyond_the_blade_fails_and_gives_the_memory_back(simulated: Plat
         {"bootOptions": {"bootDelay": 70_000}},
         {"bootOptions": {"enterBIOSSetup": True}},
         {"bootOptions": {"efiSecureBootEnabled": True}},
-        {"bootOptions": {"firmware": "efi", "bootRetryEnabled": True}},
+        {"bootOptions": {"firmware": "efi", "bootRetryEnabled": True}, "ram": 256 * MIB},
+        {"bootOptions": {"firmware": "efi"}, "ram": 255 * MIB},
         {"bootOptions": {"menu": True}},
         {"cpuCount": 2},
     ],
@@ -208,7 +209,7 @@ def test_what_no_machine_can_be_is_refused_at_once(simulated: Platform, change: 
 
 
 def test_settings_of_a_stopped_machine_reach_its_definition(simulated: Platform) -> None:
-    machine_id = simulated.deploy("set-up", powerOn=False)
+    machine_id = simulated.deploy("set-up", memory=256 * MIB, powerOn=False)
     boot = {"firmware": "efi", "efiSecureBootEnabled": True, "bootDelay": 5000}
     updated(simulated, machine_id, bootOptions=boot, exposeHardwareVirtualization=True, cpu=2, corePerSocket=2)
     simulated.done("PATCH", f"{MACHINES}/{machine_id}/guest", {"guestOperatingSystemMoref": "windows9Server64Guest"})
@@ -225,7 +226,7 @@ def test_settings_of_a_stopped_machine_reach_its_definition(simulated: Platform)
 
 
 def test_an_efi_machines_variables_go_with_it(simulated: Platform) -> None:
-    machine_id = simulated.deploy("carried", powerOn=False)
+    machine_id = simulated.deploy("carried", memory=256 * MIB, powerOn=False)
     updated(simulated, machine_id, bootOptions={"firmware": "efi"})
     hosts = {host["name"]: host["id"] for host in simulated.get(f"{COMPUTE}/hosts")}
     power(simulated, machine_id, "on", recommendation={"hostId": hosts["az05-blade1"]})

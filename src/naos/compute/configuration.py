@@ -58,6 +58,8 @@ def check(session: Session, world: World, machine: VirtualMachine, wanted: Mappi
     rules.check_cores(machine.name, cpu=after["cpu"], cores=after["cores_per_socket"])
     check_reservation(machine.name, after["memory_reservation"], memory=after["memory"], pool=cpool.memory)
     check_boot(machine.name, after)
+    if any(after[key] != getattr(machine, key) for key in ("firmware", "memory")):
+        rules.check_firmware(machine.name, after["firmware"], after["memory"])
     return {key: value for key, value in wanted.items() if value != getattr(machine, key)}
 
 

@@ -12,9 +12,10 @@ from naos.activity import Plan
 from naos.catalogue import library
 from naos.catalogue.models import Template
 from naos.catalogue.ovf.descriptor import Adapter, Descriptor
-from naos.compute import extra_config, guest_systems, machines, seeds
+from naos.compute import extra_config, guest_systems, machines, rules, seeds
 from naos.compute.deploy_options import seed_of
 from naos.compute.deployment_wire import AdapterWish, Deployment
+from naos.compute.firmware import EFI
 from naos.compute.machines import AdapterRequest, DiskRequest, MachineRequest
 from naos.compute.models import VirtualMachine
 from naos.errors import NaosError, Unknown
@@ -110,7 +111,7 @@ def plan_template(
         cpool_id=cpool.id,
         lun_id=body.datastore_id,
         cpu=body.cpu if body.cpu is not None else said.cpu or DEFAULT_CPU,
-        memory=body.memory if body.memory is not None else said.memory or DEFAULT_MEMORY,
+        memory=body.memory if body.memory is not None else said.memory or default_memory(said),
         cores_per_socket=_cores(body, said),
         provisioning=body.disks_provisioning_type,
         blade_id=body.host_id,
@@ -123,6 +124,11 @@ def plan_template(
     )
     seeds.check(request.name, seed, [(wish.address, wish.gateway) for wish in adapters])
     return machines.plan_create(session, world, tenant_id, request, template=template)
+
+
+def default_memory(said: Descriptor) -> int:
+    """Of an item that does not say how much memory it wants."""
+    return max(DEFAULT_MEMORY, rules.EFI_MEMORY if said.firmware == EFI else 0)
 
 
 def _cores(body: Deployment, said: Descriptor) -> int:

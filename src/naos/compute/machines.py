@@ -153,6 +153,7 @@ def plan_create(
     check_datacenter(session, cpool, request.datacenter_id)
     rules.check_zones(volume=lun.name, volume_zone=lun.zone, cpool=cpool.name, cpool_zone=cpool.zone)
     check_size(world, cpool, request.cpu, request.memory)
+    rules.check_firmware(request.name, request.settings.get("firmware", ""), request.memory)
     check_name(session, tenant_id, request.name)
     blade = blade_name(session, cpool, request.blade_id)
     machine = VirtualMachine(

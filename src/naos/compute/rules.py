@@ -1,10 +1,16 @@
 """What may be done with machines: pure functions of plain values."""
 
+from naos.compute.configuration_errors import BootOptionRefused
 from naos.compute.errors import CoresUneven, MachineSize, PoolFull, TemplateLarger, WrongPower, WrongZone
+from naos.compute.firmware import EFI
 from naos.compute.models import Power
 from naos.units import MIB, size_text
 
 MINIMUM_MEMORY = 32 * MIB  # the wire API's default machine
+EFI_MEMORY = 256 * MIB
+"""The least with which a machine starts under EFI. A distribution's kernel needs some 80 MiB of what the firmware leaves before its
+first line runs: its file (14 MiB), the image that is started (14) and 52 in one piece to unpack itself to. With 128 MiB there is no such
+piece, and the loader ends with "Failed to allocate usable memory for kernel"."""
 
 
 def check_size(cpool: str, *, cpu: int, memory: int, threads: int, physical: int) -> None:
@@ -19,6 +25,17 @@ def check_size(cpool: str, *, cpu: int, memory: int, threads: int, physical: int
     if memory % MIB:
         low, high = size_text(MINIMUM_MEMORY), size_text(physical)
         raise MachineSize(cpool, "of memory", f"{memory} bytes", low, high, "in whole MiB")
+
+
+def check_firmware(machine: str, firmware: str, memory: int) -> None:
+    """Raises BootOptionRefused for an EFI machine that could not load a kernel."""
+    if firmware == EFI and memory < EFI_MEMORY:
+        least = size_text(EFI_MEMORY)
+        reason = (
+            f"with {size_text(memory)} of memory the firmware cannot load a kernel; give it {least} or more, or the firmware bios, "
+            f"which needs {size_text(MINIMUM_MEMORY)}"
+        )
+        raise BootOptionRefused(machine, "firmware", EFI, reason)
 
 
 def check_cores(machine: str, *, cpu: int, cores: int) -> None:

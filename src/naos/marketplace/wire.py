@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from naos.catalogue.models import Template, TemplateDisk
 from naos.catalogue.ovf import properties
 from naos.catalogue.ovf.descriptor import Descriptor
-from naos.compute.deployment import DEFAULT_CPU, DEFAULT_MEMORY
+from naos.compute.deployment import DEFAULT_CPU, default_memory
 from naos.compute.deployment_wire import DeployOption
 from naos.ids import ResourceId
 from naos.marketplace.models import MarketplaceItem
@@ -216,7 +216,7 @@ def info_wire(item: MarketplaceItem, template: Template, disks: Sequence[Templat
     return Info(
         name=item.name,
         cpu=Processors(count=said.cpu or DEFAULT_CPU, num_cores_per_socket=said.cores_per_socket or 1),
-        memory=said.memory or DEFAULT_MEMORY,
+        memory=said.memory or default_memory(said),
         operating_system=OperatingSystem(id=said.system_id, name=said.system_name),
         hardware_version=said.hardware_version,
         network_adapters=[
