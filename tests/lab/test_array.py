@@ -189,9 +189,11 @@ def test_a_disk_has_its_own_volumes_limit_whatever_was_attached_and_detached_bef
     rig.array.ensure_daemon(lun, [ExportedDisk(disk_id, 2) for disk_id in disks[1:]])
     addresses = [rig.array.export_disk(lun, disk_id, 3) for disk_id in (disks[0], disks[2], late)]
     free = rig.array.export_disk(other, a_disk(rig, other, 32 * MIB), 1)
+    began = time.monotonic()
     clients = [a_writer(rig, address, 2, depth=4) for address in (*addresses, free)]
     *passed, beside = [written(client) for client in clients]
-    assert sum(passed) <= 200 * 2 * 1.15 + 20 + 3 * 4
+    took = time.monotonic() - began  # on a busy machine they do not begin and end together
+    assert sum(passed) <= 200 * took + 20 + 3 * 4
     assert min(passed) > sum(passed) / 6, passed
     assert beside > sum(passed), "the other volume's limit is its own"
 
