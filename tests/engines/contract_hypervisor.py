@@ -94,9 +94,12 @@ def a_machines_power(bench: Bench) -> None:
         stream = blade.serial(spec.id)
         stream.close()
         assert blade.agent_ping(spec.id) in {True, False}
+        assert not blade.was_ended(spec.id)
         for _ in range(2):
             blade.power_off(spec.id)
         assert blade.state(spec.id) is PowerState.STOPPED
+        assert blade.was_ended(spec.id)
+        assert not blade.was_ended(an_id())
 
 
 def a_blade_tells_its_facts(bench: Bench) -> None:

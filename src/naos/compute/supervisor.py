@@ -176,6 +176,8 @@ class Supervisor(Watch):
 
     def _look_at_strays(self, blade: str, domains: Collection[str], seeded: Collection[str]) -> None:
         """Domains here of machines that are elsewhere; and seeds, on a blade that was away when they should have gone."""
+        if not (domains or seeded):
+            return
         with self._world.database.read() as session:
             found = strays.on(session, blade, {*domains, *seeded})
         for machine in found:
