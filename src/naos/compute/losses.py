@@ -38,6 +38,10 @@ class Boots:
         """Whether it has answered ever since it was asked."""
         return blade in self._known
 
+    def is_new(self, blade: str) -> bool:
+        """Whether `anew` found it booted as something that is not kept yet."""
+        return blade in self._read
+
     def anew(self, blade: str, *, missing: bool) -> bool | None:
         """Whether it was booted anew; None while it cannot be asked. It is asked when something is `missing` there, and at the first
         look."""
@@ -64,7 +68,7 @@ class Boots:
         return changed
 
     def keep(self, blade: str) -> None:
-        """Everything that was missing is in somebody's hands."""
+        """Everything that was missing is in somebody's hands, and the rest has run since."""
         boot = self._read.pop(blade, None)
         if boot is not None:
             boots.keep(self._world, blade, boot)

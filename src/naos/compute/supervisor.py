@@ -143,7 +143,7 @@ class Supervisor(Watch):
             elif state not in ALIVE and self._differs(machine.id, blade):
                 missing.append((machine, state))
         returned = not self._boots.is_known(blade)
-        self._look_after(blade, missing)
+        self._look_after(blade, expected, missing)
         for machine in stopped:
             if states.get(machine.id) in strays.ALIVE and self._differs(machine.id, blade):
                 self._settle(machine)
@@ -151,7 +151,9 @@ class Supervisor(Watch):
         self._look_at_strays(blade, states.keys() - at_home, set(self._seeds(blade)) - at_home if returned else set())
         self._look_at_fabric(blade)
 
-    def _look_after(self, blade: str, missing: Sequence[tuple[VirtualMachine, PowerState]]) -> None:
+    def _look_after(
+        self, blade: str, expected: Sequence[VirtualMachine], missing: Sequence[tuple[VirtualMachine, PowerState]]
+    ) -> None:
         """Machines that do not run there any more. Nothing is noted of them while the blade cannot be asked what it is booted as."""
         rebooted = self._boots.anew(blade, missing=bool(missing))
         if rebooted is None:
@@ -165,8 +167,18 @@ class Supervisor(Watch):
                 seen_to = False
                 continue
             seen_to = self._settle(machine, loss) and seen_to
-        if seen_to:
-            self._boots.keep(blade)
+        if seen_to and self._boots.is_new(blade):
+            there = {machine.id for machine in expected} - {machine.id for machine, _ in missing}
+            if self._runs_still(blade, there):
+                self._boots.keep(blade)
+
+    def _runs_still(self, blade: str, machine_ids: Collection[str]) -> bool:
+        """Whether these run now that it is known what the blade is booted as: they were listed before that was asked."""
+        try:
+            states = self._world.rack.hypervisor(blade).domains()
+        except EngineError:
+            return False
+        return all(states.get(machine_id) in strays.ALIVE for machine_id in machine_ids)
 
     def _seeds(self, blade: str) -> list[str]:
         try:

@@ -15,11 +15,14 @@ KERNEL = "/proc/sys/kernel/random/boot_id"
 OWN = "/run/naos-boot-id"
 """Of a host that shares its kernel with others, as the lab's do: it writes one of its own, where no boot leaves anything."""
 
+SECONDS = 10.0
+"""How long a blade has to say it."""
+
 
 def read(world: World, blade: str) -> str:
     """What the blade is booted as now. Raises EngineError when it cannot be asked."""
     host = world.rack.blade_host(blade)
-    found = host.run(["cat", KERNEL, OWN], check=False).stdout.split()
+    found = host.run(["cat", KERNEL, OWN], timeout=SECONDS, check=False).stdout.split()
     if not found:
         raise EngineError(blade, "reading what it is booted as", f"neither {KERNEL} nor {OWN} is there")
     return " ".join(found)
