@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from simulated_platform import COMPUTE, POWER, Platform
+from simulated_platform import COMPUTE, GIB, POWER, Platform
 
 from naos.activity.models import Activity
-from naos.availability.rules import CRASHED, MISSING, cause_of
+from naos.availability.detection import Seen, Sight
+from naos.availability.manager import ISOLATING_SECONDS, Case, Manager, Member, Pool
+from naos.availability.rules import CRASHED, MISSING, Settings, cause_of
 from naos.compute import seeds, steps
 from naos.compute.hooks import Loss
 from naos.engines.ports import PowerState
@@ -79,6 +81,23 @@ def test_which_machines_went_with_their_blade(
     state: PowerState, ended: bool, rebooted: bool, shaken: bool, cause: str | None
 ) -> None:
     assert cause_of(Loss(state, rebooted=rebooted, ended=ended), shaken=shaken) == cause
+
+
+def test_those_of_lower_priority_wait_a_moment_for_one_that_is_still_being_cut_off() -> None:
+    """And no longer than that: an array that does not answer must not hold up all."""
+    pool = Pool("p", ["b1"], 8 * GIB, 8 * GIB)
+    members = [
+        Member(name, "b1", running=False, memory=GIB, settings=Settings(priority=name)) for name in ("high", "low")
+    ]
+    cases = [Case("h", "high", "isolating"), Case("l", "low", "waiting")]
+    manager, started = Manager(), dict[float, list[str]]()
+    for now in (0.0, 1.0, 2.0, ISOLATING_SECONDS):
+        sights = {"b1": Sight(now, answers=True, array=Seen.REACHABLE)}
+        decided = manager.look(now, pool, sights, members, cases)
+        started[now] = list(decided.start)
+        if not decided.start:
+            assert decided.waiting == {"l": "high is before it"}
+    assert started == {0.0: [], 1.0: [], 2.0: [], ISOLATING_SECONDS: ["l"]}
 
 
 def test_machines_of_a_blade_that_was_booted_anew_between_two_looks_are_started_again_in_order(
