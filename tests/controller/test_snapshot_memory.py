@@ -8,10 +8,12 @@ import pytest
 import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, POWER, Platform
 
+from naos.availability import hung
 from naos.compute import snapshot_hardware, snapshot_memory
 from naos.doctor.repairs import REPAIRS
 from naos.engines.errors import EngineError, NoSpace
 from naos.engines.ports import PowerState
+from naos.engines.simulated.array import SimulatedArray
 from naos.storage import memories
 from naos.units import MIB
 
@@ -190,6 +192,25 @@ def test_a_machine_that_could_not_go_on_is_off_and_can_be_asked_again(roomy: Pla
     assert roomy.machine(machine)["powerState"] == "stopped"
     roomy.done("POST", f"{SNAPSHOTS}/revert", {"id": snapshot_id})
     assert (_state(roomy, machine), _printed(roomy, machine)) == (PowerState.RUNNING, then)
+
+
+def test_a_guest_that_stands_still_for_its_memory_is_not_taken_for_hung(
+    roomy: Platform, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its agent does not answer meanwhile; nobody else pauses it, and nobody lets it go on."""
+    blade, seen, plain = _blade(roomy, machine), list[Any](), SimulatedArray.snapshot_disks
+
+    def look(array: SimulatedArray, *arguments: Any) -> None:
+        plain(array, *arguments)
+        seen.extend([_state(roomy, machine), hung._ask(roomy.services.world, blade, machine)])
+
+    monkeypatch.setattr(SimulatedArray, "snapshot_disks", look)
+    roomy.done("POST", SNAPSHOTS, _body(machine))
+    assert seen == [PowerState.PAUSED, None]
+    assert hung._ask(roomy.services.world, blade, machine) is True
+    roomy.rack.hypervisor(blade).pause(machine)
+    assert hung._ask(roomy.services.world, blade, machine) is False
+    roomy.rack.hypervisor(blade).resume(machine)
 
 
 @pytest.mark.soak
