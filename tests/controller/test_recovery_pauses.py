@@ -1,13 +1,15 @@
-"""How often the supervisor tries to bring a volume back that does not come."""
+"""How the supervisor takes a volume that does not come back, and one that is gone."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from naos.compute import supervisor
 from naos.compute.supervisor import Supervisor
+from naos.errors import Unknown
 
 
 def test_a_volume_that_does_not_come_back_is_tried_ever_less_often_and_at_once_after_it_was_whole(
@@ -44,3 +46,15 @@ def test_a_volume_that_does_not_come_back_is_tried_ever_less_often_and_at_once_a
     assert rounds(20) == []
     busy.now = False
     assert rounds(10) == [3]
+
+
+def test_a_volume_that_is_deleted_while_it_is_looked_at_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_world: object, lun_id: str) -> None:
+        raise Unknown("volume", lun_id)
+
+    looks: Any = Supervisor.__new__(Supervisor)
+    looks._world = None
+    monkeypatch.setattr(supervisor.luns, "spec", gone)
+    with capture_logs() as lines:
+        looks._safely(looks._look_at_volume, "volume")
+    assert [(line["event"], line["log_level"]) for line in lines] == [("supervisor.subject_gone", "info")]

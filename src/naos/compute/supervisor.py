@@ -25,7 +25,7 @@ from naos.compute.hooks import Loss
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
 from naos.engines.ports import LunContents, PowerState
-from naos.errors import NaosError
+from naos.errors import NaosError, Unknown
 from naos.fleet.models import Blade
 from naos.lifecycle import Lifecycle
 from naos.network import vlans
@@ -98,6 +98,8 @@ class Supervisor(Watch):
     def _safely(self, look: Callable[[str], None], subject: str) -> None:
         try:
             look(subject)
+        except Unknown as gone:  # it, or what it held, was deleted since the round began
+            _log.info("supervisor.subject_gone", subject=subject, reason=str(gone))
         except Exception:
             _log.exception("supervisor.look_failed", subject=subject)
 
