@@ -111,10 +111,19 @@ class Bench:
         """Machines on the volume of the first zone, the volume's replica in the second, and a plan of all; nothing runs."""
         for name in ("first-az06", "first-az05"):
             self.real.naos("vm", "stop", name, "--force")
+        for pool in (
+            "pool-AZ05",
+            "pool-AZ06",
+        ):  # what the lab's blades have, and more machines than they have processors
+            self.real.naos("pool", "set", pool, "--memory", "8GiB", "--vcpu-rate", "any")
         names = ["first-az05", *(f"moved-{number:02}" for number in range(1, machines))]
         place = ("--pool", "pool-AZ05", "--volume", "volume-AZ05", "--vlan", "front", "--memory", f"{memory}MiB")
-        for name in names[1:]:
-            self.real.naos("vm", "create", name, "--template", "naos-tiny", *place, "--no-start")
+        begun = [
+            self.real.json("vm", "create", name, "--template", "naos-tiny", *place, "--no-start", "--no-wait")["id"]
+            for name in names[1:]
+        ]
+        for activity in begun:
+            waiting.follow(self.api, activity)
         self.machines = {name: self.id_of(naming.MACHINE, name) for name in names}
         self.real.naos("replication", "create", "volume-AZ05", "--to", "AZ06")
         sign = {"check": "line", "line": SIGN, "patience": 600}
