@@ -1,5 +1,4 @@
-"""A furnished platform whose two cpools of two blades each have high availability, with room kept for no loss. Every module of this
-folder uses the same, and leaves it as it was."""
+"""A furnished platform whose two cpools of two blades each have high availability, with room kept for no loss."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ import sqlalchemy as sa
 from simulated_platform import COMPUTE, GIB, Platform, furnished_in
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def available(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder: Path = tmp_path_factory.mktemp("platform")
     with furnished_in(folder) as platform:
