@@ -400,6 +400,8 @@ def prove(bench: Bench, guest: Guest, fault: Fault, work: str) -> None:
     if fault.only_writers and work == "idle":
         fault = replace(fault, condition="healthy", lost=False)
     bench.protect(frozen_after=fault.frozen_after)
+    if not _runs(bench, guest):  # as a proof that failed may have left it
+        bench.real.naos("vm", "start", guest.name)
     bench.settle()
     blade, before = bench.blade(guest), bench.boot(guest)
     known = {row["id"] for row in bench.recoveries(guest)}
