@@ -37,6 +37,8 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": s
 _START, _END = 60.0, 600.0  # seconds; a daemon that ends writes what it holds
 
 
+_RECEIVING = ("nice", "-n", "-5")
+"""Without a fleece guests wait for a daemon that receives. It comes after those that serve disks, and before all the rest of a host."""
 _TERMINATE = 15  # SIGTERM
 
 
@@ -129,7 +131,7 @@ def start(
     with listen(address, port) as listening, open(f"{folder}/lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         server = {"addr": {"type": "fd", "str": str(listening.fileno())}, "tls-creds": "tls"}
-        argv = ["qemu-storage-daemon", "--daemonize", "--pidfile", f"{folder}/pid"]
+        argv = [*(_RECEIVING if writable else ()), "qemu-storage-daemon", "--daemonize", "--pidfile", f"{folder}/pid"]
         credentials = {"qom-type": "tls-creds-psk", "id": "tls", "endpoint": "server", "dir": folder}
         argv += ["--object", json.dumps({**credentials, "priority": CIPHERS})]
         argv += ["--nbd-server", json.dumps(server)]
