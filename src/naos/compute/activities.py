@@ -109,10 +109,13 @@ def reset(run: Run, arguments: dict[str, Any]) -> str:
 @workflow("virtual_machine.settle")
 def settle(run: Run, arguments: dict[str, Any]) -> str:
     """A guest that stopped by itself, or whose blade lost power: fence its disks and say that it is stopped. One that runs though
-    it was noted as stopped, as after a start that was given up and took effect later, has neither disks nor memory: it is ended."""
+    it was noted as stopped, as after a start that was given up and took effect later, is ended, unless it has all its disks and its
+    memory still: then only the note was wrong."""
     world, machine_id = _world(run), arguments["machine_id"]
     if run.step("look", steps.is_running, world, machine_id):
-        if not run.step("look whether it should", _should_run, world, machine_id):
+        if run.step("look whether it should", _should_run, world, machine_id):
+            run.step("note that it runs", steps.record_running, world, machine_id)
+        else:
             _stop(run, world, machine_id)
         return str(machine_id)
     elsewhere = run.step("look elsewhere", strays.where_it_runs, world, machine_id)
@@ -124,7 +127,10 @@ def settle(run: Run, arguments: dict[str, Any]) -> str:
 
 
 def _should_run(world: World, machine_id: str) -> bool:
-    return steps.row(world, machine_id).power == Power.RUNNING
+    machine = steps.row(world, machine_id)
+    with world.database.read() as session:
+        whole = all(disk.exported for disk in disks.of_machine(session, machine_id))
+    return machine.power == Power.RUNNING or (machine.reserved > 0 and whole)
 
 
 @workflow("virtual_machine.delete")
