@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import uuid
 from contextlib import contextmanager, suppress
@@ -705,6 +706,7 @@ def slow_move(rig, first, second, machine):
 @contextmanager
 def libvirt_domain(blade, machine):
     connection = libvirt.open(blade.uri)
+    connection.setKeepAlive(2, 3)  # or its end waits for a blade that is cut off
     try:
         yield connection.lookupByUUIDString(machine.id)
     finally:
@@ -791,3 +793,44 @@ def test_power_cut_during_a_move_ends_both(rig, first, second, machine):
         thread.join(60)
         assert [type(error) for error in outcome] == [EngineError]
     assert (first.state(machine.id), second.state(machine.id)) == (PowerState.STOPPED, PowerState.ABSENT)
+
+
+@contextmanager
+def without_cable(rig, number):
+    def switch(state):
+        subprocess.run(["ip", "-n", rig.namespaces[0], "link", "set", rig.blades[number].name, state], check=True)
+
+    switch("down")
+    try:
+        yield
+    finally:
+        switch("up")
+
+
+def test_what_waits_for_the_rest_of_a_move_is_not_taken_for_the_machine(rig, first, second, machine):
+    """Its source is cut off in the middle. It goes when it is asked to, and the source goes on; a start here is one from the disk."""
+    first.start(machine.id)
+    wait_for(
+        lambda: first.statistics(machine.id).block[machine.boot.id]["read_bytes"] > 8 * MIB, "there is memory to move"
+    )
+    with slow_move(rig, first, second, machine) as (thread, _, _):
+        with without_cable(rig, 0):
+            assert second.state(machine.id) == PowerState.PAUSED
+            second.abandon_arrival(machine.id)
+            second.abandon_arrival(machine.id)
+            assert second.state(machine.id) == PowerState.ABSENT
+        thread.join(60)
+    first.abandon_arrival(machine.id)
+    assert (first.state(machine.id), second.state(machine.id)) == (PowerState.RUNNING, PowerState.ABSENT)
+    with slow_move(rig, first, second, machine), without_cable(rig, 0):
+        assert second.state(machine.id) == PowerState.PAUSED
+        second.define(machine.spec)
+        second.start(machine.id)
+        assert second.state(machine.id) == PowerState.RUNNING
+        read = second.statistics(machine.id).block[machine.boot.id]["read_bytes"]
+        wait_for(
+            lambda: second.statistics(machine.id).block[machine.boot.id]["read_bytes"] > read + MIB,
+            "it boots from its disk",
+        )
+        second.power_off(machine.id)
+        second.undefine(machine.id)

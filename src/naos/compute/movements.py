@@ -160,6 +160,7 @@ def _drop_claim(world: World, arguments: dict[str, Any]) -> None:
 def _abandon_move(world: World, arguments: dict[str, Any]) -> bool:
     """Clean the target of a move that did not happen. False for a machine that did arrive: it is noted there instead."""
     machine_id, target = arguments["machine_id"], arguments["blade"]
+    world.rack.hypervisor(target).abandon_arrival(machine_id)
     if world.rack.hypervisor(target).state(machine_id) != PowerState.RUNNING:
         steps.undefine(world, machine_id, target)
         return True

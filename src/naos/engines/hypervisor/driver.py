@@ -201,6 +201,7 @@ class LibvirtHypervisor:
     def start(self, domain_id: str) -> None:
         """Start; one that is on its way down is waited for, a running one is left alone. Raises Missing."""
         until = time.monotonic() + self._deadlines.start
+        self.abandon_arrival(domain_id)
         while (state := self.state(domain_id)) == PowerState.STOPPING and time.monotonic() < until:
             time.sleep(_POLL)
         if state in ACTIVE:
@@ -273,6 +274,10 @@ class LibvirtHypervisor:
             migration.abort(self._domains, domain_id, self._deadlines.stop)
         except Missing:
             return
+
+    def abandon_arrival(self, domain_id: str) -> None:
+        if migration.waits(domain_id, self._side()):
+            self.power_off(domain_id)
 
     # ----------------------------------------------------------------------------------------------------------- memory
 

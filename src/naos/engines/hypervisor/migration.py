@@ -149,10 +149,10 @@ def _follow(domain_id: str, source: Side, progress: Callable[[float], None], dea
 
 def _untangle(domain_id: str, source: Side, target: Side) -> PowerState:
     """Both have it, and no migration is going on: a daemon was lost in the last moment of one. Returns the source's state."""
-    if _waits(domain_id, target):
+    if waits(domain_id, target):
         _cut(domain_id, target)
         return source.domains.state(domain_id)
-    if _waits(domain_id, source):
+    if waits(domain_id, source):
         _cut(domain_id, source)
         return PowerState.STOPPED
     raise EngineError(
@@ -318,7 +318,7 @@ def _judge(domain_id: str, source: Side, target: Side, failure: list[libvirt.lib
     until = time.monotonic() + SETTLE
     while True:
         here, there = source.domains.state(domain_id), target.domains.state(domain_id)
-        if _has_moved(here, there) and not _waits(domain_id, target):
+        if _has_moved(here, there) and not waits(domain_id, target):
             return
         if there not in ACTIVE and not _is_moving(domain_id, source, here):
             break
@@ -327,7 +327,7 @@ def _judge(domain_id: str, source: Side, target: Side, failure: list[libvirt.lib
         time.sleep(POLL)
     if here not in ACTIVE:
         raise EngineError(source.name, what, f"it is {here}: it stopped meanwhile")
-    if _waits(domain_id, source):
+    if waits(domain_id, source):
         source.domains.on(domain_id, "resuming after a move that failed", lambda domain: domain.resume())
     target.domains.undefine(domain_id)
     if failure:
@@ -340,7 +340,7 @@ def _has_moved(here: PowerState, there: PowerState) -> bool:
     return here not in ACTIVE and (there in ACTIVE or (here == PowerState.ABSENT and there != PowerState.ABSENT))
 
 
-def _waits(domain_id: str, side: Side) -> bool:
+def waits(domain_id: str, side: Side) -> bool:
     """Whether it is paused for a migration: at the target that is a shell, which has never run."""
     waiting = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
     try:

@@ -264,6 +264,10 @@ class Hypervisor(Protocol):
         """It stays where it is, and nothing of it is at the target; none that is going on is fine. One that runs at its target
         already (post-copy) is no longer ended."""
 
+    def abandon_arrival(self, domain_id: str) -> None:
+        """Remove what waits here for the rest of a move, and has never run here; its source, if it is still there, goes on. One
+        that runs, is stopped or absent is left alone. `start` does it, too."""
+
     def keep_memory(self, domain_id: str, memory_id: str, room: int) -> int:
         """Pause a running domain and save its memory and the state of its devices on the blade, under an id: `room` bytes at the most.
         Returns how many. It stays paused, and can be resumed at any time. Repeated, it begins anew.

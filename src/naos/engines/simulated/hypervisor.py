@@ -259,6 +259,12 @@ class SimulatedHypervisor(SimulatedEngine):
         with self._call("abort_migration") as db:
             db.execute("UPDATE domains SET moving = 0 WHERE blade = ? AND id = ?", (self.name, domain_id))
 
+    def abandon_arrival(self, domain_id: str) -> None:
+        """A domain arrives here in one moment: there is never a part of one."""
+        del domain_id
+        with self._call("abandon_arrival"):
+            return
+
     # ----------------------------------------------------------------------------------------------------------- memory
 
     def keep_memory(self, domain_id: str, memory_id: str, room: int) -> int:
