@@ -80,8 +80,10 @@ def where_it_runs(world: World, machine_id: str) -> str | None:
     for blade in dict.fromkeys([machine.moving_to, *steps.siblings(world, machine_id)]):
         if blade in (None, machine.blade):
             continue
+        hypervisor = world.rack.hypervisor(blade)
         try:
-            if world.rack.hypervisor(blade).state(machine_id) in ALIVE:
+            hypervisor.abandon_arrival(machine_id)  # its source is gone: the rest will never come
+            if hypervisor.state(machine_id) in ALIVE:
                 return blade
         except Unreachable:
             if blade == machine.moving_to:

@@ -217,7 +217,6 @@ class SimulatedHypervisor(SimulatedEngine):
 
     # -------------------------------------------------------------------------------------------------------- migration
 
-            db.execute("DELETE FROM silent_agents WHERE domain = ?", (domain_id,))
     def migrate(
         self,
         domain_id: str,
