@@ -10,21 +10,27 @@ REAL = (
     "tests/documentation/",
     "tests/availability/test_two_controllers.py",
 )
-
-
 APART = "test_page_without_a_lab"
 """Pages that have no real machines."""
+PAGES = "test_page_on_a_lab"
+"""Pages whose commands make a lab of their own, and take minutes."""
 
 
 class Spread(LoadFileScheduling):
     """Tests with real machines, and those of two controllers, which must not be starved, go one after another in one process;
-    each other module stays whole in one."""
+    pages with a lab beside them; each other module stays whole in one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
-        if test.startswith(APART):
-            return APART
+        for group in (APART, PAGES):
+            if test.startswith(group):
+                return group
         return "lab" if file.startswith(REAL) else file
+
+    def _assign_work_unit(self, node: Any) -> None:
+        if PAGES in self.workqueue:  # or it would begin late, as a group of few tests, and be waited for
+            self.workqueue.move_to_end(PAGES, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread:

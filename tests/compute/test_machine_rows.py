@@ -40,6 +40,7 @@ ROW: dict[str, Any] = {
     "networks": "10 second,2 first",
     "snapshoted": 1,
     "waits": True,
+    "stuck": True,
     **{f"{kind}_{part}": f"{kind} {part}" for kind in ("region", "zone", "pool", "lun") for part in ("id", "name")},
 }
 SPARSE = {
@@ -52,6 +53,7 @@ SPARSE = {
     "networks": None,
     "snapshoted": 0,
     "waits": False,
+    "stuck": False,
     "seed": {},
     "extra_config": {},
 }

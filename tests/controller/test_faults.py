@@ -282,14 +282,14 @@ def _snapshotted(platform: Platform) -> None:
     _completed(platform, _snapshot(platform))
 
 
-def _awake(platform: Platform) -> str:
+def _remember(platform: Platform) -> str:
     body = {"virtualMachineId": platform.made["subject"], "name": "awake", "memory": True}
     return platform.write("POST", SNAPSHOTS, body)
 
 
 def _remembered_at_rest(platform: Platform) -> None:
     _spread(platform)
-    _completed(platform, _awake(platform))
+    _completed(platform, _remember(platform))
     _completed(platform, _power(platform, "off"))
 
 
@@ -327,7 +327,7 @@ CASES = {
     "machine with an image migrate": Case(_migrate, _with_image),
     "snapshot create": Case(_snapshot, _spread, _after(_drop_snapshot)),
     "snapshot revert": Case(_revert, _snapshotted_at_rest),
-    "memory create": Case(_awake, _spread, _after(_drop_snapshot)),
+    "memory create": Case(_remember, _spread, _after(_drop_snapshot)),
     "memory revert": Case(_revert, _remembered_at_rest, _powered("off")),
     "snapshot delete": Case(_drop_snapshot, _snapshotted, _after(_snapshot)),
     "disk unmount": Case(_unmount, _with_disk, _after(_mount)),

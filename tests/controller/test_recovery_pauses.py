@@ -5,7 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
+import structlog
+from structlog.testing import LogCapture
 
 from naos.compute import supervisor
 from naos.compute.supervisor import Supervisor
@@ -55,6 +56,7 @@ def test_a_volume_that_is_deleted_while_it_is_looked_at_is_no_failure(monkeypatc
     looks: Any = Supervisor.__new__(Supervisor)
     looks._world = None
     monkeypatch.setattr(supervisor.luns, "spec", gone)
-    with capture_logs() as lines:
-        looks._safely(looks._look_at_volume, "volume")
-    assert [(line["event"], line["log_level"]) for line in lines] == [("supervisor.subject_gone", "info")]
+    lines = LogCapture()
+    monkeypatch.setattr(supervisor, "_log", structlog.wrap_logger(None, processors=[lines]))
+    looks._safely(looks._look_at_volume, "volume")
+    assert [(line["event"], line["log_level"]) for line in lines.entries] == [("supervisor.subject_gone", "info")]

@@ -176,7 +176,7 @@ def test_a_reset_is_a_new_start(lab):
     chassis.reset()
     assert lab.holder(WITNESS) not in {None, before}
     assert not processes.alive(before)
-    assert lab.host(WITNESS).run(["ls", "/run"]).stdout.split() == ["lock"]
+    assert lab.host(WITNESS).run(["ls", "/run"]).stdout.split() == ["lock", "naos-boot-id"]
 
 
 # -------------------------------------------------------------------------------------------------------------- faults
