@@ -1,4 +1,4 @@
-"""What happens while nobody looks: a blade that loses its power and comes back, a libvirt that forgets, an order that is late."""
+"""What happens while nobody looks: a blade that loses its power and comes back, a libvirt that forgets, orders that are late or hang."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from naos.activity.models import Activity
 from naos.availability.detection import Seen, Sight
 from naos.availability.manager import ISOLATING_SECONDS, Case, Manager, Member, Pool
 from naos.availability.rules import CRASHED, MISSING, Settings, cause_of
-from naos.compute import seeds, steps
+from naos.compute import movements, seeds, steps
 from naos.compute.hooks import Loss
 from naos.engines.ports import PowerState
 from naos.engines.simulated import guests
@@ -190,3 +190,18 @@ def test_a_move_that_was_given_up_and_arrived_after_all_is_noted(available: Plat
     assert available.rack.faults.write(other, machine, disk, 4096), "its disks were never cut off"
     assert available.settled() == []
     available.remove(machine)
+
+
+def test_the_move_of_a_machine_whose_blade_has_lost_its_disks_is_ended(available: Platform) -> None:
+    """QEMU waits for its disks before it hands over: what cuts the machine off would wait for the move."""
+    home, other = "az05-blade1", "az05-blade2"
+    machine, world = available.deploy("leaving", hostId=home), available.services.world
+    assert not movements.end_hung(world, machine, home)
+    steps.update(world, machine, moving_to=other)
+    assert not movements.end_hung(world, machine, other)
+    assert _runs(available, machine) == [home]
+    assert movements.end_hung(world, machine, home)
+    assert _runs(available, machine) == []
+    steps.update(world, machine, moving_to=None)
+    until(lambda: available.machine(machine)["powerState"] == "stopped", "an order ended it, as far as its blade knows")
+    available.done("DELETE", f"{COMPUTE}/virtual_machines/{machine}")

@@ -115,7 +115,10 @@ def _check(outcome: dict[str, Any], where: str) -> None:
 
 @pytest.mark.parametrize(
     ("rooms", "name"),
-    [*(("sqlite", name) for name in FIRST_OF_ALL), ("postgresql", "machine create"), ("postgresql", "machine migrate")],
+    [
+        *(("sqlite", name) for name in FIRST_OF_ALL),
+        *(pytest.param("postgresql", name, marks=pytest.mark.soak) for name in ("machine create", "machine migrate")),
+    ],
     indirect=["rooms"],
 )
 def test_a_kill_after_a_step(rooms: Rooms, name: str) -> None:

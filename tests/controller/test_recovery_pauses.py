@@ -57,6 +57,8 @@ def test_a_volume_that_is_deleted_while_it_is_looked_at_is_no_failure(monkeypatc
     looks._world = None
     monkeypatch.setattr(supervisor.luns, "spec", gone)
     lines = LogCapture()
-    monkeypatch.setattr(supervisor, "_log", structlog.wrap_logger(None, processors=[lines]))
+    monkeypatch.setattr(
+        supervisor, "_log", structlog.wrap_logger(None, processors=[lines], wrapper_class=structlog.stdlib.BoundLogger)
+    )
     looks._safely(looks._look_at_volume, "volume")
     assert [(line["event"], line["log_level"]) for line in lines.entries] == [("supervisor.subject_gone", "info")]

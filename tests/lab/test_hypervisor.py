@@ -394,6 +394,7 @@ def test_the_agent_answers_freezes_and_thaws(first, machine, guest):
     assert guest.type("echo alive > /root/file && sync && cat /root/file") == "alive"
 
 
+@pytest.mark.soak
 def test_a_frozen_guest_is_thawed_by_its_blade_whoever_dies(first, machine, guest):
     """Who froze it does no more; the second time its agent dies too, and is started anew, as a guest's systemd does."""
     channel = "/dev/virtio-ports/org.qemu.guest_agent.0"
@@ -406,6 +407,7 @@ def test_a_frozen_guest_is_thawed_by_its_blade_whoever_dies(first, machine, gues
         assert first.thaw(machine.id) == 0
 
 
+@pytest.mark.soak
 def test_a_frozen_guest_whose_agent_is_gone_is_thawed_by_its_keyboard_or_reported(first, machine, guest):
     """As Debian sets its kernel it does not obey a keyboard; with 64 more it does. Asked to first, then left to its blade."""
     channel = "/dev/virtio-ports/org.qemu.guest_agent.0"
@@ -807,6 +809,7 @@ def without_cable(rig, number):
         switch("up")
 
 
+@pytest.mark.soak
 def test_what_waits_for_the_rest_of_a_move_is_not_taken_for_the_machine(rig, first, second, machine):
     """Its source is cut off in the middle. It goes when it is asked to, and the source goes on; a start here is one from the disk."""
     first.start(machine.id)

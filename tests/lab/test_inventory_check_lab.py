@@ -125,6 +125,7 @@ def test_every_broken_part_is_named_host_by_host(lab):
     assert_whole(lab)
 
 
+@pytest.mark.soak
 def test_an_array_without_its_cable_is_at_fault_and_its_blades_are_not(lab):
     faults.cut(lab.root, ARRAY)
     try:

@@ -59,6 +59,7 @@ def test_a_running_guest_reads_an_image_that_is_mounted_and_follows_it_to_anothe
     real.naos("template", "delete", "tools", "--yes")
 
 
+@pytest.mark.soak
 def test_a_scsi_controller_and_its_disk_are_plugged_into_a_running_guest(real: Real) -> None:
     controller = real.json("device", "add", SUBJECT, "--type", "SCSI", "--sub-type", "ParaVirtual")
     disk = real.json("disk", "add", SUBJECT, "--size", "1GiB", "--controller", controller["id"])

@@ -25,7 +25,7 @@ from naos.availability.manager import Case, Decisions, Loss, Manager, Member, Po
 from naos.availability.models import OPEN, BladeCondition, MachineAvailability, PoolAvailability, Progress, Recovery
 from naos.availability.rules import MISSING, Settings
 from naos.availability.watching import Lookout
-from naos.compute import hooks
+from naos.compute import hooks, movements
 from naos.compute.models import Power, VirtualMachine
 from naos.engines.errors import EngineError
 from naos.engines.ports import PowerState
@@ -33,6 +33,7 @@ from naos.errors import NaosError
 from naos.fleet import cpools
 from naos.fleet.models import Cpool, Maintenance
 from naos.fleet.rules import lent_memory, resting
+from naos.insistence import insist
 from naos.lifecycle import Lifecycle
 from naos.world import World
 
@@ -303,6 +304,15 @@ class Watcher(Watch):
                 lambda session: recoveries.plan_loss(session, loss.machine_id, loss.blade, loss.cause),
                 entry.tenants[loss.machine_id],
             )
+            if loss.cause == Condition.STORAGE_LOST:  # the activity would wait for a move that cannot end
+                threading.Thread(target=self._end_move, args=(loss,), name="availability move", daemon=True).start()
+
+    def _end_move(self, loss: Loss) -> None:
+        try:
+            if insist(movements.end_hung, self._world, loss.machine_id, loss.blade):
+                _log.warning("availability.move_ended", machine=loss.machine_id, blade=loss.blade)
+        except NaosError as error:
+            _log.warning("availability.move_not_ended", machine=loss.machine_id, blade=loss.blade, reason=str(error))
 
     def _explain(self, recovery_id: str, reason: str) -> None:
         """Why it waits, and one alarm for each reason."""

@@ -171,6 +171,18 @@ def _abandon_move(world: World, arguments: dict[str, Any]) -> bool:
     return False
 
 
+def end_hung(world: World, machine_id: str, blade: str) -> bool:
+    """End the process of a machine on a blade that has lost its disks, if it is being moved away: QEMU waits for its disks before it
+    hands over, and the move would be waited for in turn. One that runs at its target already is left alone. Raises EngineError."""
+    machine = steps.row(world, machine_id)
+    if machine.blade != blade or machine.moving_to is None:
+        return False
+    if world.rack.hypervisor(machine.moving_to).state(machine_id) == PowerState.RUNNING:
+        return False
+    world.rack.hypervisor(blade).power_off(machine_id)
+    return True
+
+
 def undefine_everywhere_but(world: World, machine_id: str, blade: str | None, pools: Collection[str]) -> None:
     """A stopped machine's definitions on the connected blades of some cpools; one that runs is left alone."""
     with world.database.read() as session:
