@@ -4,6 +4,7 @@ Real hosts are looked at in tests/lab/test_inventory_check_lab.py.
 """
 
 import json
+import re
 import threading
 import time
 
@@ -251,12 +252,12 @@ def test_a_kernel_without_xfs(world):
     assert faults_of(world.check()) == {}
 
 
-@pytest.mark.parametrize(("ahead", "side"), [(37.25, "37.2 s ahead of"), (-600.0, "600.0 s behind")])
+@pytest.mark.parametrize(("ahead", "side"), [(37.0, r"3[67]\.\d s ahead of"), (-600.0, r"(599|600)\.\d s behind")])
 def test_clocks_that_differ(world, ahead, side):
     world.ahead["blade2"] = ahead
     reports = world.check()
     assert faults_of(reports) == {"blade2": ["clock"]}
-    assert side in reports["blade2"].faults[0].sentence
+    assert re.search(side, reports["blade2"].faults[0].sentence)
     assert reports["blade2"].facts["clock"] == pytest.approx(ahead, abs=1)
 
 
