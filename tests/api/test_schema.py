@@ -78,7 +78,7 @@ def owner(platform: Platform) -> dict[str, str]:
 
 
 def test_as_an_owner(platform: Platform) -> None:
-    assert walk(platform, owner(platform), 2, GenerationMode.POSITIVE) > 100
+    assert walk(platform, owner(platform), 1, GenerationMode.POSITIVE) > 100
 
 
 def test_as_a_user_with_few_rights(platform: Platform) -> None:

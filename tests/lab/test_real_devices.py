@@ -29,6 +29,7 @@ def _blocks(real: Real) -> list[str]:
     return real.ask(SUBJECT, "ls /sys/block").split()
 
 
+@pytest.mark.soak
 def test_a_running_guest_reads_an_image_that_is_mounted_and_follows_it_to_another_blade(
     real: Real, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def _let_go(world: World, stages: Sequence[Sequence[dict[str, Any]]]) -> None:
         if steps.row(world, trip.machine_id).blade == trip.source:
             steps.drop_claim(world, trip.machine_id)
             with suppress(EngineError):
+                world.rack.hypervisor(trip.target).abandon_arrival(trip.machine_id)
                 if world.rack.hypervisor(trip.target).state(trip.machine_id) not in strays.ALIVE:
                     steps.undefine(world, trip.machine_id, trip.target)
 

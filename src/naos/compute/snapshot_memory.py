@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Run, Undo, undo
 from naos.compute import firmware, hooks, seeds, snapshot_hardware, steps, swapping
 from naos.compute.models import MachineGpus, MachineProcessor, Power, VirtualMachine
+from naos.compute.startup import export_disks
 from naos.engines.errors import Unsupported
 from naos.engines.ports import Hypervisor, PowerState
 from naos.errors import Unknown
@@ -173,14 +174,7 @@ def go_back(run: Run, world: World, machine_id: str, snapshot_id: str) -> None:
     )
     run.step("bring the disks back", snapshots.revert, world, snapshot_id)
     run.step("note where it is", snapshots.make_current, world, snapshot_id)
-    for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
-        run.step(
-            "export a disk",
-            _export,
-            world,
-            disk_id,
-            undo=Undo("disk.fence", {"disk_id": disk_id}, "cut the disk's export"),
-        )
+    export_disks(run, world, machine_id)
     run.step("define", steps.define, world, machine_id, blade)
     run.step("tidy earlier blades", steps.undefine_elsewhere, world, machine_id, blade)
     run.step(
@@ -225,10 +219,6 @@ def _fetch(world: World, snapshot_id: str, blade: str) -> None:
     length = memories.row(world, snapshot_id).length
     world.rack.hypervisor(blade).fetch_memory(snapshot_id, memories.open_way(world, snapshot_id), length)
     memories.close_way(world, snapshot_id)
-
-
-def _export(world: World, disk_id: str) -> None:
-    disks.export(world, disk_id)
 
 
 def _restore(world: World, machine_id: str, snapshot_id: str, blade: str) -> None:

@@ -40,14 +40,7 @@ def start(run: Run, world: World, machine_id: str, wishes: Mapping[str, Any] = M
         ),
     )
     run.step("bring the firmware's variables", _bring_firmware, world, machine_id, blade, wishes.get("setup", False))
-    for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
-        run.step(
-            "export a disk",
-            _export,
-            world,
-            disk_id,
-            undo=Undo("disk.fence", {"disk_id": disk_id}, "cut the disk's export"),
-        )
+    export_disks(run, world, machine_id)
     run.step("define", steps.define, world, machine_id, blade)
     run.step("tidy earlier blades", steps.undefine_elsewhere, world, machine_id, blade)
     run.step(
@@ -59,6 +52,18 @@ def start(run: Run, world: World, machine_id: str, wishes: Mapping[str, Any] = M
         undo=Undo("virtual_machine.power_off", {"machine_id": machine_id}, "cut the power"),
     )
     run.step("note that it runs", steps.record_running, world, machine_id)
+
+
+def export_disks(run: Run, world: World, machine_id: str) -> None:
+    """Under new epochs; undone, the exports are cut."""
+    for disk_id in run.step("list the disks", steps.disk_ids, world, machine_id):
+        run.step(
+            "export a disk",
+            _export,
+            world,
+            disk_id,
+            undo=Undo("disk.fence", {"disk_id": disk_id}, "cut the disk's export"),
+        )
 
 
 def _bring_firmware(world: World, machine_id: str, blade: str, setup: bool) -> None:  # noqa: FBT001 - of a step
