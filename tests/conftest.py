@@ -1,10 +1,14 @@
 """How the suite is spread over the processes that run it side by side (`scripts/test`)."""
 
+import functools
 from typing import Any
 
 import pytest
+import typer.testing
 from xdist.scheduler import LoadFileScheduling
 
+typer.testing._get_command = functools.cache(typer.testing._get_command)
+"""The tree of commands, which is the same for every call and takes longer to build than most calls take."""
 REAL = (
     "tests/lab/",
     "tests/documentation/",

@@ -69,6 +69,24 @@ def cli(tmp_path: Path) -> Cli:
     return made
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["vm", "--help"], "Usage: naos vm "),
+        (["--help"], "volume"),
+        (["--url", "http://127.0.0.1:1", "vm", "move", "--help"], "Usage: naos vm move "),
+        (["volumes", "list"], "Did you mean 'volume'"),
+        (["vm", "lost"], "Did you mean 'list'"),
+    ],
+)
+def test_a_noun_that_is_asked_for_alone_says_what_all_of_them_say(words: list[str], says: str) -> None:
+    done = subprocess.run(
+        [*PROGRAM, *words], env={**os.environ, "COLUMNS": "100"}, capture_output=True, text=True, timeout=SECONDS,
+        check=False,
+    )  # fmt: skip
+    assert says in done.stdout + done.stderr
+
+
 def test_an_upload_streams_over_a_real_connection(cli: Cli, tmp_path: Path) -> None:
     image = tmp_path / "image"
     image.write_bytes(os.urandom(5 * 2**20 + 3))

@@ -249,8 +249,10 @@ def platform_in(
     def connect(inventory: Inventory) -> SimulatedRack:
         return SimulatedRack(folder / "world", inventory)
 
-    with running(chosen, connect, make_engine) as services:
-        client = TestClient(create_app(services), raise_server_exceptions=False)
+    with (
+        running(chosen, connect, make_engine) as services,
+        TestClient(create_app(services), raise_server_exceptions=False) as client,  # one event loop for all calls
+    ):
         yield Platform(services, logged_in(client, *load_credential(chosen.credentials)), folder)
 
 

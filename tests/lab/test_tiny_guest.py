@@ -138,6 +138,7 @@ def test_an_adapter_that_is_plugged_in_is_seen(guest):
     assert ",UP" in guest.type("ip link show eth1")
 
 
+@pytest.mark.soak
 def test_the_power_button_shuts_it_down_and_it_comes_back_as_itself(guest, boot_disk, tmp_path):
     guest.qmp("system_powerdown")
     guest.expect("naos-tiny zoe-s-machine going down: poweroff")

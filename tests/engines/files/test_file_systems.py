@@ -166,6 +166,13 @@ def test_partitions_and_groups_of_one_name(tmp_path: Path, source: tuple[Path, T
     with opened(first, copy) as point:
         assert dict(read_tree(point, f"lvm.{'c' * 32}.0")) == source[1]
         assert dict(read_tree(point, f"lvm.{'c' * 32}.1")) == plain[1]
+    described = first.read_bytes()
+    os.truncate(first, 12 * MIB)  # the group says more than there is
+    with opened(first, two) as point:
+        found = {volume["id"]: volume for volume in requests.volumes(point)["volumes"]}
+        assert found["1"]["problem"] == ""
+        assert "lie beyond the end" in found[f"lvm.{'c' * 32}"]["problem"]
+    first.write_bytes(described)
     with opened(mbr(tmp_path / "mbr", two, [one, two])) as point:
         assert kinds(point) == {"0.1": "ext4", "0.5": "ext4", "0.6": "ext4"}
         assert dict(read_tree(point, "0.5")) == source[1]

@@ -122,12 +122,9 @@ class Point:
         return [first, *(part for _, _, _, part in self._places if part is not first), *logical]
 
     def _all(self) -> Iterator[tuple[Volume, Callable[[], FileSystem] | None]]:
+        """One that is damaged hides none of the others."""
         for identifier, title, place, part in self._places:
-            plain = Volume(identifier, title, place, part.size, "", "", "", "")
-            if _mark(part, 0, 512)[:8] == b"LABELONE" or _mark(part, 512, 8) == b"LABELONE":
-                yield _with(plain, kind=_LVM, problem="it is a part of a volume group: choose a logical volume"), None
-            else:
-                yield self._kept(plain, part)
+            yield self._kept(Volume(identifier, title, place, part.size, "", "", "", ""), part)
         for volume in self._logical:
             identifier = f"lvm.{volume.id}{'.' if volume.place else ''}{volume.place}"
             plain = Volume(
@@ -139,10 +136,16 @@ class Point:
                 yield self._kept(plain, Remembered(volume.disk))
 
     def _kept(self, plain: Volume, part: Disk) -> tuple[Volume, Callable[[], FileSystem] | None]:
-        kind = _file_system(part)
+        try:
+            if _mark(part, 0, 8) == b"LABELONE" or _mark(part, 512, 8) == b"LABELONE":
+                problem = "it is a part of a volume group: choose a logical volume"
+                return _with(plain, kind=_LVM, problem=problem), None
+            kind = _file_system(part)
+            found, problem = ("", "") if kind else _other(part)
+        except FAILURES as error:
+            return _with(plain, problem=reason(error)), None
         if not kind:
-            found, reason = _other(part)
-            return _with(plain, kind=found, problem=reason), None
+            return _with(plain, kind=found, problem=problem), None
         if kind == "btrfs":
             return _with(plain, kind=kind), lambda: Btrfs(self._members(part))
         makers: dict[str, Callable[[Disk], FileSystem]] = {"ext": Ext, "xfs": Xfs, "ntfs": Ntfs, "fat": Fat}
