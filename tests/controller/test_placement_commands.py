@@ -1,55 +1,27 @@
 """`naos pool`, `naos affinity` and `naos placement` before the real API, on a simulated rack."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
-from simulated_platform import GIB, Platform, furnished_in
-from typer.testing import CliRunner, Result
-
-from naos.cli.client import Connection
-from naos.cli.main import app
+from naos_commands import Commands
+from simulated_platform import GIB, furnished_in
 
 POOL = "pool-AZ05"
 
 
-class Cli:
-    def __init__(self, platform: Platform) -> None:
-        self.platform = platform
-
-    def run(self, *words: str, code: int = 0) -> str:
-        """All that is printed."""
-        return str(self._invoke(words, code).output)
-
-    def _invoke(self, words: tuple[str, ...], code: int) -> Result:
-        connection = Connection(
-            credentials=self.platform.folder / "credentials",
-            transport=TestClient(self.platform.client.app)._transport,
-            sleep=lambda _seconds: None,
-        )
-        outcome = CliRunner().invoke(app, list(words), obj=connection, env={"NAOS_CREDENTIALS": None, "COLUMNS": "300"})
-        assert outcome.exit_code == code, (words, outcome.output, outcome.exception)
-        return outcome
-
-    def json(self, *words: str) -> Any:
-        return json.loads(self._invoke((*words, "--json"), 0).stdout)
-
-
 @pytest.fixture(scope="module")
-def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """A pool of two blades with two free ones beside it, and two stopped machines."""
     folder: Path = tmp_path_factory.mktemp("platform")
     with furnished_in(folder, blades_per_zone=4) as platform:
         for name in ("one", "two"):
             platform.deploy(name, powerOn=False)
-        yield Cli(platform)
+        yield Commands(platform)
         assert platform.settled() == []
 
 
-def test_a_pool_is_changed_and_grows_and_shrinks(cli: Cli) -> None:
+def test_a_pool_is_changed_and_grows_and_shrinks(cli: Commands) -> None:
     changed = cli.json(
         "pool",
         "set",
@@ -77,7 +49,7 @@ def test_a_pool_is_changed_and_grows_and_shrinks(cli: Cli) -> None:
     assert "1 to 32 blades" in cli.run("pool", "add-blade", POOL, "--count", "30", code=1)
 
 
-def test_rules_of_affinity(cli: Cli) -> None:
+def test_rules_of_affinity(cli: Commands) -> None:
     pair = ("--machine", "one", "--machine", "two")
     made = cli.json("affinity", "create", "pair", "--pool", POOL, *pair)
     assert (made["type"], made["must"], made["enabled"]) == ("anti-affinity", True, True)
@@ -93,7 +65,7 @@ def test_rules_of_affinity(cli: Cli) -> None:
     assert "no affinity rule" in cli.run("affinity", "list")
 
 
-def test_placement_is_explained_planned_and_balanced(cli: Cli) -> None:
+def test_placement_is_explained_planned_and_balanced(cli: Commands) -> None:
     assert "yes" in cli.run("placement", "explain", "one")
     assert len(cli.json("placement", "explain", "one")["blades"]) >= 2
     assert "one is stopped. It can start on az05-blade" in cli.run("vm", "check-migration", "one")

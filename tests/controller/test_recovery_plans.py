@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from naos_commands import Commands
 from simulated_platform import COMPUTE, GIB, POWER, Platform
-from typer.testing import CliRunner
 
-from naos.cli.client import Connection
-from naos.cli.main import app
 from naos.engines.errors import EngineError, Unreachable
 from naos.engines.ports import BladePower
 from naos.network.models import Vlan
@@ -234,14 +232,7 @@ def test_replicated_volumes_fail_over_as_a_whole_and_come_back(
 
 
 def test_the_command_line_goes_the_same_way(platform: Platform) -> None:
-    connection = Connection(transport=platform.client._transport, sleep=lambda _seconds: time.sleep(0.01))
-    environment = {"NAOS_URL": "http://naos.invalid", "NAOS_CREDENTIALS": str(platform.folder / "credentials")}
-
-    def run(*words: str, code: int = 0) -> str:
-        outcome = CliRunner().invoke(app, ["recovery", *words], obj=connection, env=environment)
-        assert outcome.exit_code == code, (words, outcome.output, outcome.exception)
-        return outcome.output
-
+    run = Commands(platform, "recovery").run
     platform.deploy("web")
     there = ("--pool", "pool-AZ06")
     assert "NAOS_SHORTEST_REPLICATION" in run(

@@ -1,43 +1,16 @@
 """`naos backup` and `naos policy terms` before the real API, on a simulated rack."""
 
-import json
-from typing import Any
-
 import pytest
-from fastapi.testclient import TestClient
+from naos_commands import Commands
 from simulated_platform import COMPUTE, Platform
-from typer.testing import CliRunner
-
-from naos.cli.client import Connection
-from naos.cli.main import app
-
-
-class Cli:
-    def __init__(self, platform: Platform) -> None:
-        self.platform = platform
-
-    def run(self, *words: str, code: int = 0) -> str:
-        connection = Connection(
-            credentials=self.platform.folder / "credentials",
-            transport=TestClient(self.platform.client.app)._transport,
-            sleep=lambda _seconds: None,
-        )
-        outcome = CliRunner().invoke(app, list(words), obj=connection, env={"NAOS_CREDENTIALS": None, "COLUMNS": "200"})
-        assert outcome.exit_code == code, (words, outcome.output, outcome.exception)
-        return outcome.output if code else outcome.stdout
-
-    def json(self, *words: str) -> Any:
-        said = self.run(*words, "--json").splitlines()
-        lines = [line for line in said if not line.startswith("20")]  # without the controller's log
-        return json.loads("\n".join(lines))
 
 
 @pytest.fixture(scope="module")
-def cli(backed: Platform) -> Cli:
-    return Cli(backed)
+def cli(backed: Platform) -> Commands:
+    return Commands(backed)
 
 
-def test_from_terms_to_a_restore(cli: Cli) -> None:
+def test_from_terms_to_a_restore(cli: Commands) -> None:
     changes = ("--cron", "15 1 * * sun", "--time-zone", "Europe/Paris", "--keep", "7/4/12/1", "--quiesce", "off")
     terms = cli.json("policy", "terms", "nightly", *changes, "--speed", "100MiB", "--window", "22:00-06:00")
     assert terms["keep"] == {"days": 7, "weeks": 4, "months": 12, "years": 1}

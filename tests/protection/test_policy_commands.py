@@ -1,45 +1,20 @@
 """`naos policy` and `naos cluster` before the real API, on a simulated rack."""
 
-import json
-from typing import Any
-
 import pytest
-from fastapi.testclient import TestClient
+from naos_commands import Commands
 from simulated_platform import Platform
-from typer.testing import CliRunner
-
-from naos.cli.client import Connection
-from naos.cli.main import app
-
-
-class Cli:
-    def __init__(self, platform: Platform) -> None:
-        self.platform = platform
-
-    def run(self, *words: str, code: int = 0) -> str:
-        connection = Connection(
-            credentials=self.platform.folder / "credentials",
-            transport=TestClient(self.platform.client.app)._transport,
-            sleep=lambda _seconds: None,
-        )
-        outcome = CliRunner().invoke(app, list(words), obj=connection, env={"NAOS_CREDENTIALS": None, "COLUMNS": "200"})
-        assert outcome.exit_code == code, (words, outcome.output, outcome.exception)
-        return outcome.output if code else outcome.stdout
-
-    def json(self, *words: str) -> Any:
-        return json.loads(self.run(*words, "--json"))
 
 
 @pytest.fixture(scope="module")
-def cli(vaulted: Platform) -> Cli:
-    return Cli(vaulted)
+def cli(vaulted: Platform) -> Commands:
+    return Commands(vaulted)
 
 
-def _names(cli: Cli, *words: str) -> list[str]:
+def _names(cli: Commands, *words: str) -> list[str]:
     return [policy["name"] for policy in cli.json("policy", "list", *words)]
 
 
-def test_a_policy_from_making_to_deleting(cli: Cli) -> None:
+def test_a_policy_from_making_to_deleting(cli: Commands) -> None:
     assert [site["name"] for site in cli.json("policy", "sites")] == ["AZ06", "AZ07"]
     made = cli.json(
         "policy",
@@ -81,12 +56,12 @@ def test_a_policy_from_making_to_deleting(cli: Cli) -> None:
     assert _names(cli) == ["nobackup"]
 
 
-def test_the_inventory_says_what_it_saw(cli: Cli) -> None:
+def test_the_inventory_says_what_it_saw(cli: Commands) -> None:
     told = cli.json("policy", "inventory")
     assert (told["jobName"], told["status"], told["statistics"]["total"]) == ("Hypervisor Inventory", "COMPLETED", 3)
 
 
-def test_a_datastore_cluster_from_making_to_deleting(cli: Cli) -> None:
+def test_a_datastore_cluster_from_making_to_deleting(cli: Commands) -> None:
     cli.run("volume", "create", "extra", "--zone", "AZ05", "--class", "standard", "--size", "500GiB")
     made = cli.json("cluster", "create", "fast", "--volume", "volume-AZ05")
     assert len(made["datastores"]) == 1

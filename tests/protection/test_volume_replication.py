@@ -1,6 +1,5 @@
 """Replicated volumes over HTTP on a simulated rack: what may be replicated, the age of the copy, the alarm, what follows what."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
+from naos_commands import Commands
 from simulated_platform import COMPUTE, GIB, Platform, furnished_in, inventory_text
-from typer.testing import CliRunner
 
-from naos.cli.client import Connection
-from naos.cli.main import app
 from naos.engines.simulated.points import SimulatedSourcing
 from naos.protection import copying
 from naos.protection.copying import Progress, Where
@@ -287,31 +283,22 @@ def test_the_next_point_is_due() -> None:
 
 
 def test_the_commands(platform: Platform) -> None:
-    def run(*words: str, code: int = 0) -> str:
-        connection = Connection(
-            credentials=platform.folder / "credentials",
-            transport=TestClient(platform.client.app)._transport,
-            sleep=lambda _seconds: None,
-        )
-        environment = {"NAOS_CREDENTIALS": None, "COLUMNS": "200"}
-        outcome = CliRunner().invoke(app, ["replication", *words], obj=connection, env=environment)
-        assert outcome.exit_code == code, (words, outcome.output, outcome.exception)
-        return outcome.output if code else outcome.stdout
-
+    commands = Commands(platform, "replication")
+    run = commands.run
     refused = run("create", "volume-AZ05", "--to", "AZ06", "--mode", "synchronous", code=1)
     assert "no longer offered" in " ".join(refused.split())
-    made = json.loads(run("create", "volume-AZ05", "--to", "AZ06", "--json"))
+    made = commands.json("create", "volume-AZ05", "--to", "AZ06")
     assert made["replica"]["name"] == "volume-AZ05 (replica)"
-    assert [found["id"] for found in json.loads(run("list", "--json"))] == [made["id"]]
+    assert [found["id"] for found in commands.json("list")] == [made["id"]]
     _until(lambda: platform.get(f"{VOLUMES}/{made['id']}")["recoveryPoint"]["pointId"])
     sides = (made["source"]["id"], made["replica"]["id"], made["replica"]["name"], made["id"])
-    assert [json.loads(run("show", side, "--json"))["id"] for side in sides] == [made["id"]] * 4
+    assert [commands.json("show", side)["id"] for side in sides] == [made["id"]] * 4
     assert "no replicated volume 'volume-AZ06'" in " ".join(run("show", "volume-AZ06", code=1).split())
     slow = ("--window", "22:00-06:00=none", "--window", "08:00-18:00=2MiB", "--time-zone", "Europe/Paris")
-    limits = json.loads(run("set", made["replica"]["name"], "--speed", "20MiB", *slow, "--json"))["limits"]
+    limits = commands.json("set", made["replica"]["name"], "--speed", "20MiB", *slow)["limits"]
     assert (limits["speed"], limits["timeZone"]) == (20 * MIB, "Europe/Paris")
     assert "20 MiB/s, none in 22:00-06:00 Europe/Paris, 2 MiB/s in 08:00-18:00" in run("show", made["id"])
-    assert json.loads(run("set", "volume-AZ05", "--no-windows", "--speed", "none", "--json"))["limits"]["now"] is None
+    assert commands.json("set", "volume-AZ05", "--no-windows", "--speed", "none")["limits"]["now"] is None
     run("set", "volume-AZ05", code=2)
     run("set", "volume-AZ05", "--window", "08:00-18:00", code=2)
     shown = run("show", "volume-AZ05")
@@ -319,4 +306,4 @@ def test_the_commands(platform: Platform) -> None:
     assert "900 s" in shown
     run("delete", "volume-AZ05", code=2)
     run("delete", "volume-AZ05", "--yes")
-    assert json.loads(run("list", "--json")) == []
+    assert commands.json("list") == []
