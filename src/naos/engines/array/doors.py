@@ -27,7 +27,7 @@ def open_door(
 ) -> None:
     """Raises DaemonRefused when nobody answers there, or the key is none."""
     shut(monitor, disk_id, point_id)
-    folder, key = _folder(place, disk_id, point_id), name("k", disk_id, point_id)
+    folder, key = _folder(place, disk_id, point_id), name(nodes.KEY, disk_id, point_id)
     script = 'rm -rf -- "$1" && umask 077 && mkdir -p -- "$1" && echo "$2 $3" > "$1/address" && cat > "$1/keys.psk"'
     where = (door.address.host, str(door.address.port))
     place.host.run(["sh", "-c", script, "key", folder, *where], stdin=f"{door.user}:{door.key}\n".encode())
@@ -44,6 +44,28 @@ def open_door(
         "read-only": read_only,
     }
     monitor.execute("blockdev-add", node)
+
+
+def open_pace(monitor: Monitor, disk_id: str, point_id: str, speed: int | None) -> str:
+    """A node before an open door that lets so many bytes a second through, evenly; its name.
+
+    A job's own speed lets a tenth of a second's worth through at once, ten times a second, and guests' writes wait for all of it.
+    """
+    pace = name(nodes.PACE, disk_id, point_id)
+    monitor.execute("object-add", {"qom-type": "throttle-group", "id": pace, "limits": _limits(speed)})
+    behind = {"file": name(nodes.DOOR, disk_id, point_id), "throttle-group": pace}
+    monitor.execute("blockdev-add", {"driver": "throttle", "node-name": pace, **behind})
+    return pace
+
+
+def set_pace(monitor: Monitor, disk_id: str, point_id: str, speed: int | None) -> None:
+    """Raises DaemonRefused where there is none."""
+    path = f"/objects/{name(nodes.PACE, disk_id, point_id)}"
+    monitor.execute("qom-set", {"path": path, "property": "limits", "value": _limits(speed)})
+
+
+def _limits(speed: int | None) -> dict[str, int]:
+    return {"bps-total": speed or 0}
 
 
 def cut(place: Place, disk_id: str, point_id: str) -> None:
@@ -63,9 +85,11 @@ def close(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
 
 def shut(monitor: Monitor, disk_id: str, point_id: str) -> None:
     """Close a door whose key is still kept: `forget_keys` is to follow. None is fine."""
-    nodes.close_named(monitor, name(nodes.DOOR, disk_id, point_id))
-    with contextlib.suppress(DaemonRefused):  # there is none
-        monitor.execute("object-del", {"id": name("k", disk_id, point_id)})
+    for kind in (nodes.PACE, nodes.DOOR):
+        nodes.close_named(monitor, name(kind, disk_id, point_id))
+    for kind in (nodes.PACE, nodes.KEY):
+        with contextlib.suppress(DaemonRefused):  # there is none
+            monitor.execute("object-del", {"id": name(kind, disk_id, point_id)})
 
 
 def forget_keys(place: Place, point_id: str, disk_ids: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ REMOTE = "r"  # a disk of another volume, which a copy fills
 NOTHING = "z"  # a disk of nothing, on which differences are marked
 DOOR = "p"  # where a point's copy of a disk is received
 KEY = "k"  # an object: with what a door is opened
+PACE = "g"  # before a door, and an object: how fast a copy may write there
 FILTER = "j"
 """A job's filter. It must have a name: QEMU 7.2 dies when its nodes are listed while a nameless one is being dropped."""
 FLEECE_FILE, FLEECE = "e", "b"  # where a disk's overwritten blocks are kept while a point of it is copied

@@ -19,7 +19,8 @@ from naos.engines.ports import JobState, Outgoing
 QUICK: dict[str, int] = {"max-workers": 32}
 GENTLE = {"max-workers": 8, "max-chunk": 2**17}
 """Requests of a copy that are under way at once, of up to 1 MiB each where nothing else is said: guests' requests stand in line with them,
-and with their encryption. A copy that goes on all the time keeps the line short."""
+and with their encryption. A copy that goes on all the time keeps the line short, and so does one that is held to a speed: what waits for its
+turn goes out at once when the daemon lets all requests end, as at a snapshot."""
 
 
 def known(monitor: Monitor, place: Place, set_id: str, disk_ids: Sequence[str]) -> dict[str, frozenset[str]]:
@@ -58,10 +59,14 @@ def begin(
         fleeced = fleeces.open_images(monitor, place, set_id, point_id, parts)
         stamp = int(datetime.now(UTC).timestamp() * 1000)
         kind = jobs.YIELDING if yielding else jobs.POINT
-        pace = {"speed": speed or 0, "x-perf": GENTLE if yielding else QUICK}
         copies = {}
         for part in parts:
             job = jobs.job_id(kind, part.disk_id, point_id, str(stamp))
+            pace: dict[str, Any] = {"x-perf": GENTLE if yielding or speed else QUICK}
+            if part.disk_id in fleeced:
+                pace["target"] = doors.open_pace(monitor, part.disk_id, point_id, speed)
+            else:  # guests' writes go the copy's way: they are not to be held up
+                pace["speed"] = speed or 0
             backup = _backup(job, set_id, point_id, part, fleeced=part.disk_id in fleeced)
             copies[part.disk_id] = {"type": "blockdev-backup", "data": {**backup, **pace}}
         _start(monitor, set_id, point_id, parts, stamp, copies, fleeced)
@@ -114,8 +119,11 @@ def pace(monitor: Monitor, point_id: str, disk_ids: Sequence[str], speed: int | 
     """Of copies that go on; those that have ended need none."""
     for job in _jobs(monitor, point_id, disk_ids):
         if not job.ended:
-            with contextlib.suppress(DaemonRefused):  # it has ended meanwhile
-                monitor.execute("block-job-set-speed", {"device": job.id, "speed": speed or 0})
+            try:
+                doors.set_pace(monitor, job.disks[0], point_id, speed)
+            except DaemonRefused:
+                with contextlib.suppress(DaemonRefused):  # it has ended meanwhile
+                    monitor.execute("block-job-set-speed", {"device": job.id, "speed": speed or 0})
 
 
 def close(monitor: Monitor, place: Place, point_id: str, disk_ids: Sequence[str]) -> None:
