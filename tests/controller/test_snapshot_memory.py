@@ -15,9 +15,10 @@ from naos.engines.errors import EngineError, NoSpace
 from naos.engines.ports import PowerState
 from naos.engines.simulated.array import SimulatedArray
 from naos.storage import memories
+from naos.storage.models import SnapshotMemory
 from naos.units import MIB
 
-DISKS, SNAPSHOTS = f"{COMPUTE}/virtual_disks", f"{COMPUTE}/snapshots"
+DISKS, SNAPSHOTS, DATASTORES = f"{COMPUTE}/virtual_disks", f"{COMPUTE}/snapshots", f"{COMPUTE}/datastores"
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +98,25 @@ def test_the_disks_alone_go_back_if_that_is_asked_and_a_machine_takes_its_memory
         assert roomy.machine(machine)["powerState"] == "stopped"
     roomy.remove(machine)
     assert not _on_array(roomy, snapshot_id)
+
+
+def test_a_volume_that_holds_nothing_but_memory_is_not_deleted(roomy: Platform, machine: str) -> None:
+    snapshot_id = roomy.done("POST", SNAPSHOTS, _body(machine))
+    volume = {"name": "kept", "datacenterId": roomy.zone("AZ05"), "storageClass": "standard", "capacity": 500 * GIB}
+    volume_id = roomy.done("POST", DATASTORES, volume)
+
+    def lie_on(lun_id: str) -> None:
+        with roomy.services.database.write() as session:
+            session.get_one(SnapshotMemory, snapshot_id).lun_id = lun_id
+
+    lie_on(volume_id)
+    error = roomy.refused("DELETE", f"{DATASTORES}/{volume_id}")
+    assert (error["code"], error["details"]) == (
+        "storage.memory_holds",
+        {"volume": "kept", "count": 1, "machines": "subject"},
+    )
+    lie_on(roomy.made["volume-AZ05"])
+    roomy.done("DELETE", f"{DATASTORES}/{volume_id}")
 
 
 def test_what_cannot_be_kept_is_refused(roomy: Platform, machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
