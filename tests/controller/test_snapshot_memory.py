@@ -214,6 +214,18 @@ def test_a_machine_that_could_not_go_on_is_off_and_can_be_asked_again(roomy: Pla
     assert (_state(roomy, machine), _printed(roomy, machine)) == (PowerState.RUNNING, then)
 
 
+def test_memory_that_is_damaged_at_rest_is_told_and_the_disks_alone_go_back(roomy: Platform, machine: str) -> None:
+    snapshot_id = roomy.done("POST", SNAPSHOTS, _body(machine))
+    _power(roomy, machine, "off")
+    kept = next(file for file in (roomy.folder / "world" / "memories").iterdir() if file.name == snapshot_id)
+    kept.write_text(kept.read_text(encoding="utf-8").replace('"console": "', '"console": "rot '), encoding="utf-8")
+    reason = roomy.failed("POST", f"{SNAPSHOTS}/revert", {"id": snapshot_id})
+    assert "damaged" in reason
+    assert roomy.machine(machine)["powerState"] == "stopped"
+    roomy.done("POST", f"{SNAPSHOTS}/revert", {"id": snapshot_id, "memory": False})
+    _power(roomy, machine, "on")
+
+
 def test_a_guest_that_stands_still_for_its_memory_is_not_taken_for_hung(
     roomy: Platform, machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

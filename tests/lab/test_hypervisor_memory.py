@@ -84,8 +84,7 @@ def test_a_machine_goes_on_from_its_memory_and_does_so_on_another_blade(rig, bla
     first.resume(counting.id)
     _wait_for(first, counting.id, then + 5)
     place = rig.storage.create(0, room)
-    for _ in range(2):
-        first.send_memory(memory_id, place.source)
+    (checksum,) = {first.send_memory(memory_id, place.source) for _ in range(2)}
     for _ in range(2):
         first.drop_memory(counting.id, memory_id)
     with pytest.raises(Missing):
@@ -96,7 +95,7 @@ def test_a_machine_goes_on_from_its_memory_and_does_so_on_another_blade(rig, bla
     with pytest.raises(Missing):
         second.restore_memory(counting.id, memory_id)
     for _ in range(2):
-        second.fetch_memory(memory_id, place.source, size)
+        second.fetch_memory(memory_id, place.source, size, checksum)
     for _ in range(2):
         second.restore_memory(counting.id, memory_id)
         assert second.state(counting.id) is PowerState.PAUSED

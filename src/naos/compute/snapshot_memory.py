@@ -117,7 +117,8 @@ def go_on(hypervisor: Hypervisor, machine_id: str) -> None:
 
 def _carry(world: World, machine_id: str, snapshot_id: str) -> None:
     hypervisor = world.rack.hypervisor(steps.home(world, machine_id))
-    hypervisor.send_memory(snapshot_id, memories.open_way(world, snapshot_id))
+    checksum = hypervisor.send_memory(snapshot_id, memories.open_way(world, snapshot_id))
+    memories.note_checksum(world, snapshot_id, checksum)
     memories.close_way(world, snapshot_id)
 
 
@@ -216,8 +217,9 @@ def _bring_firmware(world: World, machine_id: str, blade: str) -> None:
 
 
 def _fetch(world: World, snapshot_id: str, blade: str) -> None:
-    length = memories.row(world, snapshot_id).length
-    world.rack.hypervisor(blade).fetch_memory(snapshot_id, memories.open_way(world, snapshot_id), length)
+    kept = memories.row(world, snapshot_id)
+    way = memories.open_way(world, snapshot_id)
+    world.rack.hypervisor(blade).fetch_memory(snapshot_id, way, kept.length, kept.checksum)
     memories.close_way(world, snapshot_id)
 
 

@@ -82,6 +82,11 @@ def note(world: World, snapshot_id: str, length: int, hardware: Mapping[str, Any
     _update(world, snapshot_id, length=length, hardware=dict(hardware))
 
 
+def note_checksum(world: World, snapshot_id: str, checksum: str) -> None:
+    """Of what is on the volume, as it left the blade."""
+    _update(world, snapshot_id, checksum=checksum)
+
+
 def open_way(world: World, snapshot_id: str) -> NbdAddress:
     """Where it is written or read from now on, under a new epoch: who began before does so no more."""
     with world.database.write() as session:

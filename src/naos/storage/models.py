@@ -145,7 +145,7 @@ class SnapshotMemory(Base):
     """The memory of a machine and the state of its devices, as a snapshot keeps them: in a disk of the volume that has the snapshot's id.
 
     capacity: bytes of that disk. length: bytes of what was saved; 0 before it was. epoch, exported: as of a disk, while it is written or
-    read. hardware: what the guest had (`compute.snapshot_hardware`).
+    read. hardware: what the guest had (`compute.snapshot_hardware`). checksum: of what was saved; "" where none was computed.
     """
 
     __tablename__ = "snapshot_memories"
@@ -157,6 +157,7 @@ class SnapshotMemory(Base):
     epoch: Mapped[int] = mapped_column(default=0)
     exported: Mapped[bool] = mapped_column(default=False)
     hardware: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    checksum: Mapped[str] = mapped_column(sa.String(64), default="")
 
 
 class SnapshotPoint(Base):

@@ -1,5 +1,6 @@
 """Saved memory on its way to an export and back, without a guest; what libvirt is asked for, and what is made of a saved definition."""
 
+import hashlib
 import os
 import shutil
 import socket
@@ -86,18 +87,22 @@ def test_memory_arrives_as_it_was(export, tmp_path):
         memory.send(host, MEMORY, export)
     saved = os.urandom(MIB) + b"\0" * MIB + os.urandom(700_001)
     place.write_bytes(saved)
+    checksum = hashlib.sha256(saved).hexdigest()
     for _ in range(2):
-        memory.send(host, MEMORY, export)
+        assert memory.send(host, MEMORY, export) == checksum
     memory.drop(host, MEMORY)
     assert list(place.parent.iterdir()) == []
-    for _ in range(2):
-        memory.fetch(host, MEMORY, export, len(saved))
+    with pytest.raises(EngineError, match="damaged"):
+        memory.fetch(host, MEMORY, export, len(saved), hashlib.sha256(saved[:-1]).hexdigest())
+    assert list(place.parent.iterdir()) == []
+    for known in (checksum, ""):
+        memory.fetch(host, MEMORY, export, len(saved), known)
     assert place.read_bytes() == saved
     memory.drop(host, MEMORY)
     with pytest.raises(NoSpace, match="are free"):
-        memory.fetch(host, MEMORY, export, 10_000 * TIB)
+        memory.fetch(host, MEMORY, export, 10_000 * TIB, checksum)
     with pytest.raises(EngineError, match="carrying memory"):
-        memory.fetch(host, MEMORY, NbdAddress(export.host, export.port, "disk.2", export.tls), len(saved))
+        memory.fetch(host, MEMORY, NbdAddress(export.host, export.port, "disk.2", export.tls), len(saved), checksum)
     assert not place.exists()
 
 

@@ -284,11 +284,11 @@ class LibvirtHypervisor:
     def keep_memory(self, domain_id: str, memory_id: str, room: int) -> int:
         return memory.keep(self._domains, self._host, domain_id, memory_id, room)
 
-    def send_memory(self, memory_id: str, target: NbdAddress) -> None:
-        memory.send(self._host, checked(self.name, memory_id), target)
+    def send_memory(self, memory_id: str, target: NbdAddress) -> str:
+        return memory.send(self._host, checked(self.name, memory_id), target)
 
-    def fetch_memory(self, memory_id: str, source: NbdAddress, size: int) -> None:
-        memory.fetch(self._host, checked(self.name, memory_id), source, size)
+    def fetch_memory(self, memory_id: str, source: NbdAddress, size: int, checksum: str) -> None:
+        memory.fetch(self._host, checked(self.name, memory_id), source, size, checksum)
 
     def restore_memory(self, domain_id: str, memory_id: str) -> None:
         memory.restore(self._domains, self._host, domain_id, memory_id, self._traits())

@@ -119,17 +119,19 @@ def _abort(domain: libvirt.virDomain) -> bool:
 # ------------------------------------------------------------------------------------------------------------- carrying
 
 
-def send(host: Host, memory_id: str, target: NbdAddress) -> None:
-    """Write what was saved to an export; flushed there when this returns. Raises Missing, EngineError."""
+def send(host: Host, memory_id: str, target: NbdAddress) -> str:
+    """Write what was saved to an export; flushed there when this returns. Returns its SHA-256. Raises Missing, EngineError."""
     found = host.run(["stat", "-c", "%s", path(memory_id)], check=False)
     if found.code != 0:
         raise Missing(host.name, f"memory {memory_id}", "it was not saved here, or the blade lost it")
     words = ["-f", "raw", "-t", "writeback", "--target-image-opts", path(memory_id), _options(target)]
     _convert(host, target, ["-n", *words], patience(int(found.stdout)))
+    return _sum(host, path(memory_id), int(found.stdout))
 
 
-def fetch(host: Host, memory_id: str, source: NbdAddress, size: int) -> None:
-    """Bring what was saved, `size` bytes, to this blade; complete or not there. Raises NoSpace, EngineError."""
+def fetch(host: Host, memory_id: str, source: NbdAddress, size: int, checksum: str) -> None:
+    """Bring what was saved, `size` bytes, to this blade; complete and as it was, or not there. checksum: as `send` said, or "" where
+    nothing is known. Raises NoSpace, EngineError."""
     _check_tool(host)
     done = host.run(["stat", "-c", "%s", path(memory_id)], check=False)
     if done.code == 0 and int(done.stdout) == size:
@@ -141,12 +143,20 @@ def fetch(host: Host, memory_id: str, source: NbdAddress, size: int) -> None:
     words = ["--image-opts", f"driver=raw,size={whole},{_options(source, 'file.')}", "-O", "raw", _part(memory_id)]
     _convert(host, source, words, patience(size))
     host.run(["truncate", "-s", str(size), _part(memory_id)])
+    if checksum and _sum(host, _part(memory_id), size) != checksum:
+        host.run(["rm", "-f", _part(memory_id)])
+        reason = f"it is damaged: its SHA-256 is not {checksum} any more, as it was when it was saved"
+        raise EngineError(host.name, f"bringing memory {memory_id}", reason)
     host.run(["sync", _part(memory_id)], timeout=patience(size))
     host.run(["mv", "-T", _part(memory_id), path(memory_id)])
 
 
 def drop(host: Host, memory_id: str) -> None:
     host.run(["rm", "-f", path(memory_id), _part(memory_id)])
+
+
+def _sum(host: Host, file: str, size: int) -> str:
+    return host.run(["sha256sum", "--binary", file], timeout=patience(size)).stdout.split()[0]
 
 
 def _options(address: NbdAddress, prefix: str = "") -> str:

@@ -275,11 +275,13 @@ class Hypervisor(Protocol):
         Raises NoSpace before it is paused, Unsupported for one whose state cannot be saved.
         """
 
-    def send_memory(self, memory_id: str, target: NbdAddress) -> None:
-        """Write what was saved here to an export that is as large, from its beginning; it is on the array when this returns."""
+    def send_memory(self, memory_id: str, target: NbdAddress) -> str:
+        """Write what was saved here to an export that is as large, from its beginning; it is on the array when this returns. Returns
+        its checksum."""
 
-    def fetch_memory(self, memory_id: str, source: NbdAddress, size: int) -> None:
-        """Bring saved memory of `size` bytes here; one that is here is left alone. Raises NoSpace."""
+    def fetch_memory(self, memory_id: str, source: NbdAddress, size: int, checksum: str) -> None:
+        """Bring saved memory of `size` bytes here; one that is here is left alone. checksum: as `send_memory` said, "" for unknown.
+        Raises NoSpace, EngineError when it is another."""
 
     def restore_memory(self, domain_id: str, memory_id: str) -> None:
         """Start a defined domain from memory that is here, paused: nothing of it has run when this returns. It uses the disks and

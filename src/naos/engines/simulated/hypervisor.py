@@ -275,13 +275,13 @@ class SimulatedHypervisor(SimulatedEngine):
             guests.report(db, self.name, domain_id, "suspended")
         return size
 
-    def send_memory(self, memory_id: str, target: NbdAddress) -> None:
+    def send_memory(self, memory_id: str, target: NbdAddress) -> str:
         with self._call("send_memory") as db:
-            memories.send(db, self._store.folder, self.name, memory_id, target)
+            return memories.send(db, self._store.folder, self.name, memory_id, target)
 
-    def fetch_memory(self, memory_id: str, source: NbdAddress, size: int) -> None:
+    def fetch_memory(self, memory_id: str, source: NbdAddress, size: int, checksum: str) -> None:
         with self._call("fetch_memory") as db:
-            memories.fetch(db, self._store.folder, self.name, memory_id, source, size)
+            memories.fetch(db, self._store.folder, self.name, memory_id, source, size, checksum)
 
     def restore_memory(self, domain_id: str, memory_id: str) -> None:
         with self._call("restore_memory") as db:

@@ -3,6 +3,7 @@
 Saved on a blade it is a file of the blade; on an array, where simulated disks hold nothing, a file of the world beside the hosts.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -28,22 +29,27 @@ def keep(folder: Path, domain: Domain, memory_id: str, room: int) -> int:
     return domain.memory
 
 
-def send(db: Db, folder: Path, blade: str, memory_id: str, target: NbdAddress) -> None:
-    """Raises Missing, EngineError when the export does not answer."""
+def send(db: Db, folder: Path, blade: str, memory_id: str, target: NbdAddress) -> str:
+    """Its checksum. Raises Missing, EngineError when the export does not answer."""
     text = _read(folder, blade, memory_id)
     _check_answers(db, blade, memory_id, target)
     place = _there(folder, target)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(text, encoding="utf-8")
+    return _sum(text)
 
 
-def fetch(db: Db, folder: Path, blade: str, memory_id: str, source: NbdAddress, size: int) -> None:
-    """Raises EngineError when the export does not answer, or never received that."""
+def fetch(db: Db, folder: Path, blade: str, memory_id: str, source: NbdAddress, size: int, checksum: str) -> None:
+    """Raises EngineError when the export does not answer, or does not hold that."""
     _check_answers(db, blade, memory_id, source)
     kept = _there(folder, source)
     text = kept.read_text(encoding="utf-8") if kept.is_file() else ""
     if not text or json.loads(text)["size"] != size:
         raise EngineError(blade, f"fetching memory {memory_id}", f"{source.name} does not hold {size} bytes of it")
+    if checksum and _sum(text) != checksum:
+        raise EngineError(
+            blade, f"fetching memory {memory_id}", f"it is damaged: its SHA-256 is not {checksum} any more"
+        )
     place = _here(folder, blade, memory_id)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(text, encoding="utf-8")
@@ -70,6 +76,10 @@ def _here(folder: Path, blade: str, memory_id: str) -> Path:
 
 def _there(folder: Path, address: NbdAddress) -> Path:
     return folder / "memories" / address.name.rpartition(".")[0]
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(folder: Path, blade: str, memory_id: str) -> str:
