@@ -51,6 +51,7 @@ def good_answers(name, address):
         "env": (1, "/dev/tcp/10.9.1.2/10809: Connection refused"),
         "ss": 'LISTEN 0 128 10.9.1.2:10809 0.0.0.0:* users:(("qemu-storage-da",pid=7,fd=5))\n',
         "timeout": "",
+        "python3": "dm-crypt",
     }
 
 

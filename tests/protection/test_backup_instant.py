@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from naos_commands import Commands
 from simulated_platform import COMPUTE, POWER, Platform
-from test_backup_commands import Cli
 
 from naos.engines.errors import EngineError, Unreachable
 from naos.protection.backup import instant_keeper, instant_steps
@@ -196,7 +196,7 @@ def test_production_starts_the_machine_itself_and_keeps_its_old_disks(started: P
 
 
 def test_the_commands(started: Platform) -> None:
-    cli = Cli(started)
+    cli = Commands(started)
     made = cli.json("backup", "instant-start", "web", "--mode", "clone", "--name", "web-4", "--speed", "50MiB")
     assert (made["name"], made["state"], made["speed"]) == ("web-4", "moving", 50 * 2**20)
     assert "web-4" in cli.run("backup", "moves")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from naos_commands import Commands
 from simulated_platform import COMPUTE, GIB, Platform
-from test_backup_commands import Cli
 
 from naos.engines.errors import EngineError, GuestRefused
 from naos.protection.backup import report_pdf
@@ -97,11 +97,18 @@ def test_a_disk_of_an_encrypted_volume_is_not_kept_in_clear_unless_allowed(ran: 
     assert task["status"] == "FAILED"
     assert "lies there in clear" in task["reason"]
     assert ran.get(POINTS, virtualMachineId=vault) == []
+    by = ran.folder / "world/hosts/az07-vault/encrypted-by"
+    by.parent.mkdir(exist_ok=True)
+    by.write_text("dm-crypt\n", encoding="ascii")
+    assert _run(ran, vault)["status"] == "COMPLETED"
+    (point,) = ran.get(POINTS, virtualMachineId=vault)
+    assert "encrypted on its volume, by the vault's host here (dm-crypt)" in point["note"]
+    by.unlink()
     terms = f"{BACKUP}/policies/{ran.made['nightly']}/terms"
     assert ran.get(terms)["inClear"] is False
     ran.done("PATCH", terms, {"inClear": True})
     assert _run(ran, vault)["status"] == "COMPLETED"
-    (point,) = ran.get(POINTS, virtualMachineId=vault)
+    point = _newest(ran, vault)
     assert "encrypted on its volume, in clear here" in point["note"]
     made = ran.done("POST", f"{POINTS}/{point['id']}/instant_start", {"mode": "test"})
     (disk,) = ran.get(f"{COMPUTE}/virtual_disks", virtualMachineId=made)
@@ -204,7 +211,7 @@ def test_a_boot_test_that_fails_keeps_no_other_from_its_turn(ran: Platform, sche
 
 
 def test_commands_of_notices_and_reports(ran: Platform, tmp_path: Any) -> None:
-    cli = Cli(ran)
+    cli = Commands(ran)
     target = tmp_path / "matrix.pdf"
     cli.run("backup", "report", "--days", "3", "--pdf", str(target))
     assert target.read_bytes().startswith(b"%PDF-")

@@ -264,7 +264,8 @@ def terms(
     encrypted: Annotated[
         Encrypted | None,
         typer.Option(
-            help="Disks of encrypted volumes: refuse them, or keep them in the vault in clear.", show_default=False
+            help="Disks of encrypted volumes where the vaults do not encrypt: refuse them, or keep them in clear.",
+            show_default=False,
         ),
     ] = None,
     no_wait: NoWait = False,

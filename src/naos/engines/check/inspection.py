@@ -179,5 +179,4 @@ def _array(look: Look, array: Array, doors: Doors) -> None:
 
 
 def _vault(look: Look, vault: Vault) -> None:
-    machine.writable_folder(look, vault.path)
-    machine.disk(look, vault.path)
+    storage.vault(look, vault.path)

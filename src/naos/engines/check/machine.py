@@ -49,7 +49,12 @@ TOOLS: Mapping[str, Mapping[str, str]] = {
         "ip": "iproute2",
         "python3": "python3",
     },
-    "vault": {"find": "findutils"},
+    "vault": {
+        "find": "findutils",
+        "qemu-storage-daemon": "qemu-utils",
+        "qemu-img": "qemu-utils",
+        "python3": "python3",
+    },
     "witness": {"ip": "iproute2"},
 }
 """What the drivers call on a host of each kind -> its Debian package."""

@@ -1,16 +1,19 @@
-"""What an array needs: loop devices, XFS, and ports on which its daemons can answer."""
+"""What an array needs: loop devices, XFS, and ports on which its daemons can answer; and what a vault does."""
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from naos.engines.check import machine, network
 from naos.engines.check.report import Look, said
+from naos.engines.points.onhost import rest
 from naos.inventory.model import Array
 
 PORTS = 64
 """So many ports from the first on are looked at: a volume takes one."""
 _DAEMON = "qemu-storage-da"  # the kernel keeps 15 letters of a program's name
 _QUIT = '{"execute": "qmp_capabilities"}\n{"execute": "quit"}\n'
+_AT_REST = f"{Path(rest.__file__).read_text(encoding='utf-8')}\nimport sys\nsys.stdout.write(at_rest(sys.argv[1]))"
 _USERS = re.compile(r'\("([^"]*)",pid=(\d+)')
 
 
@@ -24,6 +27,21 @@ def array(look: Look, wanted: Array) -> None:
     _file_system(look)
     if network.address(look, str(wanted.address), "address") is not None:
         _ports(look, str(wanted.address), wanted.first_port)
+
+
+def vault(look: Look, folder: str) -> None:
+    machine.writable_folder(look, folder)
+    machine.disk(look, folder)
+    machine.program_version(look, "qemu", "qemu-storage-daemon", "qemu-storage-daemon", machine.QEMU)
+    with look.topic("encryption"):
+        done = look.run("python3", "-I", "-S", "-c", _AT_REST, folder)
+        if done.code == 0:  # else the folder, or Python, is missed already
+            look.facts["encryption"] = done.stdout
+        if done.code == 0 and not done.stdout:
+            look.remarks.append(
+                f"What lies in {folder} is not encrypted there: disks of encrypted volumes are backed up to it only where their policy allows "
+                "that (naos policy terms POLICY --encrypted clear). A folder under fscrypt, or on dm-crypt, needs no leave."
+            )
 
 
 def _volume_group(look: Look, group: str) -> None:

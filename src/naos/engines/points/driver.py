@@ -30,7 +30,7 @@ from naos.ids import normal_id
 
 _PACKAGE = "naos.engines.points.onhost"
 MODULES = tuple(
-    f"{_PACKAGE}.{name}" for name in ("sums", "hashing", "mapping", "early", "layers", "sessions", "keeper")
+    f"{_PACKAGE}.{name}" for name in ("sums", "hashing", "mapping", "early", "layers", "rest", "sessions", "keeper")
 )
 _LOOK = 'exec cat -- "$1/session.json"'
 _GIVE = '(set -C; : > "$1/sent") 2> /dev/null || rm -f -- "$1"/*.early; exec cat -- "$1/session.json"'
@@ -121,6 +121,10 @@ class HostPointStore:
     def end_serving(self, set_id: str, reader: str) -> None:
         self._check_ids(reader)
         self._call("end_serving", set=set_id, reader=reader, timeout=_LONG)
+
+    def at_rest(self) -> str:
+        found: str = self._call("at_rest")
+        return found
 
     def usage(self) -> LunUsage:
         return LunUsage(**self._call("usage"))

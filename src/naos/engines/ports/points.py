@@ -211,5 +211,8 @@ class PointStore(Protocol):
         """Let a point be read: doors by disk, until `end_serving`. reader: an id; every reader has its own doors."""
 
     def end_serving(self, set_id: str, reader: str) -> None: ...
+    def at_rest(self) -> str:
+        """What encrypts all that is kept here where it lies: `fscrypt`, `dm-crypt`, or "" for nothing."""
+
     def usage(self) -> LunUsage:
         """Of the file system that the points are in."""

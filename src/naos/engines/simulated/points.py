@@ -28,6 +28,7 @@ from naos.engines.ports import (
 )
 from naos.engines.simulated import volumes
 from naos.engines.simulated.calls import SimulatedEngine, checked_id
+from naos.engines.simulated.host import place_of
 from naos.engines.simulated.store import Db, Store
 
 LOOKS = 4
@@ -164,6 +165,12 @@ class SimulatedPointStore(SimulatedEngine):
         with self._served("end_serving") as db:
             values = (self._place, set_id, reader)
             db.execute("DELETE FROM readers WHERE place = ? AND set_id = ? AND reader = ?", values)
+
+    def at_rest(self) -> str:
+        """What somebody wrote to /encrypted-by of the vault's host."""
+        with self._served("at_rest"):
+            file = place_of(self._store.folder, self._place, "/encrypted-by")
+            return file.read_text(encoding="ascii").strip() if file.exists() else ""
 
     def usage(self) -> LunUsage:
         with self._served("usage") as db:

@@ -105,11 +105,13 @@ class EncryptedInClear(NaosError):
     code: ClassVar[str] = "protection.encrypted_in_clear"
     status: ClassVar[int] = 409
     sentence: ClassVar[str] = (
-        "Machine {machine!r} has disks on encrypted volumes ({disks}), and what is kept in a vault lies there in clear: it is not copied. "
-        "Allow that for the policy (naos policy terms {policy} --encrypted clear), or give these disks no policy."
+        "Machine {machine!r} has disks on encrypted volumes ({disks}), and what is kept in the vaults of {site} lies there in clear: it is "
+        "not copied. Put a vault's folder on storage that its host encrypts (fscrypt, dm-crypt), allow it for the policy "
+        "(naos policy terms {policy} --encrypted clear), or give these disks no policy."
     )
     machine: str
     disks: str
+    site: str
     policy: str
 
 

@@ -1,7 +1,7 @@
 """The copy of one machine in a run: all its disks at one instant, brought to the policy's vault as a restore point."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,19 +22,18 @@ from naos.errors import Unknown
 from naos.fleet.models import Cpool
 from naos.fleet.places import stable_id
 from naos.insistence import insist
-from naos.inventory.model import Inventory
 from naos.lifecycle import Lifecycle
-from naos.protection import copying, policies, rules, sites
-from naos.protection.backup import describing, members, points, quotas, runs, terms
-from naos.protection.backup.errors import EncryptedInClear, NotQuiesced
+from naos.protection import copying, policies, rules
+from naos.protection.backup import describing, members, points, quotas, runs, terms, vaults
+from naos.protection.backup.errors import NotQuiesced
 from naos.protection.backup.models import BackupTask, PointDisk, PolicyRun, RestorePoint
 from naos.protection.backup.points import Consistency, PointState
 from naos.protection.backup.runs import TaskStatus
 from naos.protection.backup.terms import Quiesce, Terms
 from naos.protection.copying import Order, Part, Progress, Where
-from naos.protection.models import BackupPolicy, VaultSample
+from naos.protection.models import BackupPolicy
 from naos.storage import disks
-from naos.storage.models import Disk, Lun
+from naos.storage.models import Disk
 from naos.world import World
 
 FREEZE_SECONDS = 10
@@ -80,6 +79,7 @@ def reserve(world: World, arguments: dict[str, Any], activity_id: str) -> dict[s
     """
     run, machine_id, policy_id = arguments["run"], arguments["machine_id"], arguments["policy_id"]
     drop_unfinished(world, machine_id, policy_id)
+    protecting = vaults.at_rest(world, policy_id, machine_id)
     with world.database.write() as session:
         session.execute(
             sa.update(BackupTask)
@@ -94,10 +94,9 @@ def reserve(world: World, arguments: dict[str, Any], activity_id: str) -> dict[s
         zone = session.get_one(Cpool, machine.cpool_id).zone
         rules.check_zones(machine.name, zone, policies.ruled([policy]))
         quotas.check(session, machine.tenant_id, machine.name)
-        vault = choose_vault(session, world.inventory, policy, machine_id)
         chosen, left_out = members.disks_of(session, machine_id, policy_id)
         found = terms.read(session, policy)
-        left_out += _in_clear(session, machine, policy, chosen, allowed=found.in_clear)
+        vault, remarks = vaults.choose(session, world.inventory, policy, machine, chosen, protecting)
         now = datetime.now(UTC)
         point = RestorePoint(
             tenant_id=machine.tenant_id,
@@ -110,7 +109,7 @@ def reserve(world: World, arguments: dict[str, Any], activity_id: str) -> dict[s
             set_id=set_of(policy_id, machine_id, vault),
             taken_at=now,
             state=PointState.COPYING,
-            note="; ".join(left_out),
+            note="; ".join([*left_out, *remarks]),
             machine=describing.describe(session, machine),
             size=sum(disk.capacity for disk in chosen),
         )
@@ -125,18 +124,6 @@ def reserve(world: World, arguments: dict[str, Any], activity_id: str) -> dict[s
     return order.plain()
 
 
-def _in_clear(
-    session: Session, machine: VirtualMachine, policy: BackupPolicy, chosen: Sequence[Disk], *, allowed: bool
-) -> list[str]:
-    """What the point has to say of disks that are encrypted on their volumes. Raises EncryptedInClear unless it is allowed."""
-    wanted = sa.select(Lun.id).where(Lun.id.in_({disk.lun_id for disk in chosen}), Lun.wrapped_key.is_not(None))
-    encrypted = set(session.scalars(wanted))
-    names = [disk.name for disk in chosen if disk.lun_id in encrypted]
-    if names and not allowed:
-        raise EncryptedInClear(machine.name, ", ".join(names), policy.name)
-    return [f"{name}: encrypted on its volume, in clear here" for name in names]
-
-
 def _nothing_to_copy(session: Session, policy: BackupPolicy | None, machine: VirtualMachine | None) -> str | None:
     if policy is None or policy.zone is None:
         return "its policy is gone"
@@ -148,23 +135,6 @@ def _nothing_to_copy(session: Session, policy: BackupPolicy | None, machine: Vir
     if not chosen:
         return "it has no disk to copy" + (f" ({'; '.join(left_out)})" if left_out else "")
     return None
-
-
-def choose_vault(session: Session, inventory: Inventory, policy: BackupPolicy, machine_id: str) -> str:
-    """Where the machine's points under this policy are already, else the site's vault with most free space, as last measured."""
-    names = [vault.name for vault in sites.vaults_of(inventory, policy.zone or "")]
-    if not names:
-        raise Unknown("vault in zone", policy.zone or "")
-    present = (
-        sa.select(RestorePoint.vault)
-        .where(RestorePoint.machine_id == machine_id, RestorePoint.policy_id == policy.id)
-        .order_by(RestorePoint.taken_at.desc())
-    )
-    for name in session.scalars(present):
-        if name in names:
-            return str(name)
-    free = {sample.vault: sample.free for sample in session.scalars(sa.select(VaultSample))}
-    return max(names, key=lambda name: (free.get(name, 0), name))
 
 
 def drop_unfinished(world: World, machine_id: str, policy_id: str) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from naos.engines.points.onhost import layers, sessions
+from naos.engines.points.onhost import layers, rest, sessions
 from naos.engines.points.onhost.layers import Refused
 from naos.engines.points.onhost.sums import Pace
 
@@ -339,11 +339,20 @@ def adopt(request: dict[str, Any]) -> Any:
     return named
 
 
-def usage(request: dict[str, Any]) -> Any:
-    path = request["root"]
+def _there(request: dict[str, Any]) -> str:
+    """The root, or the folder that it will be in."""
+    path: str = request["root"]
     while not os.path.exists(path):
         path = os.path.dirname(path)
-    found = os.statvfs(path)
+    return path
+
+
+def at_rest(request: dict[str, Any]) -> Any:
+    return rest.at_rest(_there(request))
+
+
+def usage(request: dict[str, Any]) -> Any:
+    found = os.statvfs(_there(request))
     size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
     return {"capacity": size, "used": size - free, "free": free}
 
@@ -351,7 +360,7 @@ def usage(request: dict[str, Any]) -> Any:
 CALLS: dict[str, Callable[[dict[str, Any]], Any]] = {
     call.__name__: call
     for call in (
-        sets, points, receive, seal, unfinished, suspend, abandon, checksums, drop, forget, verify, serve, end_serving, adopt, usage,
+        sets, points, receive, seal, unfinished, suspend, abandon, checksums, drop, forget, verify, serve, end_serving, adopt, at_rest, usage,
     )
 }  # fmt: skip
 
