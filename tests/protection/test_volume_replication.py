@@ -191,7 +191,11 @@ def test_points_travel_at_the_speed_of_the_hour(platform: Platform, monkeypatch:
     platform.done("PATCH", path, {"speed": 0})
     follower._at = 0.0
     follower(Progress(2, 4, 1.0, 2.0))
-    assert told == [None]
+    follower._at = 0.0
+    follower(Progress(2, 3 * GIB, 1.0, 2.0))
+    follower._at = 0.0
+    follower(Progress(GIB, 3 * GIB, 1.0, 2.0))
+    assert told == [pacing.GENTLE, -(-3 * GIB // 10)], "what nobody waits for is spread over ten seconds"
     platform.done("DELETE", path)
 
 

@@ -13,6 +13,9 @@ from naos.protection.replication.errors import LimitTooLow, LimitWindow
 SLOWEST = 2**20
 """Bytes a second; a limit below would let a copy of many disks seem to stand still."""
 MOST_WINDOWS = 24
+SPREAD = 10  # seconds
+GENTLE = 32 * 2**20
+"""Bytes a second of a disk that its guests hardly feel."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,12 @@ def check(name: str, speed: int, windows: Mapping[str, int], time_zone: str) -> 
             schedule.window_of(text)
         except WindowInvalid:
             raise LimitWindow(text) from None
+
+
+def even(total: int) -> int:
+    """What a disk takes where nothing limits it, of a point of which so many bytes travel: no more than brings them there within
+    `SPREAD`, so that guests' requests do not queue behind a copy that nobody waits for."""
+    return max(-(-total // SPREAD), GENTLE)
 
 
 def share(speed: int | None, disks: int) -> int | None:

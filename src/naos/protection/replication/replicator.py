@@ -185,12 +185,13 @@ class _Noted:
         self._speed: int | None = None
         self.total = 0
 
-    def speed(self) -> int | None:
+    def speed(self) -> int:
         """What each disk may take at this moment."""
         with self._world.database.read() as session:
             row = session.get(LunReplication, self._id)
         limit = None if row is None else replications.pace(row).at(self._clock())
-        self._speed = pacing.share(limit, len(self._order.parts))
+        shared = pacing.share(limit, len(self._order.parts))
+        self._speed = pacing.even(self.total) if shared is None else shared
         return self._speed
 
     def __call__(self, progress: Progress) -> None:
