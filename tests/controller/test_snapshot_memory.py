@@ -11,9 +11,10 @@ from simulated_platform import COMPUTE, GIB, POWER, Platform
 from naos.availability import hung
 from naos.compute import snapshot_hardware, snapshot_memory
 from naos.doctor.repairs import REPAIRS
-from naos.engines.errors import EngineError, NoSpace
+from naos.engines.errors import EngineError, GuestRefused, NoSpace
 from naos.engines.ports import PowerState
 from naos.engines.simulated.array import SimulatedArray
+from naos.engines.simulated.hypervisor import SimulatedHypervisor
 from naos.storage import memories
 from naos.storage.models import SnapshotMemory
 from naos.units import MIB
@@ -80,6 +81,7 @@ def test_a_machine_goes_on_where_it_was_on_whatever_blade(roomy: Platform, machi
     roomy.done("POST", f"{SNAPSHOTS}/revert", {"id": snapshot_id})
     assert roomy.machine(machine)["powerState"] == "running"
     assert (_state(roomy, machine), _printed(roomy, machine)) == (PowerState.RUNNING, then)
+    assert (roomy.folder / "world/guests" / machine / "clock-was-set").exists()
     # deleted while it runs, its space is free again
     assert _on_array(roomy, snapshot_id)
     roomy.done("DELETE", f"{SNAPSHOTS}/{snapshot_id}")
@@ -199,6 +201,20 @@ def test_a_guest_whose_memory_could_not_be_kept_goes_on(
         assert roomy.get(SNAPSHOTS, virtualMachineId=machine) == []
     assert (_state(roomy, machine), _printed(roomy, machine)) == (PowerState.RUNNING, then)
     assert roomy.rack.blade_host(_blade(roomy, machine)).run(["ls", "/var/lib/libvirt/naos/memory"]).stdout == ""
+
+
+def test_a_guest_without_an_agent_goes_on_with_the_clock_that_it_had(
+    roomy: Platform, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_hypervisor: SimulatedHypervisor, _machine_id: str) -> None:
+        raise GuestRefused("the blade", "setting the clock", "no agent")
+
+    monkeypatch.setattr(SimulatedHypervisor, "set_clock", refuse)
+    snapshot_id = roomy.done("POST", SNAPSHOTS, _body(machine))
+    _power(roomy, machine, "off")
+    activity = roomy.ended(roomy.write("POST", f"{SNAPSHOTS}/revert", {"id": snapshot_id}))
+    assert "completed" in activity["state"]
+    assert _state(roomy, machine) is PowerState.RUNNING
 
 
 @pytest.mark.soak

@@ -17,7 +17,7 @@ from naos.activity import Run, Undo, undo
 from naos.compute import firmware, hooks, seeds, snapshot_hardware, steps, swapping
 from naos.compute.models import MachineGpus, MachineProcessor, Power, VirtualMachine
 from naos.compute.startup import export_disks
-from naos.engines.errors import Unsupported
+from naos.engines.errors import EngineError, Unsupported
 from naos.engines.ports import Hypervisor, PowerState
 from naos.errors import Unknown
 from naos.insistence import insist
@@ -189,6 +189,7 @@ def go_back(run: Run, world: World, machine_id: str, snapshot_id: str) -> None:
     )
     run.step("let it go on", _let_run, world, machine_id, blade)
     run.step("note that it runs", steps.record_running, world, machine_id)
+    run.step("tell it the time", _tell_time, world, machine_id, blade)
     run.step("take the memory off the blade", leave, world, machine_id, snapshot_id, blade)
 
 
@@ -235,6 +236,17 @@ def _restore(world: World, machine_id: str, snapshot_id: str, blade: str) -> Non
 def _let_run(world: World, machine_id: str, blade: str) -> None:
     """A call after a crash may find that it ran, and has stopped by itself since."""
     go_on(world.rack.hypervisor(blade), machine_id)
+
+
+def _tell_time(world: World, machine_id: str, blade: str) -> str:
+    """For the activity's log. A guest whose agent does not hear it has the clock that it had."""
+    hypervisor = world.rack.hypervisor(blade)
+    try:
+        insist(hypervisor.set_clock, machine_id)
+    except EngineError as error:
+        _log.info("snapshot.clock_left", machine=machine_id, reason=str(error))
+        return f"its clock is left as it was: {error}"
+    return "its clock is set"
 
 
 def leave(world: World, machine_id: str, snapshot_id: str, blade: str) -> None:

@@ -55,6 +55,11 @@ def version(domains: Domains, domain_id: str) -> str:
     return str(ask(domains, domain_id, "guest-info").get("version", ""))
 
 
+def set_clock(domains: Domains, domain_id: str) -> None:
+    """Raises GuestRefused without an agent."""
+    ask(domains, domain_id, "guest-set-time", {"time": time.time_ns()})
+
+
 def is_frozen(domains: Domains, domain_id: str) -> bool:
     return bool(ask(domains, domain_id, "guest-fsfreeze-status") == "frozen")
 

@@ -432,6 +432,9 @@ class LibvirtHypervisor:
     def agent_version(self, domain_id: str) -> str:
         return agent.version(self._domains, domain_id)
 
+    def set_clock(self, domain_id: str) -> None:
+        agent.set_clock(self._domains, domain_id)
+
     def samples(self) -> dict[str, DomainSample]:
         return self._connection.call("looking at every machine", reading.samples)
 

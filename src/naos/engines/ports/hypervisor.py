@@ -379,6 +379,9 @@ class Hypervisor(Protocol):
     def agent_version(self, domain_id: str) -> str:
         """Of the guest's agent. Raises GuestRefused without one."""
 
+    def set_clock(self, domain_id: str) -> None:
+        """Set the guest's clock to what it is now, through its agent. Raises GuestRefused without one."""
+
     def samples(self) -> dict[str, DomainSample]:
         """Every running domain at a glance; one that is busy is left out."""
 

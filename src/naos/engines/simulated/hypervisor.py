@@ -456,6 +456,13 @@ class SimulatedHypervisor(SimulatedEngine):
         self._ask_agent("agent_version", domain_id)
         return "7.2.22"
 
+    def set_clock(self, domain_id: str) -> None:
+        """A file of the guest's that nobody else writes."""
+        self._ask_agent("set_clock", domain_id)
+        guest = self._store.folder / "guests" / domain_id
+        guest.mkdir(parents=True, exist_ok=True)
+        (guest / "clock-was-set").touch()
+
     def samples(self) -> dict[str, DomainSample]:
         """No processor time passes; every running guest has an agent."""
         with self._call("samples") as db:
