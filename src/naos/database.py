@@ -75,13 +75,17 @@ def connect(url: str) -> sa.Engine:
 
 
 class Database:
-    """Sessions on one engine. `write()` commits or rolls back as a whole; `read()` never takes the writer's lock."""
+    """Sessions on one engine. `write()` commits or rolls back as a whole; `read()` never takes the writer's lock, and sees all tables as
+    they were at one instant."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = connect(url)
         self._write = sessionmaker(self.engine, expire_on_commit=False)
-        self._read = sessionmaker(self.engine.execution_options(naos_read_only=True), expire_on_commit=False)
+        options: dict[str, Any] = {"naos_read_only": True}
+        if not self.is_sqlite:  # which does so by itself: all of a read is of one instant
+            options["isolation_level"] = "REPEATABLE READ"
+        self._read = sessionmaker(self.engine.execution_options(**options), expire_on_commit=False)
 
     @property
     def is_sqlite(self) -> bool:

@@ -159,3 +159,14 @@ def test_a_key_is_accepted_as_long_as_any_session_that_it_signed(
     for key_id, ends in signed:
         accepted = until[key_id]
         assert accepted is None or accepted >= ends
+
+
+def test_a_read_sees_all_tables_as_they_were_at_one_instant(controllers: tuple[Database, Database]) -> None:
+    first, second = controllers
+    with first.read() as session:
+        before = session.scalar(sa.select(sa.func.count()).select_from(Organisation))
+        with second.write() as other:
+            members.ensure_organisation(other, "made meanwhile")
+        assert session.scalar(sa.select(sa.func.count()).select_from(Organisation)) == before
+    with first.read() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Organisation)) == (before or 0) + 1
