@@ -15,6 +15,7 @@ from naos.engines.errors import EngineError, GuestRefused, NoSpace
 from naos.engines.ports import PowerState
 from naos.engines.simulated.array import SimulatedArray
 from naos.engines.simulated.hypervisor import SimulatedHypervisor
+from naos.protection.recovery import keeper
 from naos.storage import memories
 from naos.storage.models import SnapshotMemory
 from naos.units import MIB
@@ -102,8 +103,13 @@ def test_the_disks_alone_go_back_if_that_is_asked_and_a_machine_takes_its_memory
     assert not _on_array(roomy, snapshot_id)
 
 
-def test_a_volume_that_holds_nothing_but_memory_is_not_deleted(roomy: Platform, machine: str) -> None:
+def test_memory_is_counted_on_its_volume_which_is_not_deleted_under_it(roomy: Platform, machine: str) -> None:
+    def provisioned() -> int:
+        return int(roomy.get(f"{DATASTORES}/{roomy.made['volume-AZ05']}")["space"]["provisioned"])
+
+    before = provisioned()
     snapshot_id = roomy.done("POST", SNAPSHOTS, _body(machine))
+    assert provisioned() - before == roomy.get(f"{SNAPSHOTS}/{snapshot_id}")["memorySize"]
     volume = {"name": "kept", "datacenterId": roomy.zone("AZ05"), "storageClass": "standard", "capacity": 500 * GIB}
     volume_id = roomy.done("POST", DATASTORES, volume)
 
@@ -278,7 +284,10 @@ def test_the_doctor_knows_memory_that_is_missing_and_memory_that_nobody_has(room
 
 
 @pytest.mark.soak
-def test_a_failover_leaves_the_memory_behind_and_it_goes_with_what_is_left(roomy: Platform) -> None:
+def test_a_failover_leaves_the_memory_behind_and_it_goes_with_what_is_left(
+    roomy: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "TIDY_SECONDS", 0.5)
     machine = roomy.deploy("subject")
     snapshot_id = roomy.done("POST", SNAPSHOTS, _body(machine))
     there = {"hostClusterId": roomy.made["pool-AZ06"]}
@@ -299,15 +308,6 @@ def test_a_failover_leaves_the_memory_behind_and_it_goes_with_what_is_left(roomy
     while _on_array(roomy, snapshot_id) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _on_array(roomy, snapshot_id)
-
-
-def test_a_volume_with_memory_on_it_stays(roomy: Platform, machine: str) -> None:
-    """Its space is promised there, and the volume is not deleted under it."""
-    before = roomy.get(f"{COMPUTE}/datastores/{roomy.made['volume-AZ05']}")
-    snapshot_id = roomy.done("POST", SNAPSHOTS, _body(machine))
-    size = roomy.get(f"{SNAPSHOTS}/{snapshot_id}")["memorySize"]
-    after = roomy.get(f"{COMPUTE}/datastores/{roomy.made['volume-AZ05']}")
-    assert after["space"]["provisioned"] - before["space"]["provisioned"] == size
 
 
 def test_differences_are_told_in_words() -> None:
