@@ -389,6 +389,7 @@ def forget_faults(platform: Platform) -> int:
 
 
 LONG = (
+    "machine start",
     "machine clone",
     "machine relocate",
     "stopped machine relocate",

@@ -213,6 +213,7 @@ def test_bandwidth_is_limited_for_the_volume_as_a_whole(rig):
     assert written(a_writer(rig, again, 1, block="256k", depth=4)) * block <= 8 * MIB * 1.15 + 8 * MIB + 4 * block
 
 
+@pytest.mark.soak  # a real guest writes through the same in test_real_platform.py
 def test_no_write_fails_while_class_and_size_change(rig):
     """A client that checks what it wrote goes on through every limit and a growth of the volume."""
     lun = rig.lun(iops=300)
