@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.soak, pytest.mark.timeout(420)]
 GUEST, TWIN = "first-az05", "risen"
 MIB = 2**20
 END = "\n"
+LINE = "what nobody reads who has no key"
 WRITER = (
     "i=0; while :; do i=$((i+1)); set -- $(echo $i | md5sum); if echo $i $1 >> /root/ledger && sync; "
     "then echo $i > /tmp/count; else echo $i >> /tmp/errors; fi; usleep 20000; done"
@@ -58,18 +59,25 @@ def _md5(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest()
 
 
-def test_a_guest_runs_from_its_vault_and_loses_nothing_as_daemons_die(real: Real) -> None:
+@pytest.mark.parametrize("encrypted", [False, True], ids=["in clear", "encrypted"])
+def test_a_guest_runs_from_its_vault_and_loses_nothing_as_daemons_die(real: Real, encrypted: bool) -> None:
+    """encrypted: the volume that it runs on; the one that was backed up is not."""
+    volume = ("--volume", "sealed") if encrypted else ()
+    if encrypted:
+        kind = ("--class", "standard", "--size", "500GiB", "--encrypted")
+        real.naos("volume", "create", "sealed", "--zone", "AZ05", *kind)
     real.naos("policy", "create", "instant", "--site", "AZ07", "--keep", "7")
     real.naos("policy", "assign", GUEST, "instant")
     disk = real.json("disk", "add", GUEST, "--size", "64MiB")
     until(lambda: real.ask(GUEST, "cat /sys/block/vdb/size") == str(64 * 2048), "the guest sees the disk")
     real.ask(GUEST, "dd if=/dev/urandom of=/dev/vdb bs=1M count=24 2>/dev/null; echo then > /root/mark; sync")
+    real.ask(GUEST, f"yes '{LINE}' | head -c 4194304 > /root/lines; sync")
     filler = real.ask(GUEST, "md5sum < /dev/vdb", 120.0)
     (task,) = real.json("backup", "run", "instant")
     assert task["status"] == "COMPLETED", task
     real.ask(GUEST, "echo now > /root/mark; sync")
 
-    made = real.json("backup", "instant-start", GUEST, "--mode", "clone", "--name", TWIN, "--speed", "2MiB")
+    made = real.json("backup", "instant-start", GUEST, "--mode", "clone", "--name", TWIN, "--speed", "2MiB", *volume)
     assert made["state"] == "moving"
     until(lambda: "ready:" in real.naos("vm", "log", TWIN), "the machine is up", 120.0)
     assert real.ask(TWIN, "cat /root/mark") == "then"
@@ -96,16 +104,19 @@ def test_a_guest_runs_from_its_vault_and_loses_nothing_as_daemons_die(real: Real
     assert real.ask(TWIN, "md5sum < /dev/vdb", 120.0) == filler
     assert real.program_pids("az07-vault", "qemu-storage-daemon") == [], "nobody reads the point any more"
     real.naos("vm", "stop", TWIN, "--force")
-    _check_images(real)
+    _check_images(real, encrypted=encrypted)
     real.naos("vm", "start", TWIN)
     until(lambda: real.naos("vm", "log", TWIN).count("ready:") >= 1, "it is up again", 120.0)
     _check_ledger(real, acknowledged)
     assert real.ask(TWIN, "md5sum < /dev/vdb", 120.0) == filler
     _go(real, str(disk["id"]))
+    if encrypted:
+        real.naos("volume", "delete", "sealed", "--yes")
 
 
-def _check_images(real: Real) -> None:
-    """In order, and whole in themselves."""
+def _check_images(real: Real, *, encrypted: bool) -> None:
+    """In order, and whole in themselves; what was written can be read in them, or cannot."""
+    seen = []
     host = NamespaceHost("az05-array", real.root / "hosts" / "az05-array")
     for disk in real.json("disk", "list", "--vm", TWIN):
         path = (
@@ -117,9 +128,13 @@ def _check_images(real: Real) -> None:
             / "files/disks"
             / f"{disk['id']}.qcow2"
         )
+        seen.append(host.run(["grep", "-q", "-F", "-e", LINE, str(path)], check=False).code == 0)
+        if encrypted:
+            continue  # to be looked at it would need the volume's key
         told = json.loads(host.run(["qemu-img", "check", "--output=json", str(path)]).stdout)
         assert [told.get(key, 0) for key in ("corruptions", "leaks", "check-errors")] == [0, 0, 0]
         assert "backing-filename" not in json.loads(host.run(["qemu-img", "info", "--output=json", str(path)]).stdout)
+    assert any(seen) is not encrypted
 
 
 def _go(real: Real, disk_id: str) -> None:
