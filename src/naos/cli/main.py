@@ -161,8 +161,8 @@ app.command(epilog="Example: naos doctor --fix")(doctor)
 
 def only_the_noun_asked_for(words: list[str]) -> None:
     """Leave out the other nouns: building the whole tree of commands takes longer than most commands."""
-    if any(word in words[:1] for word in (group.name for group in app.registered_groups)):
-        app.registered_groups = [group for group in app.registered_groups if group.name == words[0]]
+    asked = [group for group in app.registered_groups if [group.name] == words[:1]]
+    app.registered_groups = asked or app.registered_groups
 
 
 def main() -> None:
