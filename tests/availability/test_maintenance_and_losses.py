@@ -4,8 +4,13 @@ import time
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from simulated_platform import COMPUTE, Platform
 from test_recovery import _condition, _host, _other, _recoveries, _running_on, _seen, _whole, until
+
+from naos.availability.detection import Condition
+from naos.availability.models import BladeCondition
+from naos.fleet.models import Blade, Maintenance
 
 pytestmark = pytest.mark.soak
 HOSTS = f"{COMPUTE}/hosts"
@@ -29,6 +34,26 @@ def test_a_blade_in_maintenance_is_switched_off_and_nobody_minds(available: Plat
     available.rack.chassis(blade).on()
     available.done("DELETE", _path(available, blade))
     _whole(available, blade)
+    available.remove(machine)
+
+
+def test_a_blade_that_was_emptied_while_it_did_not_answer_is_well_again(available: Platform) -> None:
+    """As when management is cut off in the middle of an evacuation that ends all the same; and its controller may be another then."""
+    machine = available.deploy("went")
+    blade = _host(available, machine)
+    _seen(available, blade, _other(blade))
+
+    def trouble(resting: bool) -> None:
+        with available.services.database.write() as session:
+            row = session.get_one(BladeCondition, blade)
+            row.condition, row.reason = Condition.UNMANAGED, "its hypervisor does not answer"
+            if resting:
+                session.execute(sa.update(Blade).where(Blade.name == blade).values(maintenance=Maintenance.RESTING))
+
+    for resting in (False, True):
+        trouble(resting)
+        until(lambda: _condition(available, blade) == "healthy", "it is well again")
+    available.done("DELETE", _path(available, blade))
     available.remove(machine)
 
 

@@ -469,6 +469,24 @@ def test_what_presses_a_guest_is_told_by_its_hypervisor(rig, first, machine, gue
     connection.close()
 
 
+@pytest.mark.soak
+def test_what_a_guest_swaps_is_told_by_its_hypervisor(rig, first, machine, guest):
+    """More is kept in a file system in memory than there is memory."""
+    assert first.samples()[machine.id].swapped == 0
+    disk = rig.storage.create(2, 2 * machine.spec.memory)
+    first.attach_disk(machine.id, disk)
+    guest.expect("naos-tiny disk vdc added")
+    size = machine.spec.memory // MIB
+    guest.type(
+        f"mkswap /dev/vdc > /dev/null; swapon /dev/vdc; mkdir -p /kept; mount -t tmpfs -o size={size + 64}m none /kept"
+    )
+    guest.type(f"dd if=/dev/urandom of=/kept/file bs=1M count={size} 2> /dev/null")
+    wait_for(lambda: first.samples()[machine.id].swapped > 32 * MIB, "its swapping is told")
+    assert guest.type("grep -c vdc /proc/swaps") == "1"
+    guest.type("umount /kept && swapoff /dev/vdc")
+    first.detach_disk(machine.id, disk.id)
+
+
 def test_a_disk_comes_grows_and_goes(rig, first, machine, guest):
     disk = rig.storage.create(2, 8 * MIB)
     first.attach_disk(machine.id, disk)

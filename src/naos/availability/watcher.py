@@ -5,7 +5,7 @@ It looks and submits; what must be done is an activity like any other. The table
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -117,6 +117,8 @@ class Watcher(Watch):
             cases = [self._held_back(case, now) for case in entry.cases]
             decided = self._manager.look(now, entry.pool, known, entry.members, cases)
             self._act(entry, decided, now)
+            others = {blade: row for blade, row in conditions.items() if blade not in decided.noted}
+            self._correct(entry.pool, others, known)
             self._look_at_guests(entry, now)
             self._calm(entry, conditions, now)
 
@@ -285,6 +287,19 @@ class Watcher(Watch):
             here = [member for member in entry.members if member.blade == blade]
             if not any(member.running or member.id in isolating for member in here):
                 self._submit(lambda _session, blade=blade: recoveries.plan_rejoin(blade), SYSTEM)  # type: ignore[misc]
+
+    def _correct(self, pool: Pool, conditions: Mapping[str, BladeCondition], sights: Mapping[str, Sight]) -> None:
+        """A trouble that was noted and that nobody would note the end of: of a blade that rests since, or by a controller before
+        this one."""
+        for blade in pool.blades:
+            row = conditions.get(blade)
+            troubled = row is not None and row.condition not in LOST and row.condition != Condition.HEALTHY
+            if not troubled or self._manager.condition(blade) != Condition.HEALTHY:
+                continue
+            if blade in pool.resting:
+                self._note_condition(blade, Verdict(Condition.HEALTHY, "it is in maintenance, where nobody misses it"))
+            elif blade in sights and sights[blade].answers:
+                self._note_condition(blade, Verdict(Condition.HEALTHY))
 
     def _note_condition(self, blade: str, verdict: Verdict) -> None:
         say = _log.info if verdict.condition == Condition.HEALTHY else _log.warning
