@@ -26,7 +26,7 @@ def open_door(
     monitor: Monitor, place: Place, disk_id: str, point_id: str, door: Door, *, read_only: bool = False
 ) -> None:
     """Raises DaemonRefused when nobody answers there, or the key is none."""
-    shut(monitor, disk_id, point_id)
+    shut(monitor, place, disk_id, point_id)
     folder, key = _folder(place, disk_id, point_id), name(nodes.KEY, disk_id, point_id)
     script = 'rm -rf -- "$1" && umask 077 && mkdir -p -- "$1" && echo "$2 $3" > "$1/address" && cat > "$1/keys.psk"'
     where = (door.address.host, str(door.address.port))
@@ -78,13 +78,19 @@ def cut(place: Place, disk_id: str, point_id: str) -> None:
 
 
 def close(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
-    """What was written through it is flushed there; none is fine."""
-    shut(monitor, disk_id, point_id)
+    """None is fine."""
+    shut(monitor, place, disk_id, point_id)
     forget_keys(place, point_id, [disk_id])
 
 
-def shut(monitor: Monitor, disk_id: str, point_id: str) -> None:
-    """Close a door whose key is still kept: `forget_keys` is to follow. None is fine."""
+def shut(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
+    """Close a door whose key is still kept: `forget_keys` is to follow. None is fine.
+
+    Its connection is broken first: QEMU flushes a node that goes, and where the other side does not answer the whole daemon would stand
+    still for it, with all guests. Nobody needs that flush, as who seals a point brings it to the medium.
+    """
+    if name(nodes.DOOR, disk_id, point_id) in nodes.present(monitor):
+        cut(place, disk_id, point_id)
     for kind in (nodes.PACE, nodes.DOOR):
         nodes.close_named(monitor, name(kind, disk_id, point_id))
     for kind in (nodes.PACE, nodes.KEY):

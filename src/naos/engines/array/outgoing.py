@@ -127,12 +127,12 @@ def pace(monitor: Monitor, point_id: str, disk_ids: Sequence[str], speed: int | 
 
 
 def close(monitor: Monitor, place: Place, point_id: str, disk_ids: Sequence[str]) -> None:
-    """What was written is flushed there; `end` forgets the rest. Raises Busy while a copy goes on, EngineError for one that failed."""
+    """Nothing is on its way any more; `end` forgets the rest. Raises Busy while a copy goes on, EngineError for one that failed."""
     if state(monitor, place, point_id, disk_ids).running:
         raise Busy(place.where, f"point {point_id}", "its copies go on")
     for disk_id in disk_ids:
         jobs.drop_fleece(monitor, disk_id, point_id)
-        doors.shut(monitor, disk_id, point_id)
+        doors.shut(monitor, place, disk_id, point_id)
 
 
 def end(monitor: Monitor, place: Place, set_id: str, point_id: str, disk_ids: Sequence[str], *, complete: bool) -> None:
@@ -145,7 +145,7 @@ def end(monitor: Monitor, place: Place, set_id: str, point_id: str, disk_ids: Se
     jobs.settle(monitor, _jobs(monitor, point_id, disk_ids), force=cut)
     for disk_id in disk_ids:
         jobs.drop_fleece(monitor, disk_id, point_id)
-        doors.shut(monitor, disk_id, point_id)
+        doors.shut(monitor, place, disk_id, point_id)
     doors.forget_keys(place, point_id, disk_ids)
     for disk_id in disk_ids:
         if disks.is_open(monitor, disk_id) or place.exists(place.disk(disk_id)):

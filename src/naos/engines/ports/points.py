@@ -82,7 +82,7 @@ class PointSource(Protocol):
         """From now on the copies that go on travel at `speed` bytes a second each, None for as fast as it goes."""
 
     def close_point(self, lun: LunSpec, point_id: str, disk_ids: Sequence[str]) -> None:
-        """Let the doors of complete copies go, all that was written to them flushed. Raises Busy while one goes on."""
+        """Let the doors of complete copies go. Raises Busy while one goes on."""
 
     def end_point(self, lun: LunSpec, set_id: str, point_id: str, disk_ids: Sequence[str], *, complete: bool) -> None:
         """Take the copies off the list, ending those that go on. complete: the store has the point: it becomes the base of what
