@@ -110,9 +110,15 @@ def test_ctrl_c_leaves_the_activity_running(cli: Cli) -> None:
 
     cli.platform.before = before
     with served(cli) as environment:
-        command = subprocess.Popen(
-            [*PROGRAM, "vm", "start", "web-1"], env=environment, stderr=subprocess.PIPE, text=True
-        )
+        mine = signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # it may be ignored here, as behind nohup, and would be there
+        try:
+            command = subprocess.Popen(
+                [*PROGRAM, "vm", "start", "web-1"], env=environment, stderr=subprocess.PIPE, text=True
+            )
+        finally:
+            signal.signal(signal.SIGINT, mine)
         try:
             assert seen.wait(SECONDS)
             command.send_signal(signal.SIGINT)
