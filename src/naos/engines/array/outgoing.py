@@ -18,9 +18,10 @@ from naos.engines.ports import JobState, Outgoing
 
 QUICK: dict[str, int] = {"max-workers": 32}
 GENTLE = {"max-workers": 8, "max-chunk": 2**17}
+EVEN = {"max-workers": 8, "max-chunk": 2**16}
 """Requests of a copy that are under way at once, of up to 1 MiB each where nothing else is said: guests' requests stand in line with them,
-and with their encryption. A copy that goes on all the time keeps the line short, and so does one that is held to a speed: what waits for its
-turn goes out at once when the daemon lets all requests end, as at a snapshot."""
+and with their encryption. A copy that goes on all the time keeps the line short, and so does one that is held to a speed, all the more: what
+waits for its turn goes out at once when the daemon lets all requests end, as at a snapshot."""
 
 
 def known(monitor: Monitor, place: Place, set_id: str, disk_ids: Sequence[str]) -> dict[str, frozenset[str]]:
@@ -62,7 +63,7 @@ def begin(
         copies = {}
         for part in parts:
             job = jobs.job_id(kind, part.disk_id, point_id, str(stamp))
-            pace: dict[str, Any] = {"x-perf": GENTLE if yielding or speed else QUICK}
+            pace: dict[str, Any] = {"x-perf": EVEN if speed else GENTLE if yielding else QUICK}
             if part.disk_id in fleeced:
                 pace["target"] = doors.open_pace(monitor, part.disk_id, point_id, speed)
             else:  # guests' writes go the copy's way: they are not to be held up
