@@ -1,6 +1,9 @@
 """Copies of several disks at one instant, between volumes and arrays, on real daemons."""
 
+import contextlib
 import json
+import os
+import signal
 import time
 import uuid
 
@@ -8,7 +11,7 @@ import pytest
 from array_rig import ADDRESS, MIB, Rig, available, url
 
 from naos.engines.array.driver import StorageDaemonArray
-from naos.engines.errors import Busy, EngineError, Missing, NoSpace
+from naos.engines.errors import Busy, EngineError, Missing, NoSpace, Unreachable
 from naos.engines.ports import DiskCopy, LunSpec, NbdAddress, Provisioning
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(not available(), reason="needs root and QEMU's tools")]
@@ -259,3 +262,49 @@ def test_two_volumes_that_are_copied_to_each_other_at_once_come_to_an_end(rig, n
             rig.array.finish_copies(lun, [copy])
     for lun, disk_id in ((near, left), (near, back), (other, right), (other, there)):
         rig.array.delete_disk(lun.id, disk_id)
+
+
+@contextlib.contextmanager
+def stopped(rig, lun):
+    """The volume's daemon stands still, as behind a link that swallows everything."""
+    pid = rig.host.daemons()[lun.id]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("when", ["under way", "complete", "to be finished"])
+def test_a_target_that_says_nothing_holds_up_nobody_else(rig, near, remote, when):
+    source, beside, copy_id = a_disk(rig.array, near), a_disk(rig.array, near), str(uuid.uuid4())
+    address, quick = (rig.array.export_disk(near, each, 1) for each in (source, beside))
+    rig.fill(address, 5, 0, 16 * MIB)
+    wanted = [DiskCopy(source, copy_id, a_target(rig.far, remote, copy_id))]
+    rig.array.begin_copies(near, wanted, speed=MIB if when == "under way" else None)
+    if when != "under way":
+        wait(rig.array, near, wanted)
+    with stopped(rig, remote):
+        if when == "to be finished":
+            with pytest.raises(Unreachable, match="says nothing"):
+                rig.array.finish_copies(near, wanted)
+        else:
+            rig.array.cancel_jobs(near.id, copy_id)
+        rig.io(quick, "write -P 3 0 1M", "flush")
+    if when == "to be finished":
+        rig.array.finish_copies(near, wanted)
+        assert rig.far.disk(remote.id, copy_id) is not None
+    assert [job for job in jobs_of(rig, near) if copy_id in job] == []
+    for lun, array, each in ((near, rig.array, source), (near, rig.array, beside), (remote, rig.far, copy_id)):
+        array.delete_disk(lun.id, each)
+
+
+def jobs_of(rig, lun) -> list[str]:
+    lines = '{"execute":"qmp_capabilities"}\n{"execute":"query-jobs"}\n'
+    program = (
+        "import socket,sys\ns=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1]);f=s.makefile('rw')\nf.readline()\n"
+        f"f.write({lines!r});f.flush()\nf.readline()\nprint(f.readline())"
+    )
+    done = rig.host.run(["python3", "-c", program, f"{rig.folder}/{lun.id}/qmp"])
+    return [job["id"] for job in json.loads(done.stdout)["return"]]

@@ -2,7 +2,7 @@
 
 import time
 
-from naos.engines.array import disks, images, jobs, layouts, nodes, volume
+from naos.engines.array import disks, far_side, images, jobs, layouts, nodes, volume
 from naos.engines.array.daemon import served
 from naos.engines.array.errors import is_full
 from naos.engines.array.places import Place
@@ -65,9 +65,9 @@ def flatten(monitor: Monitor, place: Place, disk_id: str) -> JobState:
     return JobState(running=True, total=found.size)
 
 
-def cancel(monitor: Monitor, disk_id: str) -> None:
+def cancel(monitor: Monitor, place: Place, disk_id: str) -> None:
     """End the disk's jobs; what they had begun stays usable, and an unfinished copy is no disk."""
-    for touched in jobs.end_all(monitor, disk_id):
+    for touched in far_side.end_jobs(monitor, place, disk_id):
         disks.close_unused(monitor, touched)
 
 

@@ -12,7 +12,7 @@ from the same write, when it is resumed.
 from collections.abc import Sequence
 from typing import Any
 
-from naos.engines.array import disks, images, jobs, layouts, nodes, tls, volume
+from naos.engines.array import disks, far_side, images, jobs, layouts, nodes, tls, volume
 from naos.engines.array.errors import DaemonRefused, is_full
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor
@@ -63,7 +63,7 @@ def finish(monitor: Monitor, place: Place, wanted: Sequence[DiskCopy]) -> None:
         if not job.ended:
             raise Busy(place.where, f"the copy of disk {copy.source_id}", f"{job.done} of {job.total} bytes are done")
         if copy.target is not None:
-            nodes.close_remote(monitor, copy.disk_id)
+            far_side.release(monitor, place, copy.disk_id, flushed=True)
         elif not place.exists(place.disk(copy.disk_id)):
             nodes.close_disk(monitor, copy.disk_id)
             disks.keep(place, copy.disk_id)
@@ -97,7 +97,7 @@ def _open(monitor: Monitor, place: Place, copy: DiskCopy) -> None:
     """Source and target. A target on this volume is an unfinished image, its space reserved when the source's is."""
     nodes.open_disk(monitor, place, copy.source_id)
     if copy.target is not None:
-        nodes.close_remote(monitor, copy.disk_id)
+        far_side.release(monitor, place, copy.disk_id, flushed=False)
         monitor.execute("blockdev-add", _remote(copy.disk_id, copy.target))
         return
     size, part = nodes.disk_facts(monitor, place, copy.source_id).size, place.disk_unfinished(copy.disk_id)
@@ -138,7 +138,7 @@ def _backup(copy: DiskCopy, speed: int | None) -> dict[str, Any]:
 
 def _take_back(monitor: Monitor, place: Place, copy: DiskCopy) -> None:
     try:
-        nodes.close_remote(monitor, copy.disk_id)
+        far_side.release(monitor, place, copy.disk_id, flushed=False)
         if copy.target is None:
             nodes.close_disk(monitor, copy.disk_id)
             place.run("rm", "-f", "--", place.disk_unfinished(copy.disk_id), place.disk_reserved(copy.disk_id))

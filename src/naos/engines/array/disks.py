@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from naos.engines.array import changes, doors, exports, images, jobs, layouts, nodes, scratches
+from naos.engines.array import changes, doors, exports, far_side, images, jobs, layouts, nodes, scratches
 from naos.engines.array.daemon import served
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
@@ -134,7 +134,7 @@ def delete(monitor: Monitor | None, place: Place, disk_id: str) -> None:
         exports.cut(monitor, disk_id)
         changes.break_off(monitor, disk_id)
         doors.end_all(monitor, place, disk_id)
-        others = jobs.end_all(monitor, disk_id)
+        others = far_side.end_jobs(monitor, place, disk_id)
         nodes.close_disk(monitor, disk_id)
         for other in others:
             close_unused(monitor, other)

@@ -296,7 +296,7 @@ class StorageDaemonArray(PointSourcing, PointLaying):
         """Jobs end with the daemon, too."""
         with served_or_dead(self._place(lun_id)) as monitor:
             if monitor is not None:
-                copies.cancel(monitor, check_id(self.name, disk_id))
+                copies.cancel(monitor, self._place(lun_id), check_id(self.name, disk_id))
 
     def resize_disk(self, lun: LunSpec, disk_id: str, size: int) -> None:
         """Growth only; clients of its export are cut for the moment and connect anew. Raises Busy while a job works."""

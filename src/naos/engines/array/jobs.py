@@ -167,10 +167,3 @@ def check_none(monitor: Monitor, where: str, disk_id: str) -> None:
     if running:
         share = running[0].done / running[0].total if running[0].total else 0.0
         raise Busy(where, f"disk {disk_id}", f"a {running[0].kind} job works on it ({share:.0%} done)")
-
-
-def end_all(monitor: Monitor, disk_id: str) -> list[str]:
-    """Cancel the disk's jobs, wait, and take their results. Returns every disk that they worked on. Raises Unreachable."""
-    found = of_disk(monitor, disk_id)
-    settle(monitor, found)
-    return sorted({touched for job in found for touched in job.disks})
