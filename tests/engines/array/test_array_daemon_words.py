@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from array_fakes import DISK, LUN, OTHER, FakeHost, FakeMonitor, a_place, refused
 
-from naos.engines.array import daemon, exports, jobs, listen, nodes
+from naos.engines.array import daemon, exports, far_side, jobs, listen, nodes
 from naos.engines.errors import Busy, CommandFailed, Missing, Unreachable
 from naos.engines.ports import Completed, LunSpec
 
@@ -154,9 +154,9 @@ def test_ended_jobs_keep_nobody_out():
 def test_ending_jobs_asks_once_and_takes_the_results():
     name = f"copy.{DISK}.{OTHER}"
     running, ended = [a_job(name)], [a_job(name, "concluded")]
-    monitor = FakeMonitor(query_jobs=[running, running, ended, []])
-    assert jobs.end_all(monitor, OTHER) == sorted([DISK, OTHER])
-    assert [command for command, _ in monitor.sent if command != "query-jobs"] == ["job-cancel", "job-dismiss"]
+    monitor = FakeMonitor(query_jobs=[running, running, ended, []], query_named_block_nodes=[[], []])
+    assert far_side.end_jobs(monitor, a_place(), OTHER) == sorted([DISK, OTHER])
+    assert [command for command, _ in monitor.sent if not command.startswith("query")] == ["job-cancel", "job-dismiss"]
 
 
 def test_an_image_that_does_not_open_leaves_no_node():
