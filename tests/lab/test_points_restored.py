@@ -65,6 +65,28 @@ def test_a_disk_is_filled_from_any_point_of_a_set(bench):
         bench.rig.array.delete_disk(target.id, restored)
 
 
+def test_one_disk_of_a_reader_that_is_done_leaves_the_others_reading(bench):
+    lun = bench.lun()
+    disks = [bench.disk(lun) for _ in range(2)]
+    for number, (_, address) in enumerate(disks):
+        bench.rig.fill(address, number + 5, 0, 12 * MIB)
+    set_id, reader, targets = an_id(), an_id(), [an_id(), an_id()]
+    point = bench.take(set_id, lun, *(disk for disk, _ in disks))
+    doors = bench.vault.serve(set_id, point.id, reader)
+    for target in targets:
+        bench.rig.array.create_disk(lun, target, SIZE, THIN)
+    slow = (lun, targets[0], reader, doors[disks[0][0]])
+    assert bench.rig.array.fill_disk(*slow, speed=4 * MIB).running
+    assert _fill(bench, lun, targets[1], reader, doors[disks[1][0]]).error is None
+    assert bench.rig.array.fill_disk(*slow).running
+    assert _fill(bench, *slow).error is None
+    bench.vault.end_serving(set_id, reader)
+    for target, (disk, address) in zip(targets, disks, strict=True):
+        assert _sum(bench, lun, target) == bench.rig.checksum(address)
+        bench.rig.array.delete_disk(lun.id, target)
+        bench.rig.array.delete_disk(lun.id, disk)
+
+
 @pytest.mark.soak
 def test_a_filling_that_is_cut_short_begins_anew(bench):
     lun = bench.lun()

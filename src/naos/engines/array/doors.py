@@ -86,10 +86,12 @@ def close(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
 def shut(monitor: Monitor, place: Place, disk_id: str, point_id: str) -> None:
     """Close a door whose key is still kept: `forget_keys` is to follow. None is fine.
 
-    Its connection is broken first: QEMU flushes a node that goes, and where the other side does not answer the whole daemon would stand
-    still for it, with all guests. Nobody needs that flush, as who seals a point brings it to the medium.
+    The connection of one that was written to is broken first: QEMU flushes a node that goes, and where the other side does not answer the
+    whole daemon would stand still for it, with all guests. Nobody needs that flush, as who seals a point brings it to the medium. One that
+    is read alone is not flushed, and others may still read at the same address.
     """
-    if name(nodes.DOOR, disk_id, point_id) in nodes.present(monitor):
+    door = nodes.present(monitor).get(name(nodes.DOOR, disk_id, point_id))
+    if door is not None and not door["ro"]:
         cut(place, disk_id, point_id)
     for kind in (nodes.PACE, nodes.DOOR):
         nodes.close_named(monitor, name(kind, disk_id, point_id))
