@@ -1,6 +1,7 @@
 """How the suite is spread over the processes that run it side by side (`scripts/test`)."""
 
 import functools
+import sys
 from typing import Any
 
 import pytest
@@ -35,6 +36,13 @@ class Spread(LoadFileScheduling):
         if PAGES in self.workqueue:  # or it would begin late, as a group of few tests, and be waited for
             self.workqueue.move_to_end(PAGES, last=False)
         super()._assign_work_unit(node)
+
+
+def pytest_sessionfinish() -> None:
+    """Processes of the suite end without what `atexit` has."""
+    platforms = sys.modules.get("simulated_platform")
+    if platforms is not None:
+        platforms.clean_up()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread:

@@ -270,10 +270,19 @@ def furnished_in(folder: Path, *, blades_per_zone: int = 2) -> Iterator[Platform
         yield platform
 
 
+_kept: list[Path] = []
+
+
+@atexit.register
+def clean_up() -> None:
+    for folder in _kept:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @cache
 def _furnished(blades_per_zone: int) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="naos-furnished-", dir="/dev/shm"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _kept.append(folder)
     with platform_in(folder, blades_per_zone=blades_per_zone) as platform:
         made = platform.furnish().made
         assert platform.settled() == []
