@@ -341,7 +341,9 @@ class Console:
         """Run a command in the guest's shell and return what it printed."""
         # The typed line is echoed; only what it prints has the mark in one piece.
         self.stream.send(f"echo BEG''IN; {command}; echo E''ND\n".encode())
-        return self.expect(r"BEGIN\n((?s:.*?))END\n")[1].strip()
+        printed = self.expect(r"BEGIN\n((?s:.*?))END\n")[1]
+        # The guest reports on the same line what comes and goes meanwhile: a processor, a disk.
+        return re.sub(r"^naos-tiny .*\n", "", printed, flags=re.MULTILINE).strip()
 
     def close(self) -> None:
         self.stream.close()
