@@ -216,6 +216,19 @@ def test_snapshots_below_the_headroom_are_warned_of_or_refused(simulated: Platfo
     simulated.remove(machine_id)
 
 
+def test_a_snapshot_that_will_hold_its_volume_up_says_for_how_long(simulated: Platform, volume: str) -> None:
+    machine_id = simulated.deploy("large", datastoreId=volume)
+    body = {"virtualMachineId": machine_id, "name": "one"}
+    short = simulated.ended(simulated.write("POST", f"{COMPUTE}/snapshots", body))
+    assert "stands still" not in short["description"]
+    disk = {"virtualMachineId": machine_id, "capacity": 900 * GIB, "datastoreId": volume}
+    for _ in range(3):
+        simulated.done("POST", f"{COMPUTE}/virtual_disks", disk)
+    long = simulated.ended(simulated.write("POST", f"{COMPUTE}/snapshots", {**body, "name": "two"}))
+    assert "stands still for up to 0.2 s: 2.64 TiB are noted" in long["description"]
+    simulated.remove(machine_id)
+
+
 def test_a_reserve_is_kept_released_and_made_again_when_there_is_room(simulated: Platform, volume: str) -> None:
     path, before = f"{DATASTORES}/policy", used(simulated, volume)
     error = simulated.refused("PATCH", path, {"id": volume, "reserve": 300 * GIB})

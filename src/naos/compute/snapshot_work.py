@@ -59,7 +59,8 @@ def plan_take(
         memories.reserve(
             session, snapshot_id=snapshot.id, machine_id=machine.id, lun_id=machine.lun_id, memory=machine.memory
         )
-    told = space.check_snapshot(session, snapshots.volumes(session, snapshot.id))
+    room = space.check_snapshot(session, snapshots.volumes(session, snapshot.id))
+    told = "; ".join(filter(None, (room, snapshots.pauses(session, snapshot.id))))
     forget = Undo("snapshot.forget", {"snapshot_id": snapshot.id}, f"gave the name {name} back")
     return _plan(
         session,

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from naos.engines import layouts
 from naos.engines.errors import Missing
 from naos.errors import Unknown
 from naos.insistence import insist
@@ -16,11 +17,14 @@ from naos.lifecycle import Lifecycle
 from naos.names import listing
 from naos.storage import luns
 from naos.storage.errors import NothingToSnapshot, SnapshotHolds, TooManySnapshots
-from naos.storage.models import Disk, Snapshot, SnapshotDisk, SnapshotPoint
+from naos.storage.models import Disk, Lun, Snapshot, SnapshotDisk, SnapshotPoint
 from naos.storage.rules import PERSISTENT
+from naos.units import size_text
 from naos.world import World
 
 PER_MACHINE = 32
+LONGEST_PAUSE = 0.15
+"""Seconds that a volume may answer nobody for a snapshot without a word."""
 
 
 def find(session: Session, tenant_id: str, snapshot_id: str) -> Snapshot:
@@ -93,6 +97,17 @@ def volumes(session: Session, snapshot_id: str) -> dict[str, list[str]]:
     for lun_id, disk_id in session.execute(query):
         found.setdefault(lun_id, []).append(disk_id)
     return found
+
+
+def pauses(session: Session, snapshot_id: str) -> str:
+    """What is to be said of the time for which its volumes will answer nobody, "" when it is short."""
+    told = []
+    for lun_id, disk_ids in volumes(session, snapshot_id).items():
+        sizes = session.scalars(sa.select(Disk.capacity).where(Disk.id.in_(disk_ids))).all()
+        if (seconds := layouts.snapshot_seconds(sizes)) > LONGEST_PAUSE:
+            name = session.scalar(sa.select(Lun.name).where(Lun.id == lun_id))
+            told.append(f"all on volume {name} stands still for up to {seconds:.1f} s: {size_text(sum(sizes))} are noted")
+    return "; ".join(told)
 
 
 def _volumes(world: World, snapshot_id: str) -> dict[str, list[str]]:

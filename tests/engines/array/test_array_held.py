@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naos.engines.array import held, layouts
+from naos.engines import layouts
+from naos.engines.array import held
 
 MIB = 2**20
 CLUSTER = 1 << layouts.PLAIN

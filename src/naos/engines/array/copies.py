@@ -2,7 +2,8 @@
 
 import time
 
-from naos.engines.array import disks, far_side, images, jobs, layouts, nodes, volume
+from naos.engines import layouts
+from naos.engines.array import disks, far_side, images, jobs, nodes, volume
 from naos.engines.array.daemon import served
 from naos.engines.array.errors import is_full
 from naos.engines.array.places import Place

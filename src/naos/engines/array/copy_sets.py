@@ -12,7 +12,8 @@ from the same write, when it is resumed.
 from collections.abc import Sequence
 from typing import Any
 
-from naos.engines.array import disks, far_side, images, jobs, layouts, nodes, tls, volume
+from naos.engines import layouts
+from naos.engines.array import disks, far_side, images, jobs, nodes, tls, volume
 from naos.engines.array.errors import DaemonRefused, is_full
 from naos.engines.array.places import Place, check_id
 from naos.engines.array.qmp import Monitor

@@ -3,7 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
-from naos.engines.array import changes, doors, exports, far_side, images, jobs, layouts, nodes, scratches
+from naos.engines import layouts
+from naos.engines.array import changes, doors, exports, far_side, images, jobs, nodes, scratches
 from naos.engines.array.daemon import served
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor

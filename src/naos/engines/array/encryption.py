@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from naos.engines.array import layouts, sealed
+from naos.engines import layouts
+from naos.engines.array import sealed
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
 from naos.engines.ports import Completed, LunKey

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from naos.engines.array import encryption, layouts, seals
+from naos.engines import layouts
+from naos.engines.array import encryption, seals
 from naos.engines.array.errors import named
 from naos.engines.array.places import Place
 from naos.engines.array.volume import numbers

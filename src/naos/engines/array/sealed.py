@@ -11,7 +11,7 @@ import uuid
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from naos.engines.array import layouts
+from naos.engines import layouts
 
 _SECTOR = 512
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
