@@ -70,8 +70,10 @@ def test_the_life_of_a_volume(rig):
 
 
 def test_a_full_group_is_told_with_the_numbers_and_a_half_made_volume_is_made_anew(rig):
+    refused = LunSpec(str(uuid.uuid4()), 8 * GIB, None, 10809)
     with pytest.raises(NoSpace, match=rf"volume group {rig.host.group} has \d+ bytes free, {8 * GIB} are needed"):
-        rig.array.create_lun(LunSpec(str(uuid.uuid4()), 8 * GIB, None, 10809))
+        rig.array.create_lun(refused)
+    assert not Path(RUNTIME_FOLDER, refused.id).exists()
     lun = LunSpec(str(uuid.uuid4()), 512 * MIB, None, 10810)
     argv = ["lvcreate", "--activate", "n", "--zero", "n", "--wipesignatures", "n", "--size", "8m"]
     rig.host.run([*argv, "--name", f"naos-new-{lun.id}", rig.host.group])

@@ -75,6 +75,7 @@ class FileSpace:
 
     def make(self, capacity: int) -> str:
         path = self._place.unfinished
+        self._place.run("mkdir", "-p", "--", self._place.folder)
         self._place.run("rm", "-f", "--", path)
         self._place.run("truncate", "-s", str(capacity), "--", path)
         return path

@@ -35,7 +35,6 @@ def create(place: Place, lun: LunSpec) -> None:
             place.where, f"a volume of {lun.capacity} bytes", f"its file system needs at least {SMALLEST}"
         )
     try:
-        place.run("mkdir", "-p", "--", place.files)
         made = space.make(lun.capacity)
         place.run("mkfs.xfs", "-f", "-q", "-m", f"uuid={place.lun_id}", made, timeout=120)
         space.publish()
