@@ -190,16 +190,18 @@ def snapshots(folder: Path, allocated: Sequence[int], length: int) -> None:
 
 
 @contextmanager
-def booted(folder: Path, addresses: Sequence[NbdAddress]) -> Iterator[Guest]:
-    """A tiny guest that has come up, with these disks as /dev/vdb, /dev/vdc and so on."""
+def booted(folder: Path, addresses: Sequence[NbdAddress], images: Sequence[Path] = ()) -> Iterator[Guest]:
+    """A tiny guest that has come up, with these disks as /dev/vdb, /dev/vdc and so on, and after them the images (qcow2), which its
+    QEMU opens itself."""
     image, boot = folder / "tiny.qcow2", folder / "boot.qcow2"
     if not image.exists():
         tiny.build_tiny(image)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, boot], check=True)
     words = disk(boot)
-    for number, address in enumerate(addresses):
-        url = f"nbd://{address.host}:{address.port}/{address.name}"
-        words += ["-drive", f"file={url},if=none,id=data{number},format=raw,cache=none"]
+    sources = [f"file=nbd://{address.host}:{address.port}/{address.name},format=raw" for address in addresses]
+    sources += [f"file={image},format=qcow2,aio=native" for image in images]
+    for number, source in enumerate(sources):
+        words += ["-drive", f"{source},if=none,id=data{number},cache=none"]
         words += ["-device", f"virtio-blk-pci,drive=data{number}"]
     guest = Guest(folder, words, deadline=120.0)
     try:

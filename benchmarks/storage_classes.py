@@ -117,15 +117,22 @@ def volume(
 def inside(guest: Guest, load: Load, seconds: int) -> tuple[float, float, float]:
     """Requests a second, those of the busiest second, and milliseconds that one took on average, by a guest's own counters."""
     devices = [f"vd{chr(ord('b') + number)}" for number in range(load.disks)]
+    ways = [number % 2 == 1 for number in range(load.depth)]
+    return asked(guest, devices, ways, load.block, seconds)
+
+
+def asked(
+    guest: Guest, devices: Sequence[str], ways: Sequence[bool], block: int, seconds: int
+) -> tuple[float, float, float]:
+    """As `inside`: for each way and device a `dd` that writes (True) or reads `block` KiB after `block` KiB past the cache."""
     guest.type("rm -f /tmp/busy; touch /tmp/busy")
-    for device in devices:
-        for number in range(load.depth):
-            ends = f"if=/dev/{device} of=/dev/null iflag=direct"
-            if number % 2:
-                ends = f"if=/dev/zero of=/dev/{device} oflag=direct conv=notrunc"
-            guest.type(
-                f"(while [ -e /tmp/busy ]; do dd {ends} bs={load.block}k count={32 * 1024 // load.block}; done) 2> /dev/null & true"
-            )
+    for device, writes in product(devices, ways):
+        ends = f"if=/dev/{device} of=/dev/null iflag=direct"
+        if writes:
+            ends = f"if=/dev/zero of=/dev/{device} oflag=direct conv=notrunc"
+        guest.type(
+            f"(while [ -e /tmp/busy ]; do dd {ends} bs={block}k count={32 * 1024 // block}; done) 2> /dev/null & true"
+        )
     counted = " ".join(f"/sys/block/{device}/stat" for device in devices)
     look = f"cat /proc/uptime {counted} | awk 'NR == 1 {{ at = $1 }} NR > 1 {{ n += $1 + $5; t += $4 + $8 }} END {{ print \"S\", at, n, t }}'"
     said = guest.type(

@@ -106,7 +106,9 @@ def pauses(session: Session, snapshot_id: str) -> str:
         sizes = session.scalars(sa.select(Disk.capacity).where(Disk.id.in_(disk_ids))).all()
         if (seconds := layouts.snapshot_seconds(sizes)) > LONGEST_PAUSE:
             name = session.scalar(sa.select(Lun.name).where(Lun.id == lun_id))
-            told.append(f"all on volume {name} stands still for up to {seconds:.1f} s: {size_text(sum(sizes))} are noted")
+            told.append(
+                f"all on volume {name} stands still for up to {seconds:.1f} s: {size_text(sum(sizes))} are noted"
+            )
     return "; ".join(told)
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from qemu.qmp import ExecuteError, QMPClient, QMPError
 
+from naos.engines.array import silent_clients
 from naos.engines.array.errors import DaemonRefused
 from naos.engines.array.places import Place
 from naos.engines.errors import Unreachable
@@ -37,15 +38,15 @@ class Gone(Unreachable):
 class Monitor:
     """An open session: commands are answered in order. `where` names array and volume, for messages."""
 
-    def __init__(self, where: str, runner: asyncio.Runner, client: QMPClient) -> None:
-        self.where, self._runner, self._client = where, runner, client
+    def __init__(self, where: str, place: Place, runner: asyncio.Runner, client: QMPClient) -> None:
+        self.where, self._place, self._runner, self._client = where, place, runner, client
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """The command's answer.
 
         Raises DaemonRefused with the daemon's words, Unreachable when it went away or does not answer in time.
         """
-        return _run(self.where, self._runner, self._client.execute(command, arguments), command, ANSWER)
+        return _run(self.where, self._place, self._runner, self._client.execute(command, arguments), command, ANSWER)
 
 
 @contextlib.contextmanager
@@ -53,12 +54,12 @@ def session(place: Place, *, dead: Callable[[], bool] = lambda: False) -> Iterat
     """Raises Unreachable when no daemon answers; Gone at once when nobody does and `dead`, asked only then, says that it is dead."""
     where = f"{place.where}, volume {place.lun_id}"
     with _turn(where, place.socket), place.host.socket(place.socket) as path, asyncio.Runner() as runner:
-        client = _connected(where, runner, path, dead)
+        client = _connected(where, place, runner, path, dead)
         try:
-            yield Monitor(where, runner, client)
+            yield Monitor(where, place, runner, client)
         finally:
             with contextlib.suppress(Unreachable, DaemonRefused):
-                _run(where, runner, client.disconnect(), "disconnect", 5.0)
+                _run(where, place, runner, client.disconnect(), "disconnect", 5.0)
 
 
 @contextlib.contextmanager
@@ -74,7 +75,7 @@ def _turn(where: str, socket: str) -> Iterator[None]:
         turn.release()
 
 
-def _connected(where: str, runner: asyncio.Runner, path: str, dead: Callable[[], bool]) -> QMPClient:
+def _connected(where: str, place: Place, runner: asyncio.Runner, path: str, dead: Callable[[], bool]) -> QMPClient:
     """Tried again for a moment: a daemon that starts does not listen yet, and the library takes an event that comes before
     the greeting, or before its first answer, for these."""
     began, asked = time.monotonic(), False
@@ -82,7 +83,7 @@ def _connected(where: str, runner: asyncio.Runner, path: str, dead: Callable[[],
         client = QMPClient("naos")
         client.logger.disabled = True  # every failure is raised; the library's own copy would be noise
         try:
-            _run(where, runner, client.connect(path), "connect", CONNECT)
+            _run(where, place, runner, client.connect(path), "connect", CONNECT)
         except Unreachable as error:
             # Another controller's session: asyncio reports a full queue of the daemon's door as a connection on which
             # nothing can be read.
@@ -97,12 +98,25 @@ def _connected(where: str, runner: asyncio.Runner, path: str, dead: Callable[[],
             return client
 
 
-def _run(where: str, runner: asyncio.Runner, work: Coroutine[Any, Any, T], what: str, deadline: float) -> T:
+def _run(
+    where: str, place: Place, runner: asyncio.Runner, work: Coroutine[Any, Any, T], what: str, deadline: float
+) -> T:
+    """While there is no answer, clients that the daemon may be waiting for are looked at again and again."""
+    task, end = runner.get_loop().create_task(work), time.monotonic() + deadline
     try:
-        return runner.run(asyncio.wait_for(work, deadline))
+        while not runner.run(_ended(task, min(silent_clients.PATIENCE, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                task.cancel()
+                runner.run(_ended(task, None))
+                raise Unreachable(where, what, f"no answer within {deadline:g} s")
+            silent_clients.cut_off(place)
+        return task.result()
     except ExecuteError as error:
         raise DaemonRefused(where, what, str(error)) from error
-    except TimeoutError as error:
-        raise Unreachable(where, what, f"no answer within {deadline:g} s") from error
     except (QMPError, OSError, EOFError) as error:
         raise Unreachable(where, what, str(error) or type(error).__name__) from error
+
+
+async def _ended(task: asyncio.Task[Any], seconds: float | None) -> bool:
+    done, _ = await asyncio.wait({task}, timeout=None if seconds is None else max(seconds, 0.0))
+    return bool(done)
