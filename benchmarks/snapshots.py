@@ -200,9 +200,10 @@ def booted(folder: Path, addresses: Sequence[NbdAddress], images: Sequence[Path]
     words = disk(boot)
     sources = [f"file=nbd://{address.host}:{address.port}/{address.name},format=raw" for address in addresses]
     sources += [f"file={image},format=qcow2,aio=native" for image in images]
+    words += ["-object", "iothread,id=disks"]
     for number, source in enumerate(sources):
         words += ["-drive", f"{source},if=none,id=data{number},cache=none"]
-        words += ["-device", f"virtio-blk-pci,drive=data{number}"]
+        words += ["-device", f"virtio-blk-pci,drive=data{number},iothread=disks"]
     guest = Guest(folder, words, deadline=120.0)
     try:
         guest.expect("naos-tiny .* ready")

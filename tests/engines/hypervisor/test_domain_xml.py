@@ -126,16 +126,28 @@ def test_what_is_not_naos_own_stays_as_it_is(kept):
     xml.converge(kept, spec, Traits("kvm", "10.0.0.99"))
     gone = [entry for entry in before if entry not in outline(kept)]
     added = [entry for entry in outline(kept) if entry not in before]
-    # Disk 2 had no serial number and no policy; the module that was plugged in while it ran is part of the base by now.
-    stopping = (("error_policy", "stop"), ("name", "qemu"), ("rerror_policy", "stop"), ("type", "raw"))
+    # Disk 2 had no serial number and no policy, and neither had a thread of its own; the module that was plugged in while it ran is part
+    # of the base by now.
+    stopping = (
+        ("error_policy", "stop"),
+        ("iothread", "1"),
+        ("name", "qemu"),
+        ("rerror_policy", "stop"),
+        ("type", "raw"),
+    )
+    unmapping = (("cache", "none"), ("discard", "unmap"), *stopping)
     hidden = [("domain/cpu/feature", (("name", name), ("policy", "disable")), "") for name in ("svm", "vmx")]
     assert added == [
         *hidden,
+        ("domain/devices/disk/driver", unmapping, ""),
         ("domain/devices/disk/driver", stopping, ""),
         ("domain/devices/disk/serial", (), identity(2)),
         ("domain/devices/interface/target", (("dev", "ng0000000000a1"),), ""),
+        ("domain/iothreads", (), "1"),
     ]
-    assert [path for path, _, _ in gone if not path.startswith("domain/devices/memory")] == []
+    assert [path for path, _, _ in gone if not path.startswith("domain/devices/memory")] == [
+        "domain/devices/disk/driver"
+    ]
     assert ("domain/devices/memory/alias", (("name", "ua-memory-module-1"),), "") in gone
 
 

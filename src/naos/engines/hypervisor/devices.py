@@ -23,6 +23,8 @@ _DISK_DRIVER = {
     "rerror_policy": "stop",
 }
 _STOPPING = ("error_policy", "rerror_policy")  # held whatever became of a disk: a fence and a lost array count on it
+IOTHREAD = "1"
+"""The machine's thread that serves its disks: else the one that does everything for all of its devices would."""
 
 
 def child(parent: Element, name: str) -> Element:
@@ -147,12 +149,19 @@ def _set_place(element: Element, wanted: DomainDisk) -> None:
     target, bus = child(element, "target"), "virtio" if wanted.bus == "virtio" else "scsi"
     if target.get("bus") != bus:
         drop(element, "address")
+        set_or_drop(child(element, "driver"), "iothread", None)
     target.set("dev", target_name(wanted.unit, "vd" if bus == "virtio" else "sd"))
     target.set("bus", bus)
     if bus == "scsi":
         address = drive_address(wanted.controller, 0)
         address["unit" if wanted.bus == "lsi" else "target"] = str(wanted.slot)
         child(element, "address").attrib.update(address)
+
+
+def set_iothread(element: Element) -> None:
+    """Have a disk served by the machine's own thread for that, if it is on the bus that can."""
+    if child(element, "target").get("bus") == "virtio":
+        child(element, "driver").set("iothread", IOTHREAD)
 
 
 def drive_address(controller: int, target: int) -> dict[str | bytes, str | bytes]:

@@ -28,7 +28,10 @@ def attach_disk(domains: Domains, domain_id: str, disk: DomainDisk) -> None:
     if live is not None:
         present = devices.find(live, disk.id)
         if present is None:
-            _plug(domains, domain_id, devices.disk(disk))
+            plugged = devices.disk(disk)
+            if live.find("iothreads") is not None:  # else it was started from a definition that had none
+                devices.set_iothread(plugged)
+            _plug(domains, domain_id, plugged)
         elif devices.address_of(present) != disk.source:
             held = devices.address_of(present)
             raise Busy(domains.where, f"disk {disk.id}", f"the guest uses it through {held}; detach it, or {_STOP}")

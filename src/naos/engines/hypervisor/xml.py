@@ -30,6 +30,7 @@ _SKELETON = f"""
   <name/>
   <uuid/>
   <vcpu placement='static'>1</vcpu>
+  <iothreads>1</iothreads>
   <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/><boot dev='cdrom'/></os>
   <features><acpi/><apic/></features>
   <clock offset='utc'>
@@ -102,6 +103,7 @@ def converge(root: Element, spec: DomainSpec, traits: Traits) -> None:
     brought = [own for entry in spec.cdroms if (own := drives.own_controller(entry)) is not None]
     drives.converge_controllers(root, [*spec.controllers, *brought])
     devices.converge_disks(root, spec.disks)
+    set_iothreads(root)
     drives.converge_drives(root, spec.cdroms)
     devices.converge_nics(root, spec.nics)
     devices.set_cdrom(root, spec.cdrom)
@@ -156,6 +158,14 @@ def set_processors(root: Element, vcpus: int, cores_per_socket: int, maximum: in
         topology.set(name, str(value))
     for cell in root.iterfind("cpu/numa/cell"):
         cell.set("cpus", f"0-{total - 1}")
+
+
+def set_iothreads(root: Element) -> None:
+    """One for naos' disks; a definition may have more for what is somebody else's."""
+    element = devices.child(root, "iothreads")
+    element.text = str(max(int(element.text or 0), int(devices.IOTHREAD)))
+    for disk in devices.managed(root, "disk").values():
+        devices.set_iothread(disk)
 
 
 def set_memory(root: Element, memory: int, maximum: int) -> None:
