@@ -74,3 +74,30 @@ def test_a_guest_goes_on_from_its_memory_and_disks_on_another_blade(real: Real) 
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
             if "snapshot.memory" in line:
                 print(line)
+
+
+@pytest.fixture
+def efi_machine(real: Real) -> Iterator[str]:
+    name = "efi-az06"
+    place = ["--pool", "pool-AZ06", "--volume", "volume-AZ06", "--memory", "256MiB", "--no-start"]
+    network = ["--vlan", "front", "--address", "192.168.100.67/24"]
+    real.naos("vm", "create", name, "--template", "naos-tiny", *place, *network)
+    real.naos("vm", "set", name, "--firmware", "efi")
+    real.naos("vm", "start", name)
+    until(lambda: "ready:" in real.naos("vm", "log", name), f"{name} is up", 120.0)
+    yield name
+    real.naos("vm", "stop", name, "--force")
+    real.naos("vm", "delete", name, "--yes")
+
+
+def test_a_guest_of_efi_firmware_goes_on_from_its_memory(real: Real, efi_machine: str) -> None:
+    assert real.ask(efi_machine, "ls -d /sys/firmware/efi; mkdir -p /ram; mount -t tmpfs none /ram").endswith("efi")
+    assert real.ask(efi_machine, "echo then > /ram/mark; sleep 1000 & echo $! > /ram/pid; echo begun").endswith("begun")
+    real.naos("snapshot", "create", efi_machine, "awake", "--memory")
+    assert real.ask(efi_machine, "kill $(cat /ram/pid); rm /ram/mark; echo done").endswith("done")
+    real.naos("vm", "stop", efi_machine)
+    real.naos("snapshot", "revert", "awake", "--vm", efi_machine, "--yes")
+    assert real.ask(efi_machine, "cat /ram/mark; kill -0 $(cat /ram/pid) && echo lives").split() == ["then", "lives"]
+    variables = "mount -t efivarfs none /sys/firmware/efi/efivars; ls /sys/firmware/efi/efivars | grep -c BootOrder"
+    assert real.ask(efi_machine, variables) == "1"
+    real.naos("snapshot", "delete", "awake", "--vm", efi_machine, "--yes")
