@@ -20,6 +20,8 @@ from naos.activity.models import Activity
 from naos.engines.errors import EngineError, Unreachable
 from naos.engines.ports import PowerState
 from naos.engines.simulated.calls import SimulatedEngine, encode_error
+from naos.engines.simulated.hypervisor import SimulatedHypervisor
+from naos.storage.models import Lun
 
 MACHINES, DISKS, ADAPTERS = f"{COMPUTE}/virtual_machines", f"{COMPUTE}/virtual_disks", f"{COMPUTE}/network_adapters"
 NETWORKS, DATASTORES = f"{COMPUTE}/networks", f"{COMPUTE}/datastores"
@@ -483,6 +485,38 @@ def test_an_array_daemon_killed_under_a_writing_guest(simulated: Platform, write
     assert {"lun_id": volume} in [activity.arguments for activity in activities]
     assert {"machine_id": machine_id} not in [activity.arguments for activity in activities]
     assert simulated.settled() == []
+
+
+def test_blades_let_go_of_a_daemon_that_died_and_one_that_cannot_be_asked_keeps_nobody(
+    simulated: Platform, writer: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simulated guests have no connections: that those of real ones are broken is tried in the lab."""
+    machine_id, blade, disk = writer
+    volume, asked = simulated.made["volume-AZ05"], []
+
+    def let_go(hypervisor: SimulatedHypervisor, address: str, port: int, seconds: float) -> int:
+        asked.append((hypervisor.name, address, port))
+        assert seconds >= 0
+        if hypervisor.name == "az05-blade1":
+            raise Unreachable(hypervisor.name, "ss", "no answer")
+        return 2
+
+    monkeypatch.setattr(SimulatedHypervisor, "let_go", let_go)
+    with structlog.testing.capture_logs() as logs:
+        simulated.rack.faults.kill_daemon(volume)
+        until(lambda: simulated.rack.faults.write(blade, machine_id, disk, MIB))
+        until(lambda: len(asked) >= 2)
+        assert simulated.settled() == []
+    with simulated.services.database.read() as session:
+        lun = session.get(Lun, volume)
+        assert lun is not None
+        port = lun.port
+    (array,) = (entry for entry in simulated.services.world.inventory.arrays if entry.name == "az05-array")
+    assert {name for name, _, _ in asked} == {"az05-blade1", "az05-blade2"}
+    assert {(address, at) for _, address, at in asked} == {(str(array.address), port)}
+    events = [(entry["event"], entry["blade"]) for entry in logs if entry["event"].startswith("volume.")]
+    assert ("volume.blade_not_asked", "az05-blade1") in events
+    assert ("volume.stale_connections_broken", "az05-blade2") in events
 
 
 def test_a_full_volume_makes_a_guest_wait_until_there_is_room(

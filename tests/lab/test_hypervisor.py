@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -611,6 +612,37 @@ def test_a_dead_array_stops_the_guest_and_resume_goes_on_from_the_same_write(rig
     assert first.state(machine.id) == PowerState.RUNNING
     events.wait(machine.id, "resumed")
     writer.end(first)
+
+
+def test_a_guest_does_not_wait_for_an_array_that_lost_power_with_its_question(rig, first, machine, guest):
+    """The array's kernel took the request, and then was gone without a word: nothing more is sent that could tell."""
+    source = machine.data.source
+    hub = ["ip", "netns", "exec", rig.storage.namespace]
+
+    def inside(*argv, text=None):
+        subprocess.run([*hub, *argv], input=text, text=True, check=True, capture_output=True)
+
+    asked = "dd if=/dev/vdb of=/dev/null bs=4k count=1 iflag=direct 2> /dev/null; echo read''it"
+    guest.type(f"{asked}; sync")  # and what this takes from the other disk is in the guest's cache
+    os.kill(rig.storage.process.pid, signal.SIGSTOP)
+    guest.stream.send(f"{asked}\n".encode())
+    time.sleep(1.0)
+    chain, silent = "inet off out", f"tcp sport {source.port} drop"
+    hook = "{ type filter hook output priority 0; }"
+    inside("nft", "-f", "-", text=f"add table inet off\nadd chain {chain} {hook}\nadd rule {chain} {silent}\n")
+    rig.storage.kill()
+    inside("ss", "-K", "-t", "-n", "sport", "=", f":{source.port}")
+    inside("nft", "delete", "table", "inet", "off")
+    rig.storage.start()
+    time.sleep(1.5)
+    assert first.state(machine.id) == PowerState.RUNNING
+    assert first.let_go("10.199.0.99", source.port, 0.0) == 0
+    assert first.let_go(source.host, source.port, 3600.0) == 0
+    assert first.let_go(source.host, source.port, 1.0) >= 1
+    wait_for(lambda: first.state(machine.id) == PowerState.IO_ERROR, "the guest is stopped")
+    first.resume(machine.id)
+    guest.expect("readit")
+    assert first.state(machine.id) == PowerState.RUNNING
 
 
 def test_a_guest_moves_and_moves_back_while_it_writes(rig, first, second, machine, guest):

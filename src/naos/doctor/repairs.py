@@ -14,7 +14,7 @@ from naos.engines.ports import PowerState
 from naos.fleet.models import Maintenance
 from naos.migrations import blade_loads
 from naos.network import vlans
-from naos.storage import disks, luns, memories, reserve, swap
+from naos.storage import daemons, disks, memories, reserve, swap
 from naos.world import World
 
 Repair = Callable[[World, Mapping[str, str]], None]
@@ -39,7 +39,7 @@ def _undefine(world: World, arguments: Mapping[str, str]) -> None:
 
 
 def _recover(world: World, arguments: Mapping[str, str]) -> None:
-    luns.ensure_daemon(world, arguments["lun_id"])
+    daemons.ensure(world, arguments["lun_id"])
 
 
 def _bring_vlan(world: World, arguments: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from naos.activity import Run, Undo, undo, workflow
 from naos.lifecycle import keep
-from naos.storage import classes, disks, luns
+from naos.storage import classes, daemons, disks, luns
 from naos.storage import space_activities as _space_activities  # noqa: F401 - its workflows and compensations
 from naos.storage.models import Lun
 from naos.world import World
@@ -69,7 +69,7 @@ def drop_base(run: Run, arguments: dict[str, Any]) -> str:
 
 @workflow("lun.recover", steps=1)
 def recover_lun(run: Run, arguments: dict[str, Any]) -> str:
-    run.step("bring the daemon back", luns.ensure_daemon, _world(run), arguments["lun_id"])
+    run.step("bring the daemon back", daemons.ensure, _world(run), arguments["lun_id"])
     return str(arguments["lun_id"])
 
 

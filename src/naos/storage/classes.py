@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from naos.activity import Item, Plan
 from naos.errors import NaosError
 from naos.inventory.catalogues import StorageClass, iops_limit
-from naos.storage import luns
+from naos.storage import daemons, luns
 from naos.storage.models import ClusterMember, DatastoreCluster, Lun
 from naos.storage.rules import check_lun_size
 from naos.world import World
@@ -115,4 +115,4 @@ def record(world: World, lun_id: str, storage_class: str) -> None:
 def take_back(world: World, lun_id: str, storage_class: str) -> None:
     """The class of before, in the tables and at the array; a daemon that died meanwhile comes back with its limit."""
     record(world, lun_id, storage_class)
-    luns.ensure_daemon(world, lun_id)
+    daemons.ensure(world, lun_id)

@@ -123,9 +123,13 @@ def _clients(session: Session, world: World, lun: Lun) -> tuple[str, ...]:
     named for an array that answers in clear."""
     if all(array.tls is None for array in world.inventory.arrays if array.name == lun.array):
         return ()
+    return tuple(sorted({*blades(session, lun), *(array.name for array in world.inventory.arrays)}))
+
+
+def blades(session: Session, lun: Lun) -> list[str]:
+    """Those whose guests may use the volume."""
     query = sa.select(Blade.name).join(Cpool, Cpool.id == Blade.cpool_id)
-    blades = session.scalars(query.where(Cpool.tenant_id == lun.tenant_id, Blade.zone == lun.zone))
-    return tuple(sorted({*blades, *(array.name for array in world.inventory.arrays)}))
+    return list(session.scalars(query.where(Cpool.tenant_id == lun.tenant_id, Blade.zone == lun.zone)))
 
 
 def class_of(world: World, name: str) -> StorageClass:
@@ -346,12 +350,6 @@ def exported(world: World, lun_id: str) -> Sequence[ExportedDisk]:
         open_ones = SnapshotMemory.lun_id == lun_id, SnapshotMemory.exported.is_(True)
         carried = session.scalars(sa.select(SnapshotMemory).where(*open_ones))
         return [*found, *(ExportedDisk(memory.snapshot_id, memory.epoch) for memory in carried)]
-
-
-def ensure_daemon(world: World, lun_id: str) -> bool:
-    """Bring the daemon back with every limit and export that the tables have. True when it had been away."""
-    array, wanted = spec(world, lun_id)
-    return world.rack.array(array).ensure_daemon(wanted, exported(world, lun_id))
 
 
 def usage(world: World, lun_id: str) -> LunUsage:

@@ -27,6 +27,7 @@ from naos.engines.hypervisor import (
     processors,
     reading,
     resuming,
+    stale,
     xml,
 )
 from naos.engines.hypervisor.connection import Change, Connection
@@ -422,6 +423,9 @@ class LibvirtHypervisor:
 
     def stuck(self) -> list[str]:
         return freezing.stuck(self._domains, self._host)
+
+    def let_go(self, address: str, port: int, seconds: float) -> int:
+        return stale.let_go(self._host, address, port, seconds)
 
     def guest_files(self, domain_id: str) -> GuestFiles:
         return AgentFiles(self._domains, checked(self.name, domain_id))

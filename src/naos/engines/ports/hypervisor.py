@@ -372,6 +372,9 @@ class Hypervisor(Protocol):
     def stuck(self) -> list[str]:
         """Ids of guests that may stand frozen: nobody inside heard the word to go on, and they have written nothing since."""
 
+    def let_go(self, address: str, port: int, seconds: float) -> int:
+        """Break guests' connections to an array's daemon that has died, those on which nothing has come for so long; how many."""
+
     def agent_ping(self, domain_id: str) -> bool: ...
     def guest_files(self, domain_id: str) -> GuestFiles:
         """The files of a running guest with an agent."""

@@ -20,7 +20,7 @@ from naos.protection.replication import pacing, rules
 from naos.protection.replication.errors import ReplicatedAlready, ReplicatedClass, VolumeReplicated
 from naos.protection.replication.models import LunReplication
 from naos.protection.replication.pacing import Pace
-from naos.storage import luns
+from naos.storage import daemons, luns
 from naos.storage.models import Disk, Lun
 from naos.storage.rules import check_array_room
 from naos.world import World
@@ -264,7 +264,7 @@ def remove(world: World, replication_id: str) -> None:
     with world.database.read() as session:
         parts = order(session, row, row.id).parts
     with suppress(Unknown, Missing):
-        luns.ensure_daemon(world, row.replica_id)
+        daemons.ensure(world, row.replica_id)
         copying.forget(world, where(row), row.id, parts)
     luns.unmake(world, row.replica_id)
 
