@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import libvirt
 import pytest
-from hypervisor_rig import Console, Events, Rig, available, wait_for
+from hypervisor_rig import Console, Events, Rig, Storage, available, wait_for
 from lxml import etree
 from structlog.testing import capture_logs
 
@@ -700,6 +700,44 @@ def test_a_disk_moves_to_another_export_and_back_while_the_guest_writes(rig, fir
     first.mirror_disk(machine.id, machine.data)
     first.switch_disk(machine.id, machine.data)
     writer.goes_on(first)
+    writer.end(first)
+
+
+@pytest.fixture
+def far(rig, tmp_path):
+    """A second array, of which a test may have everything stand still."""
+    made = Storage(rig.storage.namespace, rig.storage.address, tmp_path, port=rig.storage.port + 1)
+    made.start()
+    yield made
+    made.kill()
+
+
+def test_a_guest_does_not_wait_for_an_array_that_says_nothing_while_its_disk_moves_there(
+    rig, first, machine, guest, far, monkeypatch
+):
+    monkeypatch.setattr(mirroring, "SILENCE", 1.0)
+    writer = Writer(rig, machine, guest)
+    moved = replace(machine.data, source=far.create(1, 16 * MIB).source)
+    shares = []
+
+    def stand_still(share):
+        if not shares:
+            os.kill(far.process.pid, signal.SIGSTOP)
+        shares.append(share)
+
+    with pytest.raises(EngineError, match="the guest goes on with the disk that it had"):
+        first.mirror_disk(machine.id, moved, speed=MIB, progress=stand_still)
+    assert shares[-1] < 1.0
+    writer.goes_on(first)
+    os.kill(far.process.pid, signal.SIGCONT)
+    first.mirror_disk(machine.id, moved)
+    os.kill(far.process.pid, signal.SIGSTOP)
+    with pytest.raises(EngineError, match="says nothing within 3 s"):
+        first.switch_disk(machine.id, moved)
+    first.drop_mirror(machine.id, machine.data.id)
+    writer.goes_on(first)
+    assert first.state(machine.id) == PowerState.RUNNING
+    assert first.disk_source(machine.id, machine.data.id) == machine.data.source
     writer.end(first)
 
 

@@ -6,18 +6,11 @@ So nothing that leads elsewhere is closed before it is known to answer, or its c
 
 from urllib.parse import urlsplit
 
+from naos.engines import greeting
 from naos.engines.array import jobs, nodes
 from naos.engines.array.places import Place
 from naos.engines.array.qmp import Monitor
 from naos.engines.errors import Unreachable
-
-PATIENCE = 3.0  # seconds
-_GREETING = (
-    "import socket, sys\n"
-    "line = socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3]))\n"
-    "sys.exit(line.recv(8) != b'NBDMAGIC')"
-)
-"""What every server of NBD says first, encrypted or not; a daemon that stands still does not."""
 
 
 def release(monitor: Monitor, place: Place, disk_id: str, *, flushed: bool) -> None:
@@ -28,10 +21,10 @@ def release(monitor: Monitor, place: Place, disk_id: str, *, flushed: bool) -> N
     where = _address(monitor, disk_id)
     if where is None:
         return
-    if not _answers(place, *where):
+    if not greeting.answers(place.host, *where):
         if flushed:
             what = f"flushing the copy {disk_id} at {where[0]}:{where[1]}"
-            raise Unreachable(place.where, what, f"it says nothing within {PATIENCE:g} s")
+            raise Unreachable(place.where, what, f"it says nothing within {greeting.PATIENCE:g} s")
         cut(place, *where)
     nodes.close_remote(monitor, disk_id)
 
@@ -45,7 +38,7 @@ def end_jobs(monitor: Monitor, place: Place, disk_id: str) -> list[str]:
     def give_up() -> None:
         for each in touched:
             where = _address(monitor, each)
-            if where is not None and not _answers(place, *where):
+            if where is not None and not greeting.answers(place.host, *where):
                 cut(place, *where)
 
     jobs.settle(monitor, found, force=give_up)
@@ -65,8 +58,3 @@ def _address(monitor: Monitor, disk_id: str) -> tuple[str, int] | None:
         return None
     parts = urlsplit(found["image"]["filename"])
     return str(parts.hostname), int(parts.port or 0)
-
-
-def _answers(place: Place, host: str, port: int) -> bool:
-    argv = ("python3", "-I", "-S", "-c", _GREETING, host, str(port), str(PATIENCE))
-    return place.run(*argv, check=False, timeout=PATIENCE + 10).code == 0

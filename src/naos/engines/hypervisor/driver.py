@@ -308,14 +308,14 @@ class LibvirtHypervisor:
         speed: int | None = None,
         progress: Callable[[float], None] = lambda _share: None,
     ) -> None:
-        mirroring.mirror(self._domains, domain_id, disk, speed, progress)
+        mirroring.mirror(self._domains, self._host, domain_id, disk, speed, progress)
 
     def switch_disk(self, domain_id: str, disk: DomainDisk) -> None:
-        mirroring.switch(self._domains, domain_id, disk)
+        mirroring.switch(self._domains, self._host, domain_id, disk)
 
     def drop_mirror(self, domain_id: str, disk_id: str) -> None:
         try:
-            mirroring.drop(self._domains, domain_id, disk_id)
+            mirroring.drop(self._domains, self._host, domain_id, disk_id)
         except Missing:
             return
 

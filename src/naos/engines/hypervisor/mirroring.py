@@ -5,18 +5,22 @@ libvirt's daemon keeps the job, so that it goes on when the controller dies and 
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import libvirt
 from lxml import etree
 
+from naos.engines import greeting
 from naos.engines.errors import Busy, EngineError, Missing, Unreachable
-from naos.engines.hypervisor import devices, xml
+from naos.engines.hypervisor import devices, stale, xml
 from naos.engines.hypervisor.domains import Domains
-from naos.engines.ports import DomainDisk, NbdAddress
+from naos.engines.ports import DomainDisk, Host, NbdAddress
 
 POLL = 0.2  # seconds
 STANDSTILL = 300.0  # seconds without one more byte
+SILENCE = 10.0
+"""Seconds for which a target may say nothing. The guest's writes wait for it, and nobody else's deadline ends that."""
 PIVOT = 60.0  # seconds
 
 # The target is an empty disk that exists already. Every write goes to both sides while the copy runs, so that no guest can
@@ -28,22 +32,43 @@ _FLAGS = (
 )
 
 
+@dataclass
+class _Still:
+    """Since when (monotonic seconds) a copy has not moved, and when its target was last asked for a sign of life."""
+
+    where: str
+    what: str
+    moved: int = -1
+    since: float = field(default_factory=time.monotonic)
+    asked: float = field(default_factory=time.monotonic)
+
+    def note(self, host: Host, target: NbdAddress, moved: int) -> None:
+        """Raises Unreachable after STANDSTILL. A target that is silent for SILENCE is let go of, with which the copy fails."""
+        now = time.monotonic()
+        if moved != self.moved:
+            self.moved, self.since, self.asked = moved, now, now
+        elif now > self.since + STANDSTILL:
+            raise Unreachable(self.where, self.what, f"nothing moves after {moved} bytes")
+        elif now > self.asked + SILENCE:
+            stale.let_go(host, target.host, target.port, SILENCE)
+            self.asked = now
+
+
 def mirror(
-    domains: Domains, domain_id: str, disk: DomainDisk, speed: int | None, progress: Callable[[float], None]
+    domains: Domains, host: Host, domain_id: str, disk: DomainDisk, speed: int | None, progress: Callable[[float], None]
 ) -> None:
     """Returns once both sides are the same and every write goes to both; at once when the guest uses the target already.
 
     A mirror to another target is ended first. Raises Missing, EngineError when the copy failed or does not move.
     """
-    moved, until = -1, time.monotonic() + STANDSTILL
-    begun = False
+    begun, still = False, _Still(domains.where, f"copying disk {disk.id}")
     while True:
         present = _present(domains, domain_id, disk.id)
         if devices.address_of(present) == disk.source:
             return
         goal = _goal(present)
         if goal is not None and goal != disk.source:
-            drop(domains, domain_id, disk.id)
+            drop(domains, host, domain_id, disk.id)
             continue
         if goal is None:
             if begun:
@@ -57,22 +82,22 @@ def mirror(
             progress(1.0)
             return
         job = _job(domains, domain_id, devices.target_of(present))
-        if job.get("cur", 0) != moved:
-            moved, until = job.get("cur", 0), time.monotonic() + STANDSTILL
-        elif time.monotonic() > until:
-            raise Unreachable(domains.where, f"copying disk {disk.id}", f"nothing moves after {moved} bytes")
+        still.note(host, goal, job.get("cur", 0))
         if job.get("end"):
             progress(min(job["cur"] / job["end"], 0.99))
         time.sleep(POLL)
 
 
-def switch(domains: Domains, domain_id: str, disk: DomainDisk) -> None:
-    """Raises EngineError, with the guest on the disk that it had, unless the two sides are the same."""
+def switch(domains: Domains, host: Host, domain_id: str, disk: DomainDisk) -> None:
+    """Raises EngineError, with the guest on the disk that it had, unless the two sides are the same and the new one answers."""
     what = f"switching disk {disk.id} to {disk.source.host}"
     until = time.monotonic() + PIVOT
     while devices.address_of(present := _present(domains, domain_id, disk.id)) != disk.source:
         if _goal(present) != disk.source or not _is_ready(present):
             raise EngineError(domains.where, what, "the two sides are not the same; copy it first")
+        if not greeting.answers(host, disk.source.host, disk.source.port):
+            # QEMU flushes both sides before it switches, and does nothing else meanwhile
+            raise EngineError(domains.where, what, f"it says nothing within {greeting.PATIENCE:g} s")
         target = devices.target_of(present)
 
         def pivot(domain: libvirt.virDomain, target: str = target) -> None:
@@ -90,15 +115,17 @@ def switch(domains: Domains, domain_id: str, disk: DomainDisk) -> None:
     _define(domains, domain_id, disk)
 
 
-def drop(domains: Domains, domain_id: str, disk_id: str) -> None:
-    """Returns when no mirror is left. Raises Unreachable."""
+def drop(domains: Domains, host: Host, domain_id: str, disk_id: str) -> None:
+    """Returns when no mirror is left; a target that does not answer is not waited for. Raises Unreachable."""
     until = time.monotonic() + PIVOT
     while True:
         live = domains.live(domain_id)
         present = devices.find(live, disk_id) if live is not None else None
         if present is None or present.find("mirror") is None:
             return
-        target = devices.target_of(present)
+        target, goal = devices.target_of(present), _goal(present)
+        if goal is not None and goal.port and not greeting.answers(host, goal.host, goal.port):
+            stale.let_go(host, goal.host, goal.port, 0.0)
 
         def end(domain: libvirt.virDomain, target: str = target) -> None:
             try:

@@ -373,7 +373,7 @@ class Hypervisor(Protocol):
         """Ids of guests that may stand frozen: nobody inside heard the word to go on, and they have written nothing since."""
 
     def let_go(self, address: str, port: int, seconds: float) -> int:
-        """Break guests' connections to an array's daemon that has died, those on which nothing has come for so long; how many."""
+        """Break guests' connections to an array's daemon that have waited for an answer for so long; how many."""
 
     def agent_ping(self, domain_id: str) -> bool: ...
     def guest_files(self, domain_id: str) -> GuestFiles:
