@@ -1,7 +1,7 @@
 """Runs on the array's host, as ``python3 -c``, and needs nothing there but Python and `ss`: breaks the connections of a daemon's clients
 if it waits for one of them and hears nobody meanwhile. Says whose. Arguments: the file with the daemon's process id, seconds.
 
-A daemon that does so neither greets who connects nor computes; one that is busy computes, or waits for its disks.
+A daemon that does so neither greets who connects nor computes; one that is busy computes, or waits for a medium or a processor.
 """
 
 import socket
@@ -33,16 +33,17 @@ def computed(pid: int) -> int:
     return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0])
 
 
-def waits_for_disks(pid: int) -> bool:
+def is_busy(pid: int) -> bool:
+    """Whether one of its threads waits for a medium, or for a processor that others have."""
     states = (path.read_text(encoding="ascii").rpartition(")")[2] for path in Path(f"/proc/{pid}/task").glob("*/stat"))
-    return any(state.split()[0] == "D" for state in states)
+    return any(state.split()[0] in {"D", "R"} for state in states)
 
 
 def main() -> None:
     pid, seconds = int(Path(sys.argv[1]).read_text(encoding="ascii")), float(sys.argv[2])
     for address, port in listening(pid):
         before = computed(pid)
-        if not greets(address, port, seconds) and computed(pid) - before < NOTHING and not waits_for_disks(pid):
+        if not greets(address, port, seconds) and computed(pid) - before < NOTHING and not is_busy(pid):
             argv = ["ss", "-H", "-K", "-t", "-n", "src", address, "sport", "=", f":{port}"]
             broken = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
             for line in broken.splitlines():

@@ -157,6 +157,7 @@ def _blade(
     kernel: tuple[Path, Path] | None,
 ) -> None:
     def more() -> None:
+        machine.breaks_connections(look)
         machine.disk(look, _BLADE_FOLDER)
         machine.program_version(look, "qemu", "qemu-system-x86_64", "QEMU", machine.QEMU)
         network.fabric(look, blade.fabric)
@@ -172,6 +173,7 @@ def _blade(
 
 def _array(look: Look, array: Array, doors: Doors) -> None:
     def more() -> None:
+        machine.breaks_connections(look)
         storage.array(look, array)
         tls.array(look, array)
 

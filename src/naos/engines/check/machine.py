@@ -21,6 +21,8 @@ DISK = GIB
 _CLOCK = re.compile(r"(\d+)(?:\.(\d+))?")
 _MEMORY = re.compile(r"^(MemTotal|MemAvailable):\s+(\d+) kB", re.MULTILINE)
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_CONFIGURED = 'zcat /proc/config.gz 2> /dev/null || cat "/boot/config-$(uname -r)" 2> /dev/null'
+_BREAKS = "CONFIG_INET_DIAG_DESTROY"
 # Prints those of its arguments that are no commands here.
 _MISSING = 'for word; do command -v "$word" >/dev/null || echo "$word"; done'
 
@@ -29,6 +31,7 @@ TOOLS: Mapping[str, Mapping[str, str]] = {
         "ip": "iproute2",
         "bridge": "iproute2",
         "nft": "nftables",
+        "ss": "iproute2",
         "qemu-system-x86_64": "qemu-system-x86",
         "qemu-img": "qemu-utils",
         "tail": "coreutils",
@@ -103,6 +106,16 @@ def system(look: Look) -> None:
         user = look.run("id", "-u").stdout.strip()
         if user != "0":
             look.fault("rights", f"Commands run as user {user}, and naos needs root; write root@... in the inventory.")
+
+
+def breaks_connections(look: Look) -> None:
+    """Can a connection be ended whose other side says nothing? A kernel that does not show its configuration is believed."""
+    with look.topic("kernel"):
+        if f"# {_BREAKS} is not set" in look.run("sh", "-c", _CONFIGURED).stdout:
+            look.fault(
+                "kernel",
+                f"Its kernel was built without {_BREAKS}: others would wait for a host that says nothing any more. Debian's has it.",
+            )
 
 
 def tools(look: Look) -> None:
