@@ -137,12 +137,13 @@ def _lasting(builder: x509.CertificateBuilder, time: timedelta) -> x509.Certific
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:
+    """QEMU 10.0 wants key encipherment of every host, though no key of this kind does any."""
     return x509.KeyUsage(
         digital_signature=not signs,
         key_cert_sign=signs,
         crl_sign=signs,
         content_commitment=False,
-        key_encipherment=False,
+        key_encipherment=not signs,
         data_encipherment=False,
         key_agreement=False,
         encipher_only=False,

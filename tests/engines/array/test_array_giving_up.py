@@ -41,6 +41,7 @@ def test_with_certificates_the_daemon_answers_over_tls_and_names_whom_it_lets_in
     assert objects[tls.CLIENTS]["policy"] == "deny"
     server = json.loads(argv[argv.index("--nbd-server") + 1])
     assert (server["tls-creds"], server["tls-authz"]) == (tls.SERVER, tls.CLIENTS)
+    assert server["max-connections"] == 0
     clear = Place("array1", FakeHost(), "/array", LUN)
     assert not any("tls" in word for word in daemon.command(clear, lun, "10.0.0.1"))
     monitor = FakeMonitor()

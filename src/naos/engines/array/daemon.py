@@ -51,7 +51,8 @@ def enforced(nominal: int | None) -> int:
 def command(place: Place, lun: LunSpec, address: str) -> list[str]:
     """What starts the daemon. It detaches itself once its sockets answer."""
     group = {"qom-type": "throttle-group", "id": LIMIT, "limits": limits(lun)}
-    server = {"addr": {"type": "fd", "str": listen.PLACE}, **tls.server(place)}
+    # 0: as many as come; newer ones stop at a hundred, and every disk is one
+    server = {"addr": {"type": "fd", "str": listen.PLACE}, "max-connections": 0, **tls.server(place)}
     return [
         *("env", *MEMORY, "nice", "-n", str(PRIORITY)),
         *("flock", "--nonblock", "--conflict-exit-code", str(_TAKEN), place.lock),
