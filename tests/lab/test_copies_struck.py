@@ -36,8 +36,9 @@ def bench(tmp_path_factory):
 # --------------------------------------------------------------------------------------------------------------- the speed
 
 
-def test_a_copy_is_never_ahead_of_its_speed_and_takes_another_one_on_its_way(bench):
+def test_a_copy_is_never_ahead_of_its_speed_and_takes_another_one_on_its_way(bench, monkeypatch):
     """Two disks, each held to 4 MiB a second: what has travelled stays below what the time allows; let loose, they come to an end."""
+    monkeypatch.setattr(copying, "IMPATIENT", 60.0)  # nobody strikes here
     lun = bench.lun()
     chosen = [bench.disk(lun) for _ in range(2)]
     for _, address in chosen:
