@@ -75,7 +75,7 @@ def up(
 
     journey = Journey(lab_root(), _bootstrap_stages())
     with lab.refusals():
-        with journey.stage("rack: zones, blades, arrays; a tiny Linux under KVM"):
+        with journey.stage("rack: zones, blades, arrays; whether KVM works"):
             kept, journey.acceleration = lab.make(
                 journey.root, zones=zones, blades=blades, name=name, network=network, port=port
             )
