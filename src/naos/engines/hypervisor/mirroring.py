@@ -95,7 +95,7 @@ def switch(domains: Domains, host: Host, domain_id: str, disk: DomainDisk) -> No
     while devices.address_of(present := _present(domains, domain_id, disk.id)) != disk.source:
         if _goal(present) != disk.source or not _is_ready(present):
             raise EngineError(domains.where, what, "the two sides are not the same; copy it first")
-        if not greeting.answers(host, disk.source.host, disk.source.port):
+        if _is_silent(host, disk.source):
             # QEMU flushes both sides before it switches, and does nothing else meanwhile
             raise EngineError(domains.where, what, f"it says nothing within {greeting.PATIENCE:g} s")
         target = devices.target_of(present)
@@ -124,7 +124,7 @@ def drop(domains: Domains, host: Host, domain_id: str, disk_id: str) -> None:
         if present is None or present.find("mirror") is None:
             return
         target, goal = devices.target_of(present), _goal(present)
-        if goal is not None and goal.port and not greeting.answers(host, goal.host, goal.port):
+        if goal is not None and goal.port and _is_silent(host, goal):
             stale.let_go(host, goal.host, goal.port, 0.0)
 
         def end(domain: libvirt.virDomain, target: str = target) -> None:
@@ -160,6 +160,14 @@ def _present(domains: Domains, domain_id: str, disk_id: str) -> xml.Element:
     if present is None:
         raise Missing(domains.where, f"disk {disk_id}", f"machine {domain_id} does not have it")
     return present
+
+
+def _is_silent(host: Host, target: NbdAddress) -> bool:
+    """False, too, where the blade cannot be asked: libvirt may still do what is wanted."""
+    try:
+        return not greeting.answers(host, target.host, target.port)
+    except EngineError:
+        return False
 
 
 def _goal(present: xml.Element) -> NbdAddress | None:
