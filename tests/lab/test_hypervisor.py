@@ -716,6 +716,7 @@ def test_a_guest_does_not_wait_for_an_array_that_says_nothing_while_its_disk_mov
     rig, first, machine, guest, far, monkeypatch
 ):
     monkeypatch.setattr(mirroring, "SILENCE", 1.0)
+    guest.type("dd if=/dev/urandom of=/dev/vdb bs=1M seek=2 count=12 conv=fsync 2> /dev/null")  # what is to travel
     writer = Writer(rig, machine, guest)
     moved = replace(machine.data, source=far.create(1, 16 * MIB).source)
     shares = []
