@@ -11,7 +11,8 @@ would have let. With --pauses the load stops for 0.3 s after each 1.2 s of it: t
 worst that there is; how much was done on average says nothing.
 
 With --guest the load comes from inside a guest instead: as many `dd` that read or write past its cache as the depth says, for each disk;
-counted are the requests of its devices, each second by its own clock. Its processor, emulated where there is no KVM, may end first.
+counted are the requests of its devices, each second by its own clock, but for those at whose ends it took long to look. Its processor, emulated
+where there is no KVM, may end first.
 
     python benchmarks/storage_classes.py [--seconds S] [--classes essential,ultra] [--depths 1,4,32] [--disks 1,8] [--blocks 4,64]
                                          [--size GB] [--limited-only] [--pauses] [--guest] [--folder FOLDER]
@@ -39,6 +40,8 @@ from naos.engines.ports import LunSpec, NbdAddress, Provisioning
 from naos.inventory.catalogues import iops_limit, load_storage
 
 DISK = 32 * MIB
+LOOK = 0.03
+"""Seconds. Where a guest takes longer to read clock and counters, they are of different moments."""
 CLASSES = {name: kind for name, kind in load_storage().classes.items() if kind.iops_per_to}
 
 
@@ -134,14 +137,20 @@ def asked(
             f"(while [ -e /tmp/busy ]; do dd {ends} bs={block}k count={32 * 1024 // block}; done) 2> /dev/null & true"
         )
     counted = " ".join(f"/sys/block/{device}/stat" for device in devices)
-    look = f"cat /proc/uptime {counted} | awk 'NR == 1 {{ at = $1 }} NR > 1 {{ n += $1 + $5; t += $4 + $8 }} END {{ print \"S\", at, n, t }}'"
+    summed = 'END { print "S", at, $1 - at, n, t }'
+    look = f"cat /proc/uptime {counted} /proc/uptime | awk 'NR == 1 {{ at = $1 }} NF > 2 {{ n += $1 + $5; t += $4 + $8 }} {summed}'"
     said = guest.type(
         f"sleep 1; for s in $(seq {seconds + 1}); do {look}; sleep 1; done; rm /tmp/busy; killall dd; wait"
     )
     looks = [tuple(map(float, line.split()[1:])) for line in said.splitlines() if line.startswith("S ")]
-    each = [(more[1] - less[1]) / (more[0] - less[0]) for less, more in pairwise(looks)]
-    (begin, before, waited), (end, after, more_waited) = looks[0], looks[-1]
-    return (after - before) / (end - begin), max(each), (more_waited - waited) / (after - before)
+    each = [
+        (more[2] - less[2]) / (more[0] - less[0])
+        for less, more in pairwise(looks)
+        if less[1] <= LOOK and more[1] <= LOOK
+    ]
+    (begin, _, before, waited), (end, _, after, more_waited) = looks[0], looks[-1]
+    busiest = max(each, default=float("nan"))
+    return (after - before) / (end - begin), busiest, (more_waited - waited) / (after - before)
 
 
 def from_a_guest(folder: Path, chosen: argparse.Namespace, loads: Sequence[Load]) -> None:
