@@ -92,12 +92,14 @@ def efi_machine(real: Real) -> Iterator[str]:
 
 def test_a_guest_of_efi_firmware_goes_on_from_its_memory(real: Real, efi_machine: str) -> None:
     assert real.ask(efi_machine, "ls -d /sys/firmware/efi; mkdir -p /ram; mount -t tmpfs none /ram").endswith("efi")
-    assert real.ask(efi_machine, "echo then > /ram/mark; sleep 1000 & echo $! > /ram/pid; echo begun").endswith("begun")
+    assert real.ask(
+        efi_machine, "echo then > /ram/mark; sleep 1000 > /dev/null 2>&1 & echo $! > /ram/pid; echo begun"
+    ).endswith("begun")
     real.naos("snapshot", "create", efi_machine, "awake", "--memory")
     assert real.ask(efi_machine, "kill $(cat /ram/pid); rm /ram/mark; echo done").endswith("done")
     real.naos("vm", "stop", efi_machine)
     real.naos("snapshot", "revert", "awake", "--vm", efi_machine, "--yes")
     assert real.ask(efi_machine, "cat /ram/mark; kill -0 $(cat /ram/pid) && echo lives").split() == ["then", "lives"]
-    variables = "mount -t efivarfs none /sys/firmware/efi/efivars; ls /sys/firmware/efi/efivars | grep -c BootOrder"
+    variables = "mount -t efivarfs none /sys/firmware/efi/efivars; ls /sys/firmware/efi/efivars | grep -c '^BootOrder-'"
     assert real.ask(efi_machine, variables) == "1"
     real.naos("snapshot", "delete", "awake", "--vm", efi_machine, "--yes")
